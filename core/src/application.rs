@@ -1,0 +1,1 @@
+//! The Application, as its users write it.

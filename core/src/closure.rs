@@ -1,0 +1,1 @@
+//! The read-set of a kustomization.

@@ -1,0 +1,23 @@
+//! Gitmoor's pure part: types and functions, in the order of the flow.
+//!
+//! Nothing here reads a file, a clock, an environment variable or a socket, and nothing prints:
+//! values come in, values go out. The crate's dependencies hold that rule.
+
+pub mod setup_conf;
+pub mod template;
+
+pub mod application;
+pub mod closure;
+pub mod manifest;
+pub mod tree;
+pub mod yaml;
+
+pub mod ownership;
+pub mod plan;
+pub mod tracking;
+
+pub mod health;
+pub mod status;
+
+pub mod names;
+pub mod object;

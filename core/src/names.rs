@@ -1,0 +1,36 @@
+//! Names that live in clusters and repositories.
+//!
+//! All of them are load-bearing: a change here orphans what running installations have written.
+
+/// Field manager of every object that the agent applies.
+pub const FIELD_MANAGER: &str = "gitmoor";
+/// Label to select by: a short hash of installation, namespace and name of the Application.
+pub const LABEL_APPLICATION: &str = "gitmoor.dev/application";
+/// Annotation with the full tracking id of an object.
+pub const ANNOTATION_TRACKING_ID: &str = "gitmoor.dev/tracking-id";
+/// Annotation with the digest of an object as it was applied.
+pub const ANNOTATION_DIGEST: &str = "gitmoor.dev/digest";
+/// Annotation on an Application that confirms a list of deletions by its digest.
+pub const ANNOTATION_CONFIRM_PRUNE: &str = "gitmoor.dev/confirm-prune";
+/// Annotation on an object of the repository: `Prune=false` and friends.
+pub const ANNOTATION_SYNC_OPTIONS: &str = "argocd.argoproj.io/sync-options";
+/// Annotation on an object of the repository: a whole number, lower ones first.
+pub const ANNOTATION_SYNC_WAVE: &str = "argocd.argoproj.io/sync-wave";
+/// Annotation on an object of the repository that makes it a hook.
+pub const ANNOTATION_HOOK: &str = "argocd.argoproj.io/hook";
+/// Annotation on an Application that asks for a new comparison, removed once done.
+pub const ANNOTATION_REFRESH: &str = "argocd.argoproj.io/refresh";
+/// Finalizer of an Application whose deletion deletes what it owns.
+pub const FINALIZER_CASCADE: &str = "resources-finalizer.argocd.argoproj.io";
+/// The same with background propagation.
+pub const FINALIZER_CASCADE_BACKGROUND: &str = "resources-finalizer.argocd.argoproj.io/background";
+/// Label on Secrets that hold the credentials of a repository.
+pub const LABEL_SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
+/// Group of the Application and AppProject kinds.
+pub const APPLICATION_GROUP: &str = "argoproj.io";
+/// Kind of the Application.
+pub const APPLICATION_KIND: &str = "Application";
+/// Secret in the agent's namespace with the key of the digests of Secrets.
+pub const DIGEST_KEY_SECRET: &str = "gitmoor-digest-key";
+/// Lease in the agent's namespace that the active agent holds.
+pub const LEASE: &str = "gitmoor-agent";

@@ -1,0 +1,1 @@
+//! setup.conf: names and values.

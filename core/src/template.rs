@@ -1,0 +1,1 @@
+//! Placeholders in a tree of files, and their substitution.

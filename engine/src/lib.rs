@@ -1,0 +1,7 @@
+//! The input and output that Gitmoor's programs share. Each kind of it has one owner module.
+
+pub mod cluster;
+pub mod git;
+pub mod kustomize;
+pub mod materialise;
+pub mod process;

@@ -1,0 +1,1 @@
+//! Writes a read-set into a folder of its own.

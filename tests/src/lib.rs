@@ -1,0 +1,3 @@
+//! Harness on real parts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+pub mod harness;
