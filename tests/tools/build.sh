@@ -70,7 +70,7 @@ find_fitting() {
     for candidate in "${KUBEBUILDER_ASSETS:+$KUBEBUILDER_ASSETS/$1}" "$(type -P "$1" || true)"; do
         [[ -n $candidate && -x $candidate ]] || continue
         # shellcheck disable=SC2086 # the arguments are words
-        version=$("$candidate" $2 2>/dev/null | head -n 1) || continue
+        version=$("$candidate" $2 2>/dev/null) || continue
         [[ $version =~ $3 ]] || continue
         # An absolute path, and never a link to what this script made.
         candidate=$(cd "$(dirname "$candidate")" && pwd)/$(basename "$candidate")

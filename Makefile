@@ -1,0 +1,69 @@
+# `make help` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# Where the tests find kustomize, kube-apiserver and the others.
+export GITMOOR_TOOLS := $(CURDIR)/target/tools/bin
+
+.PHONY: help prerequisites tools test check unit offline cluster demo bench soak fmt clippy
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+prerequisites: ## Says which prerequisite is missing
+	@missing=0; \
+	need() { command -v "$$1" >/dev/null || { echo "$$1 is missing: $$2" >&2; missing=1; }; }; \
+	need cargo "install Rust (https://rustup.rs)"; \
+	need cc "install a C compiler (Debian: apt install build-essential)"; \
+	need cmake "install CMake (Debian: apt install cmake)"; \
+	need perl "install Perl (Debian: apt install perl)"; \
+	need git "install Git (Debian: apt install git)"; \
+	need go "install Go 1.26 or newer (https://go.dev/doc/install)"; \
+	need python3 "install Python 3.9 or newer (Debian: apt install python3-venv)"; \
+	exit $$missing
+
+tools: prerequisites ## Builds the real parts that tests, demo and benches run on into target/tools
+	@nice -n 5 tests/tools/build.sh
+
+test: prerequisites ## Runs what CI runs: formatting, clippy, unit, offline and cluster tests
+	$(CARGO) fmt --all --check
+	@# Go and Rust each have phases that leave a core idle: both at once.
+	$(MAKE) -j2 check tools
+	$(CARGO) test --workspace
+
+# Everything that the compiler can say, and the test programs ready to run.
+check: clippy
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace --no-run
+
+unit: ## Runs the unit tests alone (no tools needed)
+	$(CARGO) test --workspace --lib --bins
+
+offline: tools ## Runs the offline tests: the real binaries, without a cluster
+	$(CARGO) test -p gitmoor-tests --test offline
+
+cluster: tools ## Runs the cluster tests: a real API server
+	$(CARGO) build --workspace --bins
+	$(CARGO) test -p gitmoor-tests --test cluster
+
+demo: tools ## Shows a fork roll out on a local control plane (DEMO_EXIT=1: leave when done)
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) run --release -p gitmoor-tests --bin demo
+
+bench: tools ## Measures a cold sync and push to applied against their floors
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) run --release -p gitmoor-tests --bin bench
+
+soak: tools ## Runs the long forms of the tests: hundreds of kills, thousands of objects
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) test --release -p gitmoor-tests --test cluster -- --ignored --nocapture soak
+
+fmt: ## Formats the code
+	$(CARGO) fmt --all
+
+clippy: ## Runs clippy with warnings as errors
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
