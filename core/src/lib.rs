@@ -21,3 +21,4 @@ pub mod status;
 
 pub mod names;
 pub mod object;
+pub mod sensitive;

@@ -5,3 +5,4 @@ pub mod git;
 pub mod kustomize;
 pub mod materialise;
 pub mod process;
+pub mod render;
