@@ -1,1 +1,0 @@
-//! setup.conf: names and values.

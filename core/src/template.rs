@@ -1,1 +1,0 @@
-//! Placeholders in a tree of files, and their substitution.
