@@ -9,11 +9,14 @@ pub mod template;
 pub mod application;
 pub mod closure;
 pub mod manifest;
+pub mod resource;
 pub mod tree;
 pub mod yaml;
 
+pub mod live;
 pub mod ownership;
 pub mod plan;
+pub mod prune;
 pub mod tracking;
 
 pub mod health;

@@ -1,1 +1,303 @@
-//! Manifests.
+//! Manifests: from documents of the repository to objects that can be applied.
+//!
+//! A manifest is read (`Rendered`), then bound to what the cluster serves and stamped with label, tracking id and
+//! digest (`Stamped`). Only stamped manifests can be planned and applied.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use crate::names::{ANNOTATION_DIGEST, ANNOTATION_HOOK, ANNOTATION_TRACKING_ID, LABEL_APPLICATION};
+use crate::object::{GroupKind, ObjectId, annotation, group_of, text_at};
+use crate::resource::Resources;
+use crate::tracking::{ApplicationKey, Digester, Installation};
+
+/// Where a manifest comes from, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// File of the repository, or `kustomize build PATH`.
+    pub source: String,
+    /// Position of the document in it, from 1.
+    pub document: usize,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, document {}", self.source, self.document)
+    }
+}
+
+/// One object of the repository.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Its identity.
+    pub id: ObjectId,
+    /// The object.
+    pub object: Value,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Stage: as the repository has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rendered;
+/// Stage: bound to the cluster, with label, tracking id and digest.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamped;
+
+/// The complete manifests of an Application at a stage.
+#[derive(Clone, Debug)]
+pub struct Manifests<Stage> {
+    items: Vec<Manifest>,
+    stage: PhantomData<Stage>,
+}
+
+impl<Stage> Manifests<Stage> {
+    /// The manifests, in the order of the repository.
+    pub fn items(&self) -> &[Manifest] {
+        &self.items
+    }
+}
+
+/// A document of the repository that cannot be applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Not a mapping, or a field that every object has is missing or no string.
+    #[error("{origin}: {reason}")]
+    NotAnObject {
+        /// Where it stands.
+        origin: Origin,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The same object twice.
+    #[error("{id} is defined twice: in {first} and in {second}")]
+    Duplicate {
+        /// The object.
+        id: ObjectId,
+        /// The first definition.
+        first: Origin,
+        /// The second one.
+        second: Origin,
+    },
+    /// A kind that the API server does not serve.
+    #[error("{origin}: the cluster does not serve {api_version} {kind}{hint}")]
+    UnknownKind {
+        /// Where it stands.
+        origin: Origin,
+        /// As written.
+        api_version: String,
+        /// As written.
+        kind: String,
+        /// Which versions it does serve, or that its CustomResourceDefinition is missing.
+        hint: String,
+    },
+    /// A namespaced object without a namespace, and the Application names none.
+    #[error("{origin}: {id} has no namespace; set metadata.namespace, or spec.destination.namespace of the Application")]
+    NoNamespace {
+        /// Where it stands.
+        origin: Origin,
+        /// The object.
+        id: ObjectId,
+    },
+    /// A hook, which is not supported yet.
+    #[error("{origin}: {id} is a hook (`{hook}`), which is not supported yet; it is not run")]
+    Hook {
+        /// Where it stands.
+        origin: Origin,
+        /// The object.
+        id: ObjectId,
+        /// The annotation's value.
+        hook: String,
+    },
+}
+
+impl Manifests<Rendered> {
+    /// Reads objects from values; Lists are flattened. All errors are reported together, with what could be read.
+    pub fn read(documents: impl IntoIterator<Item = (Origin, Value)>) -> (Self, Vec<ManifestError>) {
+        let (mut items, mut errors) = (Vec::new(), Vec::new());
+        for (origin, value) in documents {
+            read_object(value, &origin, &mut items, &mut errors);
+        }
+        (Self { items, stage: PhantomData }, errors)
+    }
+}
+
+fn read_object(value: Value, origin: &Origin, items: &mut Vec<Manifest>, errors: &mut Vec<ManifestError>) {
+    let mut object = match value {
+        Value::Object(map) => map,
+        Value::Null => return,
+        _ => return errors.push(not_an_object(origin, "not a mapping".to_owned())),
+    };
+    let is_list = object.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+    if is_list && object.get("items").is_some_and(Value::is_array) {
+        if let Some(Value::Array(list)) = object.remove("items") {
+            list.into_iter().for_each(|item| read_object(item, origin, items, errors));
+        }
+        return;
+    }
+    let object = Value::Object(object);
+    match identify(&object) {
+        Ok(id) => items.push(Manifest { id, object, origin: origin.clone() }),
+        Err(reason) => errors.push(not_an_object(origin, reason)),
+    }
+}
+
+fn not_an_object(origin: &Origin, reason: String) -> ManifestError {
+    ManifestError::NotAnObject { origin: origin.clone(), reason }
+}
+
+/// The identity of an object as it is written.
+fn identify(object: &Value) -> Result<ObjectId, String> {
+    let required = |path: &[&str]| {
+        let text = text_at(object, path).filter(|text| !text.is_empty());
+        text.ok_or_else(|| format!("{} is missing or not a string", path.join(".")))
+    };
+    let api_version = required(&["apiVersion"])?;
+    let kind = required(&["kind"])?;
+    let name = required(&["metadata", "name"])?;
+    for (field, path) in [("labels", "metadata.labels"), ("annotations", "metadata.annotations")] {
+        let bad = object["metadata"][field].as_object().and_then(|map| map.iter().find(|(_, value)| !value.is_string()));
+        if let Some((key, _)) = bad {
+            return Err(format!("{path}: the value of {key} is not a string; quote it"));
+        }
+    }
+    Ok(ObjectId {
+        group_kind: GroupKind::new(group_of(api_version), kind),
+        namespace: text_at(object, &["metadata", "namespace"]).filter(|text| !text.is_empty()).map(str::to_owned),
+        name: name.to_owned(),
+    })
+}
+
+/// What stamping needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'a> {
+    /// The installation.
+    pub installation: &'a Installation,
+    /// The Application.
+    pub application: &'a ApplicationKey,
+    /// Namespace of objects that name none.
+    pub namespace: Option<&'a str>,
+    /// What the cluster serves.
+    pub resources: &'a Resources,
+    /// Makes the digests.
+    pub digester: &'a Digester,
+}
+
+impl Manifests<Rendered> {
+    /// Binds every object to the kind that the cluster serves, and stamps it. What cannot be bound is reported.
+    pub fn stamp(self, stamp: &Stamp<'_>) -> (Manifests<Stamped>, Vec<ManifestError>) {
+        let mut seen: HashMap<ObjectId, Origin> = HashMap::with_capacity(self.items.len());
+        let (mut items, mut errors) = (Vec::with_capacity(self.items.len()), Vec::new());
+        for manifest in self.items {
+            match bind(manifest, stamp) {
+                Err(error) => errors.push(error),
+                Ok(manifest) => match seen.get(&manifest.id) {
+                    Some(first) => errors.push(ManifestError::Duplicate {
+                        id: manifest.id,
+                        first: first.clone(),
+                        second: manifest.origin,
+                    }),
+                    None => {
+                        seen.insert(manifest.id.clone(), manifest.origin.clone());
+                        items.push(write_stamp(manifest, stamp));
+                    }
+                },
+            }
+        }
+        (Manifests { items, stage: PhantomData }, errors)
+    }
+}
+
+/// Scope and namespace, and the form that an apply takes.
+fn bind(mut manifest: Manifest, stamp: &Stamp<'_>) -> Result<Manifest, ManifestError> {
+    let Manifest { id, object, origin } = &mut manifest;
+    if let Some(hook) = annotation(object, ANNOTATION_HOOK).or_else(|| annotation(object, "helm.sh/hook")) {
+        return Err(ManifestError::Hook { origin: origin.clone(), id: id.clone(), hook: hook.to_owned() });
+    }
+    let api_version = text_at(object, &["apiVersion"]).unwrap_or_default().to_owned();
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let Some(resource) = stamp.resources.find(&id.group_kind, version) else {
+        return Err(unknown_kind(origin, id, api_version.clone(), stamp.resources));
+    };
+    if resource.namespaced {
+        let Some(namespace) = id.namespace.clone().or_else(|| stamp.namespace.map(str::to_owned)) else {
+            return Err(ManifestError::NoNamespace { origin: origin.clone(), id: id.clone() });
+        };
+        object["metadata"]["namespace"] = Value::String(namespace.clone());
+        id.namespace = Some(namespace);
+    } else {
+        id.namespace = None;
+    }
+    clean(object, id.namespace.is_some());
+    if id.group_kind.is("", "Secret") {
+        fold_string_data(object);
+    }
+    Ok(manifest)
+}
+
+fn unknown_kind(origin: &Origin, id: &ObjectId, api_version: String, resources: &Resources) -> ManifestError {
+    let versions = resources.versions(&id.group_kind);
+    let hint = if !versions.is_empty() {
+        format!("; it serves {}", versions.join(", "))
+    } else if resources.stale_groups.contains(&id.group_kind.group) {
+        format!("; discovery of the group {} fails, see its APIService", id.group_kind.group)
+    } else {
+        "; its CustomResourceDefinition is missing".to_owned()
+    };
+    ManifestError::UnknownKind { origin: origin.clone(), api_version, kind: id.group_kind.kind.clone(), hint }
+}
+
+/// Takes out what only the server writes; an apply that names it fails or owns what it should not.
+fn clean(object: &mut Value, namespaced: bool) {
+    let Some(map) = object.as_object_mut() else { return };
+    map.remove("status");
+    let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    for field in ["creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"] {
+        metadata.remove(field);
+    }
+    if !namespaced {
+        metadata.remove("namespace");
+    }
+    metadata.retain(|_, value| !value.is_null());
+}
+
+/// `stringData` is write-only: applied as it is, its fields would never be found among the owned ones.
+fn fold_string_data(object: &mut Value) {
+    let Some(map) = object.as_object_mut() else { return };
+    let Some(Value::Object(strings)) = map.remove("stringData") else { return };
+    let data = map.entry("data").or_insert_with(|| Value::Object(Map::new()));
+    if data.is_null() {
+        *data = Value::Object(Map::new());
+    }
+    if let Some(data) = data.as_object_mut() {
+        for (key, value) in strings {
+            let encoded = value.as_str().map(|text| STANDARD.encode(text));
+            data.insert(key, encoded.map_or(Value::Null, Value::String));
+        }
+    }
+}
+
+fn write_stamp(mut manifest: Manifest, stamp: &Stamp<'_>) -> Manifest {
+    let metadata = &mut manifest.object["metadata"];
+    metadata["labels"][LABEL_APPLICATION] = Value::String(stamp.installation.label_value(stamp.application));
+    metadata["annotations"][ANNOTATION_TRACKING_ID] =
+        Value::String(stamp.installation.tracking_id(stamp.application, &manifest.id));
+    if let Some(annotations) = metadata["annotations"].as_object_mut() {
+        annotations.remove(ANNOTATION_DIGEST);
+    }
+    let digest = stamp.digester.digest(&manifest.object);
+    manifest.object["metadata"]["annotations"][ANNOTATION_DIGEST] = Value::String(digest);
+    manifest
+}
+
+impl Manifest {
+    /// The digest that was stamped.
+    pub fn digest(&self) -> &str {
+        annotation(&self.object, ANNOTATION_DIGEST).unwrap_or_default()
+    }
+}

@@ -1,1 +1,181 @@
-//! Field ownership, from managedFields.
+//! Field ownership: what `metadata.managedFields` says of our last apply.
+//!
+//! Format: Kubernetes' structured-merge-diff `FieldsV1`: a tree with keys `f:NAME` (field), `k:{…}` (list item by
+//! its keys), `v:VALUE` (set item), `i:INDEX`, and `.` for the item itself; `{}` is a leaf.
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::names::FIELD_MANAGER;
+
+/// Our `Apply` entry of an object: its version and its fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// API version that the fields are written in.
+    pub api_version: String,
+    /// The `fieldsV1` tree.
+    pub fields: Value,
+}
+
+/// Hash of an entry, without its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EntryHash([u8; 16]);
+
+impl Entry {
+    /// Our entry among an object's managed fields; `None` when we never applied it or lost every field.
+    pub fn of(object: &Value) -> Option<Self> {
+        let entries = object.get("metadata")?.get("managedFields")?.as_array()?;
+        let ours = entries.iter().find(|entry| {
+            entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && entry.get("subresource").is_none()
+        })?;
+        Some(Self { api_version: ours["apiVersion"].as_str()?.to_owned(), fields: ours.get("fieldsV1")?.clone() })
+    }
+
+    /// Hash of version and fields.
+    pub fn hash(&self) -> EntryHash {
+        let mut hasher = Sha256::new();
+        hasher.update(&self.api_version);
+        hasher.update([0]);
+        hasher.update(self.fields.to_string());
+        let mut short = [0; 16];
+        short.copy_from_slice(&hasher.finalize()[..16]);
+        EntryHash(short)
+    }
+
+    /// The first leaf of the desired object that this entry does not own, as a path; `None` when it owns all.
+    pub fn first_missing(&self, desired: &Value) -> Option<String> {
+        if desired["apiVersion"] != self.api_version.as_str() {
+            return Some("apiVersion".to_owned());
+        }
+        let object = desired.as_object()?;
+        object.iter().filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind")).find_map(|(key, value)| {
+            let child = self.fields.get(format!("f:{key}"));
+            if key == "metadata" { missing_in_metadata(child, value) } else { missing(child, value, key) }
+        })
+    }
+}
+
+/// The API server owns name and namespace itself.
+fn missing_in_metadata(fields: Option<&Value>, metadata: &Value) -> Option<String> {
+    metadata.as_object()?.iter().filter(|(key, _)| !matches!(key.as_str(), "name" | "namespace")).find_map(
+        |(key, value)| missing(fields.and_then(|fields| fields.get(format!("f:{key}"))), value, &format!("metadata.{key}")),
+    )
+}
+
+fn missing(fields: Option<&Value>, value: &Value, path: &str) -> Option<String> {
+    if value.is_null() {
+        return None;
+    }
+    let Some(fields) = fields.and_then(Value::as_object) else {
+        // An empty map or list may be dropped on the way in.
+        let empty = value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+        return (!empty).then(|| path.to_owned());
+    };
+    if fields.is_empty() {
+        return None;
+    }
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .find_map(|(key, item)| missing(fields.get(&format!("f:{key}")), item, &format!("{path}.{key}"))),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| missing(item_fields(fields, item, index), item, &format!("{path}[{index}]"))),
+        _ => None,
+    }
+}
+
+/// The subtree of a list item: by value, by its keys (a key that the item leaves to its default fits any), or by index.
+fn item_fields<'a>(fields: &'a Map<String, Value>, item: &Value, index: usize) -> Option<&'a Value> {
+    fields
+        .get(&format!("v:{item}"))
+        .or_else(|| fields.get(&format!("i:{index}")))
+        .or_else(|| fields.iter().find(|(key, _)| fits_keys(key, item)).map(|(_, child)| child))
+}
+
+fn fits_keys(key: &str, item: &Value) -> bool {
+    let Some(keys) = key.strip_prefix("k:").and_then(|json| serde_json::from_str::<Map<String, Value>>(json).ok())
+    else {
+        return false;
+    };
+    keys.iter().any(|(name, value)| item.get(name) == Some(value))
+        && keys.iter().all(|(name, value)| item.get(name).is_none_or(|own| own == value))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn live(fields: Value) -> Value {
+        json!({"metadata": {"managedFields": [
+            {"manager": "gitmoor", "operation": "Update", "apiVersion": "apps/v1", "fieldsV1": {"f:x": {}}},
+            {"manager": "gitmoor", "operation": "Apply", "apiVersion": "apps/v1", "subresource": "status", "fieldsV1": {"f:y": {}}},
+            {"manager": "gitmoor", "operation": "Apply", "apiVersion": "apps/v1", "time": "2026-01-01T00:00:00Z", "fieldsV1": fields},
+        ]}})
+    }
+
+    fn deployment() -> Value {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "web", "labels": {"app": "web"}, "finalizers": ["a/b"]},
+            "spec": {"replicas": 2, "template": {"spec": {"containers": [
+                {"name": "web", "image": "web:1", "ports": [{"containerPort": 80}], "command": ["run", "it"]}
+            ]}}},
+        })
+    }
+
+    fn fields() -> Value {
+        json!({
+            "f:metadata": {"f:labels": {"f:app": {}}, "f:finalizers": {"v:\"a/b\"": {}}},
+            "f:spec": {"f:replicas": {}, "f:template": {"f:spec": {"f:containers": {
+                "k:{\"name\":\"web\"}": {".": {}, "f:name": {}, "f:image": {}, "f:command": {},
+                    "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}}
+            }}}},
+        })
+    }
+
+    #[test]
+    fn an_entry_covers_what_was_applied() {
+        let entry = Entry::of(&live(fields())).unwrap();
+        assert_eq!(entry.first_missing(&deployment()), None);
+    }
+
+    #[test]
+    fn a_lost_field_is_named() {
+        for (lost, path) in [
+            ("/f:spec/f:replicas", "spec.replicas"),
+            ("/f:metadata/f:labels/f:app", "metadata.labels.app"),
+            ("/f:metadata/f:finalizers/v:\"a~1b\"", "metadata.finalizers[0]"),
+            ("/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"web\"}/f:image", "spec.template.spec.containers[0].image"),
+            ("/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"web\"}", "spec.template.spec.containers[0]"),
+        ] {
+            let mut fields = fields();
+            let (parent, leaf) = lost.rsplit_once('/').unwrap();
+            let leaf = leaf.replace("~1", "/");
+            fields.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(&leaf).unwrap();
+            // A sibling keeps the parent from becoming a leaf.
+            fields.pointer_mut(parent).unwrap()["."] = json!({});
+            let entry = Entry::of(&live(fields)).unwrap();
+            assert_eq!(entry.first_missing(&deployment()).as_deref(), Some(path));
+        }
+    }
+
+    #[test]
+    fn the_hash_ignores_time_and_sees_fields() {
+        let mut later = live(fields());
+        later["metadata"]["managedFields"][2]["time"] = json!("2026-02-01T00:00:00Z");
+        assert_eq!(Entry::of(&live(fields())).unwrap().hash(), Entry::of(&later).unwrap().hash());
+        assert_ne!(Entry::of(&live(fields())).unwrap().hash(), Entry::of(&live(json!({"f:spec": {}}))).unwrap().hash());
+        assert_eq!(Entry::of(&json!({"metadata": {}})), None);
+    }
+
+    #[test]
+    fn another_version_is_not_covered() {
+        let mut desired = deployment();
+        desired["apiVersion"] = json!("apps/v2");
+        assert_eq!(Entry::of(&live(fields())).unwrap().first_missing(&desired).as_deref(), Some("apiVersion"));
+    }
+}

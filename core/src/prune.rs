@@ -1,0 +1,159 @@
+//! Which left-over objects may be deleted: rule 1 of ARCHITECTURE.md.
+
+use sha2::{Digest, Sha256};
+
+use crate::live::LiveObject;
+use crate::names::{APPLICATION_GROUP, APPLICATION_KIND};
+use crate::object::ObjectId;
+use crate::tracking::hex;
+
+/// Above this many objects, deleting more than half of an Application's waits for confirmation.
+const MANY: usize = 10;
+
+/// What is known when the left-over objects of an Application are judged.
+#[derive(Clone, Debug)]
+pub struct PruneContext<'a> {
+    /// The Application prunes by itself.
+    pub enabled: bool,
+    /// Why the present render cannot vouch for absence, if so: errors, kinds that could not be resolved.
+    pub incomplete: Option<String>,
+    /// Another Application of the repository that has not been planned at this commit.
+    pub held_by: Option<String>,
+    /// How many objects the render has.
+    pub desired: usize,
+    /// `allowEmpty`.
+    pub allow_empty: bool,
+    /// The Application itself is being deleted with its objects.
+    pub cascade: bool,
+    /// The digest that the user has confirmed.
+    pub confirmed: Option<&'a str>,
+    /// Namespace that the agent runs in.
+    pub agent_namespace: &'a str,
+}
+
+/// What becomes of the left-over objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// To be deleted now, with preconditions.
+    pub delete: Vec<ObjectId>,
+    /// Waiting, each with the reason.
+    pub waiting: Vec<(ObjectId, String)>,
+    /// Why nothing at all is deleted now.
+    pub held: Option<Held>,
+    /// What the user confirms to let the waiting ones go.
+    pub confirm: Option<String>,
+}
+
+/// Why nothing is deleted now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The Application does not prune by itself.
+    Disabled,
+    /// The render is not complete.
+    Incomplete(String),
+    /// Another Application has not been planned at this commit.
+    By(String),
+    /// The render is empty and `allowEmpty` is not set.
+    Empty,
+}
+
+/// Judges the left-over objects of an Application.
+pub fn judge(left_over: &[&LiveObject], context: &PruneContext<'_>) -> Verdict {
+    if left_over.is_empty() {
+        return Verdict::default();
+    }
+    if let Some(held) = held(context) {
+        return Verdict { held: Some(held), ..Verdict::default() };
+    }
+    let total = left_over.len() + context.desired;
+    let too_many = left_over.len() > MANY && left_over.len() * 2 > total;
+    let (mut verdict, mut questions) = (Verdict::default(), Vec::new());
+    for live in left_over.iter().filter(|live| !live.deleting) {
+        match protection(live, context) {
+            Protection::Never(why) => verdict.waiting.push((live.id.clone(), why.to_owned())),
+            Protection::Confirm(why) => questions.push((*live, why.to_owned())),
+            Protection::None if too_many => {
+                questions.push((*live, format!("{} of {total} objects would go", left_over.len())));
+            }
+            Protection::None => verdict.delete.push(live.id.clone()),
+        }
+    }
+    // The digest covers exactly what waits for it, so that what goes meanwhile does not change it.
+    let confirm = digest(questions.iter().map(|(live, _)| *live));
+    if context.confirmed == Some(confirm.as_str()) {
+        verdict.delete.extend(questions.into_iter().map(|(live, _)| live.id.clone()));
+    } else if !questions.is_empty() {
+        verdict.waiting.extend(questions.into_iter().map(|(live, why)| (live.id.clone(), why)));
+        verdict.confirm = Some(confirm);
+    }
+    verdict
+}
+
+fn held(context: &PruneContext<'_>) -> Option<Held> {
+    if context.cascade {
+        return None;
+    }
+    if let Some(reason) = &context.incomplete {
+        return Some(Held::Incomplete(reason.clone()));
+    }
+    if !context.enabled {
+        return Some(Held::Disabled);
+    }
+    if context.desired == 0 && !context.allow_empty {
+        return Some(Held::Empty);
+    }
+    context.held_by.clone().map(Held::By)
+}
+
+enum Protection {
+    None,
+    Confirm(&'static str),
+    Never(&'static str),
+}
+
+fn protection(live: &LiveObject, context: &PruneContext<'_>) -> Protection {
+    let (group, kind) = (live.id.group_kind.group.as_str(), live.id.group_kind.kind.as_str());
+    if is_the_agents(&live.id, context.agent_namespace) {
+        return Protection::Never("the agent itself runs on it");
+    }
+    if context.cascade && live.guard.delete_disabled {
+        return Protection::Never("it is annotated Delete=false");
+    }
+    if !context.cascade && live.guard.prune_disabled {
+        return Protection::Never("it is annotated Prune=false");
+    }
+    if live.guard.prune_confirm {
+        return Protection::Confirm("it is annotated Prune=confirm");
+    }
+    if live.guard.cascades {
+        return Protection::Confirm("its deletion deletes what it owns");
+    }
+    match (group, kind) {
+        ("", "Namespace") => Protection::Confirm("a Namespace takes everything in it along"),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            Protection::Confirm("a CustomResourceDefinition takes all its objects along")
+        }
+        ("", "PersistentVolume" | "PersistentVolumeClaim") => Protection::Confirm("it holds data"),
+        ("kubeflow.org", "Profile") => Protection::Confirm("a Profile takes its namespace along"),
+        (group, _) if group.ends_with(".services.k8s.aws") => Protection::Confirm("it stands for an AWS resource"),
+        _ => Protection::None,
+    }
+}
+
+/// What the agent needs to go on: its namespace, its definitions, its own objects.
+fn is_the_agents(id: &ObjectId, agent_namespace: &str) -> bool {
+    let own_name = id.name == "gitmoor-agent" || id.name.starts_with("gitmoor-agent-");
+    match id.group_kind.kind.as_str() {
+        "Namespace" => id.name == agent_namespace,
+        "CustomResourceDefinition" => id.name.ends_with(&format!(".{APPLICATION_GROUP}")),
+        APPLICATION_KIND => false,
+        _ => own_name && id.namespace.as_deref().is_none_or(|namespace| namespace == agent_namespace),
+    }
+}
+
+/// Digest of a list of objects, by identity and incarnation: what a confirmation names.
+fn digest<'a>(objects: impl Iterator<Item = &'a LiveObject>) -> String {
+    let mut lines: Vec<String> = objects.map(|live| format!("{} {}\n", live.id, live.uid)).collect();
+    lines.sort_unstable();
+    hex(&Sha256::digest(lines.concat())[..8])
+}

@@ -1,0 +1,62 @@
+//! The Kubernetes API: the only module that calls it.
+
+mod apply;
+mod delete;
+mod discovery;
+mod error;
+mod objects;
+mod watch;
+
+use std::sync::Arc;
+
+use http::header::USER_AGENT;
+use http::{HeaderValue, Request};
+use kube::{Client, Config};
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+
+pub use apply::Validation;
+pub use delete::Propagation;
+pub use discovery::ServerVersion;
+pub use error::ClusterError;
+pub use watch::{Change, Selector};
+
+/// Writes that may be under way at once.
+const CONCURRENT_WRITES: usize = 32;
+
+/// A connection to the API server, cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    writes: Arc<Semaphore>,
+}
+
+impl Cluster {
+    /// Connects with the kubeconfig of the environment, or the ServiceAccount of the pod.
+    ///
+    /// # Errors
+    /// When neither can be read.
+    pub async fn connect(user_agent: &str) -> Result<Self, ClusterError> {
+        let mut config = Config::infer().await.map_err(|error| ClusterError::Configuration(error.to_string()))?;
+        if let Ok(value) = HeaderValue::from_str(user_agent) {
+            config.headers.push((USER_AGENT, value));
+        }
+        let client = Client::try_from(config).map_err(|error| ClusterError::Configuration(error.to_string()))?;
+        Ok(Self { client, writes: Arc::new(Semaphore::new(CONCURRENT_WRITES)) })
+    }
+
+    /// Namespace of the kubeconfig's context or of the pod.
+    pub fn default_namespace(&self) -> &str {
+        self.client.default_namespace()
+    }
+
+    async fn read<T: DeserializeOwned>(&self, request: Request<Vec<u8>>) -> Result<T, ClusterError> {
+        self.client.request(request).await.map_err(ClusterError::from)
+    }
+
+    async fn write<T: DeserializeOwned>(&self, request: Request<Vec<u8>>) -> Result<T, ClusterError> {
+        // The semaphore is never closed.
+        let _permit = self.writes.acquire().await;
+        self.client.request(request).await.map_err(ClusterError::from)
+    }
+}
