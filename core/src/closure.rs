@@ -1,1 +1,0 @@
-//! The read-set of a kustomization.

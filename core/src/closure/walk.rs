@@ -1,0 +1,391 @@
+//! The walk from a folder over all that its kustomization names.
+
+use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
+
+use sha2::{Digest, Sha256};
+
+use super::document::{self, Node};
+use super::error::{ClosureError, Place, Problem};
+use super::members::{Member, ReadSet, SourceKind, feed, hexadecimal};
+use super::references::{self, Reference, Target};
+use super::resolve::{End, ResolveError, resolve};
+use super::{KUSTOMIZATION_FILES, remote};
+use crate::tree::{EntryKind, RepoPath, Tree, TreeEntry};
+
+/// How much a repository may make the walk do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Paths in one read-set.
+    pub members: usize,
+    /// Kustomizations inside each other.
+    pub depth: usize,
+    /// Bytes of one kustomization or plugin configuration.
+    pub document: usize,
+    /// Bytes of all of them together.
+    pub documents: usize,
+    /// Problems that are reported.
+    pub problems: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { members: 20_000, depth: 64, document: 4 << 20, documents: 32 << 20, problems: 50 }
+    }
+}
+
+/// The read-set of the folder `path`: of its kustomization when it has one, else of its manifest files.
+/// Reads from the tree only kustomizations, plugin configurations and links.
+pub fn read_set(tree: &dyn Tree, path: &RepoPath) -> Result<ReadSet, ClosureError> {
+    read_set_within(tree, path, &Limits::default())
+}
+
+/// As [`read_set`], with limits of the caller's.
+pub fn read_set_within(tree: &dyn Tree, path: &RepoPath, limits: &Limits) -> Result<ReadSet, ClosureError> {
+    let set = ReadSet { path: path.clone(), source: SourceKind::Kustomize, members: BTreeMap::new() };
+    let mut walk = Walk { tree, limits, set, problems: Vec::new(), roots: Vec::new(), walked: HashSet::new(), read: 0 };
+    if let Err(Stop) = walk.application() {
+        walk.problems.truncate(limits.problems.max(1));
+    }
+    if walk.problems.is_empty() {
+        return Ok(walk.set);
+    }
+    Err(ClosureError { problems: walk.problems, read_set: Box::new(walk.set) })
+}
+
+/// A limit is reached or the repository cannot be read: nothing more can be found out. The problem is noted already.
+struct Stop;
+
+struct Walk<'t> {
+    tree: &'t dyn Tree,
+    limits: &'t Limits,
+    set: ReadSet,
+    problems: Vec<Problem>,
+    /// The kustomizations that lead to the one at work, outermost first.
+    roots: Vec<RepoPath>,
+    /// What need not be walked again: a folder, and whose plugin configurations it holds.
+    walked: HashSet<(RepoPath, Option<RepoPath>)>,
+    /// Bytes of documents read.
+    read: usize,
+}
+
+/// Where a path is named, for messages.
+#[derive(Clone)]
+struct Named {
+    at: Place,
+    field: &'static str,
+}
+
+impl Walk<'_> {
+    fn application(&mut self) -> Result<(), Stop> {
+        let path = self.set.path.clone();
+        match self.resolve(&path)? {
+            None => Ok(()),
+            Some(End::Missing(_)) => self.problem(Problem::PathNotFound { path }),
+            Some(End::File(file, entry)) => {
+                self.file(file, entry)?;
+                self.problem(Problem::NotAFolder { path })
+            }
+            Some(End::Folder(folder)) => {
+                if self.kustomization(&folder, None)? {
+                    return Ok(());
+                }
+                self.set.source = SourceKind::Directory;
+                self.directory(&folder)
+            }
+        }
+    }
+
+    /// Walks a folder that kustomize would build; `false` when it has no kustomization file. With `plugins_of`, its
+    /// manifests are plugin configurations of the kustomization in that folder.
+    fn kustomization(&mut self, folder: &RepoPath, plugins_of: Option<&RepoPath>) -> Result<bool, Stop> {
+        if !self.walked.insert((folder.clone(), plugins_of.cloned())) {
+            return Ok(true);
+        }
+        let Some(file) = self.kustomization_file(folder)? else { return Ok(false) };
+        if self.roots.len() >= self.limits.depth {
+            return self.too_large(folder, "kustomizations are nested too deeply", self.limits.depth);
+        }
+        let Some(documents) = self.documents(&file, true)? else { return Ok(true) };
+        let Some(document) = documents.first() else { return Ok(true) };
+        let Ok(found) = references::of_kustomization(document) else {
+            return self.too_large(&file, "it has too many entries", 100_000);
+        };
+        self.roots.push(folder.clone());
+        for reference in found {
+            self.follow(folder, &file, reference, plugins_of)?;
+        }
+        self.roots.pop();
+        Ok(true)
+    }
+
+    /// Looks for the kustomization file under all its names.
+    fn kustomization_file(&mut self, folder: &RepoPath) -> Result<Option<RepoPath>, Stop> {
+        let mut found = Vec::new();
+        for name in KUSTOMIZATION_FILES {
+            let Some(path) = folder.join(name) else { continue };
+            match self.resolve(&path)? {
+                Some(End::File(file, entry)) => {
+                    self.file(file.clone(), entry)?;
+                    found.push((name, path, file));
+                }
+                // kustomize passes over a folder of that name.
+                Some(End::Folder(_)) => self.member(path, Member::Absent)?,
+                Some(End::Missing(_)) | None => {}
+            }
+        }
+        if found.len() > 1 {
+            let names = found.iter().map(|(name, ..)| *name).collect();
+            self.problem(Problem::Ambiguous { path: folder.clone(), names })?;
+        }
+        let Some((_, path, file)) = found.into_iter().next() else { return Ok(None) };
+        if !is_within(&file, folder) {
+            self.problem(Problem::Link {
+                link: path,
+                reason: "leads out of its folder, where kustomize reads no file",
+            })?;
+        }
+        Ok(Some(file))
+    }
+
+    fn follow(
+        &mut self,
+        folder: &RepoPath,
+        file: &RepoPath,
+        reference: Reference,
+        plugins_of: Option<&RepoPath>,
+    ) -> Result<(), Stop> {
+        let Reference { field, line, target } = reference;
+        let named = Named { at: Place { file: file.clone(), line: Some(line) }, field };
+        match target {
+            Target::File(text) => self.named_file(folder, &text, &named),
+            Target::Resource(text) => self.named_resource(folder, &text, &named, plugins_of),
+            Target::PluginConfig(text) => self.named_resource(folder, &text, &named, Some(folder)),
+            Target::Component(text) if remote::is_repository(&text) => self.remote(&text, named),
+            Target::Component(text) => self.named_resource(folder, &text, &named, None),
+            Target::Unsupported(what) => self.problem(Problem::Unsupported { at: named.at, what }),
+        }
+    }
+
+    /// A file of whatever content.
+    fn named_file(&mut self, folder: &RepoPath, text: &str, named: &Named) -> Result<(), Stop> {
+        if remote::is_remote_file(text) {
+            return self.remote(text, named.clone());
+        }
+        let Some(path) = self.joined(folder, text, named)? else { return Ok(()) };
+        match self.resolve(&path)? {
+            Some(End::File(file, entry)) => self.file(file, entry),
+            Some(End::Missing(_)) => self.missing(path, named),
+            // A folder where a file has to be: kustomize says so.
+            Some(End::Folder(_)) | None => Ok(()),
+        }
+    }
+
+    /// A file, or else a folder to build: in this order, as kustomize tries them.
+    fn named_resource(
+        &mut self,
+        folder: &RepoPath,
+        text: &str,
+        named: &Named,
+        plugins_of: Option<&RepoPath>,
+    ) -> Result<(), Stop> {
+        if remote::is_remote_file(text) {
+            return self.remote(text, named.clone());
+        }
+        let Some(path) = self.joined(folder, text, named)? else { return Ok(()) };
+        match self.resolve(&path)? {
+            Some(End::File(file, entry)) => {
+                self.file(file.clone(), entry)?;
+                plugins_of.map_or(Ok(()), |user| self.plugin_configs(user, &file))
+            }
+            Some(_) if remote::is_repository(text) => self.remote(text, named.clone()),
+            Some(End::Folder(base)) => self.base(base, named, plugins_of),
+            Some(End::Missing(_)) => self.missing(path, named),
+            None => Ok(()),
+        }
+    }
+
+    fn base(&mut self, base: RepoPath, named: &Named, plugins_of: Option<&RepoPath>) -> Result<(), Stop> {
+        let Named { at, field } = named.clone();
+        if self.roots.iter().any(|root| is_within(root, &base)) {
+            return self.problem(Problem::Cycle { at, field, path: base });
+        }
+        if self.kustomization(&base, plugins_of)? {
+            return Ok(());
+        }
+        self.problem(Problem::NoKustomization { at, field, path: base })
+    }
+
+    /// The files that configurations of builtin plugins name, relative to the kustomization that uses them.
+    fn plugin_configs(&mut self, user: &RepoPath, file: &RepoPath) -> Result<(), Stop> {
+        if !self.walked.insert((file.clone(), Some(user.clone()))) {
+            return Ok(());
+        }
+        let Some(documents) = self.documents(file, false)? else { return Ok(()) };
+        let Ok(found) = references::of_plugin_configs(&documents) else {
+            return self.too_large(file, "it has too many entries", 100_000);
+        };
+        found.into_iter().try_for_each(|reference| self.follow(user, file, reference, None))
+    }
+
+    /// The manifest files of a folder without a kustomization: those directly in it.
+    fn directory(&mut self, folder: &RepoPath) -> Result<(), Stop> {
+        let entries = match self.tree.list(folder) {
+            Ok(entries) => entries,
+            Err(error) => return self.stop(Problem::Tree(error)),
+        };
+        let mut listing = Sha256::new();
+        let mut chart = false;
+        for (name, entry) in entries {
+            chart |= name == "Chart.yaml";
+            if !is_manifest(&name) {
+                continue;
+            }
+            feed(&mut listing, &name);
+            listing.update([kind_tag(entry.kind)]);
+            let Some(path) = folder.join(&name) else { continue };
+            if entry.kind == EntryKind::Folder {
+                continue;
+            }
+            match self.resolve(&path)? {
+                Some(End::File(file, entry)) => self.file(file, entry)?,
+                Some(End::Missing(_)) => {
+                    self.problem(Problem::Link { link: path, reason: "leads to a path that does not exist" })?;
+                }
+                Some(End::Folder(_)) | None => {}
+            }
+        }
+        self.member(folder.clone(), Member::Listing { digest: hexadecimal(&listing.finalize()) })?;
+        if !chart {
+            return Ok(());
+        }
+        let at = Place { file: folder.join("Chart.yaml").unwrap_or_default(), line: None };
+        self.problem(Problem::Unsupported { at, what: "a Helm chart as a source" })
+    }
+
+    /// The documents of a file; `None` after noting why they cannot be read.
+    fn documents(&mut self, file: &RepoPath, first_only: bool) -> Result<Option<Vec<Rc<Node>>>, Stop> {
+        let bytes = match self.tree.read(file, self.limits.document) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.stop(Problem::Tree(error)),
+        };
+        self.read += bytes.len();
+        if self.read > self.limits.documents {
+            return self.too_large(file, "kustomizations are too large together", self.limits.documents);
+        }
+        let read = String::from_utf8(bytes)
+            .map_err(|_| document::Unreadable { line: None, reason: "it is not UTF-8".into() })
+            .and_then(|text| document::read(&text, first_only));
+        match read {
+            Ok(documents) => Ok(Some(documents)),
+            Err(document::Unreadable { line, reason }) => {
+                self.problem(Problem::Unreadable { at: Place { file: file.clone(), line }, reason })?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn joined(&mut self, folder: &RepoPath, text: &str, named: &Named) -> Result<Option<RepoPath>, Stop> {
+        let path = folder.join(text);
+        if path.is_none() {
+            let Named { at, field } = named.clone();
+            self.problem(Problem::Outside { at, field, text: text.to_owned() })?;
+        }
+        Ok(path)
+    }
+
+    /// Follows a path and notes the links on it, and what is missing; `None` after noting a problem.
+    fn resolve(&mut self, path: &RepoPath) -> Result<Option<End>, Stop> {
+        match resolve(self.tree, path) {
+            Ok(resolution) => {
+                for link in resolution.links {
+                    self.member(link.path, Member::Link { id: link.id, target: link.target })?;
+                }
+                if let End::Missing(missing) = &resolution.end {
+                    self.member(missing.clone(), Member::Absent)?;
+                }
+                Ok(Some(resolution.end))
+            }
+            Err(error) => {
+                let problem = match error {
+                    ResolveError::Link { link, reason } => {
+                        self.member(link.clone(), Member::Absent)?;
+                        Problem::Link { link, reason }
+                    }
+                    ResolveError::Submodule(path) => {
+                        self.member(path.clone(), Member::Absent)?;
+                        Problem::Submodule { path }
+                    }
+                    ResolveError::Tree(error) => return self.stop(Problem::Tree(error)),
+                };
+                self.problem(problem)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn file(&mut self, path: RepoPath, entry: TreeEntry) -> Result<(), Stop> {
+        let executable = entry.kind == EntryKind::Executable;
+        self.member(path, Member::File { id: entry.id, executable })
+    }
+
+    fn member(&mut self, path: RepoPath, member: Member) -> Result<(), Stop> {
+        if self.set.members.len() >= self.limits.members && !self.set.members.contains_key(&path) {
+            return self.too_large(&path, "the application reads too many files", self.limits.members);
+        }
+        // What was read outweighs that it was looked for under another guise.
+        if member == Member::Absent {
+            self.set.members.entry(path).or_insert(member);
+        } else {
+            self.set.members.insert(path, member);
+        }
+        Ok(())
+    }
+
+    fn missing(&mut self, path: RepoPath, named: &Named) -> Result<(), Stop> {
+        let Named { at, field } = named.clone();
+        self.problem(Problem::Missing { at, field, path })
+    }
+
+    fn remote(&mut self, text: &str, named: Named) -> Result<(), Stop> {
+        let Named { at, field } = named;
+        self.problem(Problem::Remote { at, field, text: remote::without_credentials(text) })
+    }
+
+    fn problem(&mut self, problem: Problem) -> Result<(), Stop> {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+        if self.problems.len() >= self.limits.problems { Err(Stop) } else { Ok(()) }
+    }
+
+    fn too_large<T>(&mut self, path: &RepoPath, what: &'static str, limit: usize) -> Result<T, Stop> {
+        self.stop(Problem::TooLarge { path: path.clone(), what, limit })
+    }
+
+    fn stop<T>(&mut self, problem: Problem) -> Result<T, Stop> {
+        // First, so that it is not cut off with the rest.
+        self.problems.insert(0, problem);
+        Err(Stop)
+    }
+}
+
+/// Whether `path` is `folder` or lies below it.
+fn is_within(path: &RepoPath, folder: &RepoPath) -> bool {
+    let (path, folder) = (path.as_str(), folder.as_str());
+    folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a plain directory's file of this name is a manifest.
+fn is_manifest(name: &str) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end))
+}
+
+fn kind_tag(kind: EntryKind) -> u8 {
+    match kind {
+        EntryKind::File | EntryKind::Executable => b'f',
+        EntryKind::Link => b'l',
+        EntryKind::Folder => b'd',
+        EntryKind::Submodule => b's',
+    }
+}
