@@ -1,0 +1,119 @@
+//! An initialised copy of the distribution, and what kustomize makes of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use gitmoor_core::setup_conf::{Override, SetupConf};
+use gitmoor_core::template::substitute;
+use gitmoor_tests::harness::tools::{tool, workspace};
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A fork after `init` with the values of setup.conf.example.
+pub(crate) struct Fork {
+    folder: TempDir,
+}
+
+impl Fork {
+    /// Copies and initialises.
+    pub(crate) fn new(environment: &str) -> Self {
+        let environment = Override { name: "environment".to_owned(), value: environment.to_owned() };
+        let text = fs::read(workspace().join("setup.conf.example")).unwrap();
+        let matcher = SetupConf::parse(&text, &[environment]).unwrap().matcher().unwrap();
+
+        let fork = Self { folder: tempfile::tempdir().unwrap() };
+        for file in files(&workspace().join("distribution")) {
+            let text = fs::read(&file).unwrap();
+            let substitution = substitute(&text, &matcher);
+            assert_eq!(substitution.left_over, [], "{}", file.display());
+            let copy = fork.folder.path().join(file.strip_prefix(workspace()).unwrap());
+            fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            fs::write(copy, substitution.text).unwrap();
+        }
+        fork.use_each_option();
+        fork
+    }
+
+    /// A kustomize Component cannot be built alone: each gets a kustomization that adds it to its base.
+    fn use_each_option(&self) {
+        for file in files(self.folder.path()) {
+            if file.ends_with("kustomization.yaml") && kind(&file) == "Component" {
+                let option = file.parent().unwrap();
+                let name = option.file_name().unwrap().to_str().unwrap();
+                let user = option.join(format!("../../overlays/with-{name}"));
+                fs::create_dir_all(&user).unwrap();
+                let text = format!("resources: [../../base]\ncomponents: [../../options/{name}]\n");
+                fs::write(user.join("kustomization.yaml"), text).unwrap();
+            }
+        }
+    }
+
+    /// A path of the fork.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// All folders that can be built, relative to the fork.
+    pub(crate) fn kustomizations(&self) -> Vec<String> {
+        files(self.folder.path())
+            .into_iter()
+            .filter(|file| file.ends_with("kustomization.yaml") && kind(file) != "Component")
+            .map(|file| {
+                let folder = file.parent().unwrap().strip_prefix(self.folder.path()).unwrap();
+                folder.to_str().unwrap().to_owned()
+            })
+            .collect()
+    }
+
+    /// The objects that a folder renders to.
+    pub(crate) fn build(&self, relative: &str) -> Vec<Value> {
+        let mut command = Command::new(tool("kustomize"));
+        command.arg("build").arg(self.path(relative)).env_clear().env("HOME", self.folder.path());
+        let output = command.output().unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        // Also a warning: kustomize warns of deprecated fields.
+        assert!(output.status.success() && complaints.is_empty(), "kustomize build {relative}: {complaints}");
+        parse(&String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// The objects of a file.
+    pub(crate) fn documents(&self, relative: &str) -> Vec<Value> {
+        parse(&fs::read_to_string(self.path(relative)).unwrap())
+    }
+}
+
+fn parse(text: &str) -> Vec<Value> {
+    serde_yaml::Deserializer::from_str(text).map(|document| Value::deserialize(document).unwrap()).collect()
+}
+
+fn kind(file: &Path) -> String {
+    text_at(&parse(&fs::read_to_string(file).unwrap())[0], "/kind").to_owned()
+}
+
+/// All files below a folder, sorted.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The text at a JSON pointer, empty where there is none.
+pub(crate) fn text_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `Kind namespace/name`.
+pub(crate) fn name_of(object: &Value) -> String {
+    let [kind, namespace, name] = ["/kind", "/metadata/namespace", "/metadata/name"].map(|at| text_at(object, at));
+    format!("{kind} {namespace}/{name}")
+}

@@ -1,0 +1,4 @@
+//! Tests on real programs without a cluster.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
