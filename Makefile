@@ -19,7 +19,6 @@ prerequisites: ## Says which prerequisite is missing
 	need() { command -v "$$1" >/dev/null || { echo "$$1 is missing: $$2" >&2; missing=1; }; }; \
 	need cargo "install Rust (https://rustup.rs)"; \
 	need cc "install a C compiler (Debian: apt install build-essential)"; \
-	need cmake "install CMake (Debian: apt install cmake)"; \
 	need perl "install Perl (Debian: apt install perl)"; \
 	need git "install Git (Debian: apt install git)"; \
 	need go "install Go 1.26 or newer (https://go.dev/doc/install)"; \

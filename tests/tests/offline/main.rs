@@ -1,4 +1,5 @@
 //! Tests on real programs without a cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod distribution;
 mod harness;

@@ -1,0 +1,48 @@
+//! The real parts that tests, demo and benches run on. Everything listens on
+//! loopback only, on free ports, and dies with the process that started it,
+//! also when that panics or is killed.
+//!
+//! In the order in which they build on each other:
+
+pub mod tools;
+
+pub mod scratch;
+
+pub mod supervised;
+
+pub mod ports;
+
+pub mod certificates;
+
+pub mod identity;
+
+pub mod control_plane;
+
+pub mod nodes;
+
+pub mod audit;
+
+pub mod namespaces;
+
+pub mod repository;
+
+pub mod cgi;
+
+pub mod git_remote;
+
+pub mod aws;
+
+pub mod agent;
+
+pub mod cluster_dump;
+
+pub mod await_state;
+
+pub use agent::Agent;
+pub use audit::{Audit, Mark, Request};
+pub use await_state::{Scene, eventually};
+pub use aws::Aws;
+pub use control_plane::ControlPlane;
+pub use git_remote::{GitRemote, Mode};
+pub use namespaces::{create_namespace, unique_name};
+pub use repository::Repository;

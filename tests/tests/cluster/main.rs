@@ -1,0 +1,5 @@
+//! Tests that talk to a real API server. They may run side by side: each has
+//! names of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
