@@ -1,0 +1,281 @@
+//! What `gitmoor init` found and did, for people and as JSON.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+use gitmoor_core::{
+    setup_conf::{Entry, SetupConf},
+    template::{Occurrence, Position, name},
+};
+use serde::{Serialize, Serializer};
+
+use super::{
+    arguments::{Arguments, Mode},
+    display, place,
+};
+use crate::{
+    failure::Exit,
+    terminal::{Style, Terminal},
+    work_tree::FileError,
+};
+
+/// The version of the JSON document; it grows when a reader of the old one could be misled.
+const FORMAT: u32 = 1;
+
+/// Everything that there is to say.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    format: u32,
+    mode: Mode,
+    setup_conf: String,
+    files: Vec<FileReport>,
+    /// Placeholders without a value in values of setup.conf.
+    left_over_in_setup_conf: Vec<Finding>,
+    unused: Vec<Unused>,
+    warnings: Vec<String>,
+    #[serde(serialize_with = "messages")]
+    pub(super) errors: Vec<FileError>,
+    pub(super) totals: Totals,
+    /// By token; filled where values may be shown.
+    #[serde(skip)]
+    values: HashMap<String, String>,
+    #[serde(skip)]
+    found: HashSet<String>,
+}
+
+/// How many there were of each.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Totals {
+    files: usize,
+    pub(super) binary: usize,
+    pub(super) links: usize,
+    changed: usize,
+    replaced: usize,
+    left_over: usize,
+}
+
+/// One file with placeholders.
+#[derive(Debug, Serialize)]
+pub(super) struct FileReport {
+    path: String,
+    pub(super) changed: bool,
+    replaced: Vec<Finding>,
+    left_over: Vec<Finding>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) diff: Option<String>,
+}
+
+/// One placeholder and where it stands.
+#[derive(Debug, Serialize)]
+struct Finding {
+    placeholder: String,
+    #[serde(flatten)]
+    position: Position,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    did_you_mean: Option<String>,
+}
+
+/// A name that stands in no file.
+#[derive(Debug, Serialize)]
+struct Unused {
+    placeholder: String,
+    place: String,
+}
+
+fn messages<S: Serializer>(errors: &[FileError], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(errors.iter().map(message))
+}
+
+fn message(error: &FileError) -> String {
+    format!("{error}: {}", error.source)
+}
+
+fn finding(token: String, position: Position) -> Finding {
+    Finding { placeholder: token, position, value: None, did_you_mean: None }
+}
+
+impl FileReport {
+    /// Positions are those in the file as it is now: before the substitution where nothing was written.
+    pub(super) fn new(
+        path: &Path,
+        changed: bool,
+        mode: Mode,
+        replaced: Vec<Occurrence>,
+        left_over: Vec<Occurrence>,
+    ) -> Self {
+        let findings = |found: Vec<Occurrence>| {
+            found
+                .into_iter()
+                .map(|Occurrence { token, before, after }| {
+                    finding(token, if mode == Mode::Write { after } else { before })
+                })
+                .collect()
+        };
+        Self { path: display(path), changed, replaced: findings(replaced), left_over: findings(left_over), diff: None }
+    }
+}
+
+impl Report {
+    pub(super) fn new(conf: &SetupConf, arguments: &Arguments) -> Self {
+        let path = &arguments.setup_conf;
+        let warnings = conf.warnings().iter().map(|w| format!("{}: {} {}", place(path, w.place), w.token, w.kind));
+        let in_conf = conf.left_over().iter().map(|found| finding(found.token.clone(), found.before));
+        let pair = |entry: &Entry| (entry.token.clone(), entry.value.clone());
+        let mut report = Self {
+            format: FORMAT,
+            mode: arguments.mode(),
+            setup_conf: display(path),
+            files: Vec::new(),
+            left_over_in_setup_conf: in_conf.collect(),
+            unused: Vec::new(),
+            warnings: warnings.collect(),
+            errors: Vec::new(),
+            totals: Totals { left_over: conf.left_over().len(), ..Totals::default() },
+            values: if arguments.show_values { conf.entries().iter().map(pair).collect() } else { HashMap::new() },
+            found: HashSet::new(),
+        };
+        suggest(&mut report.left_over_in_setup_conf, conf);
+        report
+    }
+
+    /// Takes up what was found in one file.
+    pub(super) fn add(&mut self, mut file: FileReport, conf: &SetupConf) {
+        self.totals.files += 1;
+        self.totals.changed += usize::from(file.changed);
+        self.totals.replaced += file.replaced.len();
+        self.totals.left_over += file.left_over.len();
+        suggest(&mut file.left_over, conf);
+        for replaced in &mut file.replaced {
+            replaced.value = self.values.get(&replaced.placeholder).cloned();
+            if !self.found.contains(&replaced.placeholder) {
+                self.found.insert(replaced.placeholder.clone());
+            }
+        }
+        if !(file.replaced.is_empty() && file.left_over.is_empty()) {
+            self.files.push(file);
+        }
+    }
+
+    /// What can only be said when all files have been seen.
+    pub(super) fn finish(&mut self, conf: &SetupConf) {
+        let path = PathBuf::from(&self.setup_conf);
+        let unused = conf.unused(|token| self.found.contains(token));
+        self.unused = unused
+            .into_iter()
+            .map(|entry| Unused { placeholder: entry.token.clone(), place: place(&path, entry.place) })
+            .collect();
+    }
+
+    /// How the program ends because of it.
+    pub(super) fn exit(&self, allow_missing: bool) -> Exit {
+        if !self.errors.is_empty() {
+            Exit::Io
+        } else if self.totals.left_over > 0 && !allow_missing {
+            Exit::Findings
+        } else {
+            Exit::Done
+        }
+    }
+
+    /// Says it: as the one document of `--output json`, or for people, grouped by file. Beside a diff on
+    /// standard output the report goes to standard error.
+    pub(super) fn print(&self, terminal: &mut Terminal) {
+        for warning in &self.warnings {
+            terminal.warning(warning);
+        }
+        if terminal.is_json() {
+            terminal.json(self);
+        } else {
+            self.print_replaced(terminal);
+            self.print_left_over(terminal);
+            self.print_unused(terminal);
+        }
+        for error in &self.errors {
+            terminal.error(&message(error));
+        }
+        terminal.message(&self.summary());
+    }
+
+    fn line(&self, terminal: &mut Terminal, style: Style, line: &str) {
+        match self.mode {
+            Mode::Write | Mode::Check => terminal.data(style, line),
+            Mode::DryRun => terminal.message(line),
+        }
+    }
+
+    fn print_replaced(&self, terminal: &mut Terminal) {
+        if terminal.is_quiet() || self.totals.replaced == 0 {
+            return;
+        }
+        self.line(terminal, Style::Bold, if self.mode == Mode::Write { "replaced" } else { "would be replaced" });
+        for file in self.files.iter().filter(|file| !file.replaced.is_empty()) {
+            self.line(terminal, Style::Plain, &format!("  {}: {}", file.path, counted(&file.replaced)));
+            for Finding { placeholder, position, value, .. } in &file.replaced {
+                if let Some(value) = value {
+                    self.line(terminal, Style::Plain, &format!("    {position} {placeholder} = {value}"));
+                }
+            }
+        }
+    }
+
+    fn print_left_over(&self, terminal: &mut Terminal) {
+        if self.totals.left_over == 0 {
+            return;
+        }
+        self.line(terminal, Style::Yellow, "left over: placeholders without a value");
+        let in_conf = [(&self.setup_conf, &self.left_over_in_setup_conf)];
+        let in_files = self.files.iter().map(|file| (&file.path, &file.left_over));
+        for (path, left_over) in in_conf.into_iter().chain(in_files) {
+            for Finding { placeholder, position, did_you_mean, .. } in left_over {
+                let hint = did_you_mean.as_ref().map(|known| format!(", did you mean {known}?")).unwrap_or_default();
+                self.line(terminal, Style::Plain, &format!("  {path}:{position}: {placeholder}{hint}"));
+            }
+        }
+    }
+
+    /// A tree that is initialised already would make every name a finding.
+    fn print_unused(&self, terminal: &mut Terminal) {
+        if terminal.is_quiet() || self.unused.is_empty() || self.totals.replaced == 0 {
+            return;
+        }
+        self.line(terminal, Style::Yellow, "unused: names that stand in no file");
+        for Unused { placeholder, place } in &self.unused {
+            self.line(terminal, Style::Plain, &format!("  {place}: {placeholder}"));
+        }
+    }
+
+    fn summary(&self) -> String {
+        let Totals { files, binary: _, links: _, changed, replaced, left_over } = self.totals;
+        if replaced == 0 && left_over == 0 && self.errors.is_empty() {
+            return format!("nothing to replace in {files} files: none holds a placeholder (any more)");
+        }
+        let (change, done) = match self.mode {
+            Mode::Write => ("changed", "replaced"),
+            Mode::Check | Mode::DryRun => ("would change", "to replace"),
+        };
+        format!("{change} {changed} of {files} files; {replaced} placeholders {done}, {left_over} left over")
+    }
+}
+
+fn suggest(left_over: &mut [Finding], conf: &SetupConf) {
+    for found in left_over {
+        found.did_you_mean = conf.did_you_mean(&found.placeholder).map(str::to_owned);
+    }
+}
+
+/// `aws_region (2), domain`.
+fn counted(replaced: &[Finding]) -> String {
+    let mut counts = BTreeMap::new();
+    for found in replaced {
+        *counts.entry(name(&found.placeholder)).or_insert(0) += 1;
+    }
+    let words: Vec<String> = counts
+        .into_iter()
+        .map(|(name, count)| if count == 1 { name.to_owned() } else { format!("{name} ({count})") })
+        .collect();
+    words.join(", ")
+}

@@ -1,0 +1,35 @@
+//! Arguments and environment, resolved once. The only module that reads the environment.
+
+use std::{
+    env,
+    io::{IsTerminal, stderr, stdout},
+};
+
+use crate::arguments::{Global, Output};
+
+/// How the program talks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) output: Output,
+    pub(crate) quiet: bool,
+    pub(crate) stdout: Channel,
+    pub(crate) stderr: Channel,
+}
+
+/// What is known about one of the two outputs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Channel {
+    pub(crate) is_terminal: bool,
+    pub(crate) colour: bool,
+}
+
+impl Settings {
+    pub(crate) fn new(global: &Global) -> Self {
+        let Global { output, quiet } = *global;
+        // https://no-color.org: any value but an empty one.
+        let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = env::var_os("TERM").is_none_or(|value| value == "dumb");
+        let channel = |is_terminal: bool| Channel { is_terminal, colour: is_terminal && !no_colour && !dumb };
+        Self { output, quiet, stdout: channel(stdout().is_terminal()), stderr: channel(stderr().is_terminal()) }
+    }
+}

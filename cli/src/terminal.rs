@@ -1,0 +1,198 @@
+//! The only module that writes to standard output and standard error: data to the one, messages to the
+//! other.
+//!
+//! Names of files and placeholders come from repositories. On a terminal their control characters are
+//! shown, not obeyed.
+
+use std::{
+    borrow::Cow,
+    fmt::Display,
+    io::{self, Write, stderr, stdout},
+};
+
+use serde::Serialize;
+
+use crate::{
+    arguments::Output,
+    failure::Failure,
+    settings::{Channel, Settings},
+};
+
+/// How a word is set off where colour is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Bold,
+    Red,
+    Green,
+    Yellow,
+    Cyan,
+}
+
+impl Style {
+    /// The ANSI code for it (ECMA-48, select graphic rendition).
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "0",
+            Self::Bold => "1",
+            Self::Red => "31",
+            Self::Green => "32",
+            Self::Yellow => "33",
+            Self::Cyan => "36",
+        }
+    }
+}
+
+/// Where the program's words go.
+pub(crate) struct Terminal {
+    settings: Settings,
+    stdout: Box<dyn Write>,
+    stderr: Box<dyn Write>,
+}
+
+impl Terminal {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings, stdout: Box::new(io::BufWriter::new(stdout())), stderr: Box::new(stderr()) }
+    }
+
+    /// Whether standard output takes JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.settings.output == Output::Json
+    }
+
+    /// Whether only errors and data are wanted.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.settings.quiet
+    }
+
+    /// A line of data.
+    pub(crate) fn data(&mut self, style: Style, line: &str) {
+        write_line(&mut self.stdout, self.settings.stdout, style, line.as_bytes());
+    }
+
+    /// Data as it is, such as a diff: bytes of files may not be UTF-8.
+    pub(crate) fn raw(&mut self, style: Style, line: &[u8]) {
+        write_line(&mut self.stdout, self.settings.stdout, style, line);
+    }
+
+    /// The one document of `--output json`.
+    pub(crate) fn json(&mut self, document: &impl Serialize) {
+        // What is serialised here has string keys only, so it cannot fail; a full disk can, and the
+        // program has no better place to say so.
+        let _ = serde_json::to_writer_pretty(&mut self.stdout, document);
+        let _ = self.stdout.write_all(b"\n");
+    }
+
+    /// Progress and results for people; silent with `--quiet`.
+    pub(crate) fn message(&mut self, line: &str) {
+        if !self.settings.quiet {
+            self.write_message(Style::Plain, "", line);
+        }
+    }
+
+    /// Something doubtful; silent with `--quiet`.
+    pub(crate) fn warning(&mut self, line: &str) {
+        if !self.settings.quiet {
+            self.write_message(Style::Yellow, "warning: ", line);
+        }
+    }
+
+    /// Something that went wrong.
+    pub(crate) fn error(&mut self, line: &str) {
+        self.write_message(Style::Red, "error: ", line);
+    }
+
+    /// A failure with its causes and hints, on standard error, and as JSON where that was asked for.
+    pub(crate) fn failure(&mut self, failure: &Failure) {
+        let Failure { exit, message, causes, hints } = failure;
+        self.error(message);
+        for cause in causes {
+            self.write_message(Style::Plain, "  ", cause);
+        }
+        for hint in hints {
+            self.write_message(Style::Cyan, "hint: ", hint);
+        }
+        if self.is_json() {
+            self.json(&serde_json::json!({
+                "error": { "kind": exit.kind(), "message": message, "causes": causes, "hints": hints }
+            }));
+        }
+    }
+
+    fn write_message(&mut self, style: Style, label: &str, line: impl Display) {
+        // Standard output first, so that both stand in the order of events on one terminal.
+        let _ = self.stdout.flush();
+        let label = styled(self.settings.stderr, style, label.as_bytes());
+        let mut text = label.into_owned();
+        text.extend_from_slice(&shown(self.settings.stderr, line.to_string().as_bytes()));
+        text.push(b'\n');
+        let _ = self.stderr.write_all(&text);
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.stdout.flush();
+    }
+}
+
+// A reader that has gone, such as `head`, is no error of ours.
+fn write_line(stream: &mut impl Write, channel: Channel, style: Style, line: &[u8]) {
+    let _ = stream.write_all(&styled(channel, style, &shown(channel, line)));
+    let _ = stream.write_all(b"\n");
+}
+
+fn styled(channel: Channel, style: Style, text: &[u8]) -> Cow<'_, [u8]> {
+    if !channel.colour || style == Style::Plain || text.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let code = style.code();
+    let mut coloured = format!("\x1b[{code}m").into_bytes();
+    coloured.extend_from_slice(text);
+    coloured.extend_from_slice(b"\x1b[0m");
+    Cow::Owned(coloured)
+}
+
+fn shown(channel: Channel, text: &[u8]) -> Cow<'_, [u8]> {
+    let text_is_safe = |text: &str| !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+    if !channel.is_terminal || std::str::from_utf8(text).is_ok_and(text_is_safe) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::new();
+    for c in String::from_utf8_lossy(text).chars() {
+        if c.is_control() && !matches!(c, '\n' | '\t') {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIPE: Channel = Channel { is_terminal: false, colour: false };
+    const TERMINAL: Channel = Channel { is_terminal: true, colour: true };
+
+    #[test]
+    fn control_characters_reach_no_terminal() {
+        for (channel, text, expected) in [
+            (TERMINAL, &b"a\tb\nc"[..], &b"a\tb\nc"[..]),
+            (TERMINAL, b"\x1b]0;title\x07", b"\\u{1b}]0;title\\u{7}"),
+            (TERMINAL, b"\xFFx", "\u{fffd}x".as_bytes()),
+            (PIPE, b"\x1b\xFF\r", b"\x1b\xFF\r"),
+        ] {
+            assert_eq!(&*shown(channel, text), expected);
+        }
+    }
+
+    #[test]
+    fn colour_only_where_it_is_wanted() {
+        assert_eq!(&*styled(TERMINAL, Style::Red, b"x"), b"\x1b[31mx\x1b[0m");
+        for (channel, style) in [(PIPE, Style::Red), (TERMINAL, Style::Plain)] {
+            assert_eq!(&*styled(channel, style, b"x"), b"x");
+        }
+    }
+}
