@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::observed::{Condition, conditions, generation, true_condition};
+use super::observed::{Condition, condition, conditions, true_condition};
 use super::{Health, HealthStatus};
 
 /// Conditions that are true when all is well.
@@ -37,7 +37,7 @@ const FAILURES: &[&str] = &[
 /// Progressing, because controllers start from `Ready=False` and a false alarm would fail a sync.
 pub(super) fn assess(object: &Value) -> Health {
     if let Some(failed) = UNWANTED.iter().find_map(|name| true_condition(object, name)) {
-        return Health::degraded(failed.text());
+        return failed.stale(object).unwrap_or_else(|| Health::degraded(failed.text()));
     }
     if true_condition(object, "Suspended").is_some() {
         return Health::suspended("suspended");
@@ -48,21 +48,27 @@ pub(super) fn assess(object: &Value) -> Health {
     conditions(object)
         .filter(|condition| WANTED.contains(&condition.name))
         .map(|condition| wanted(object, condition, failed_or_waiting(condition)))
-        .reduce(|worst, next| if next.status > worst.status { next } else { worst })
+        .reduce(Health::or_worse)
         .unwrap_or_default()
+}
+
+/// Health of a kind whose controller always sets a condition and means failure when it is `False`.
+///
+/// `waiting` says what is waited for as long as the condition is not there.
+pub(super) fn required(object: &Value, name: &str, waiting: &str) -> Health {
+    match condition(object, name) {
+        Some(condition) => wanted(object, condition, HealthStatus::Degraded),
+        None => Health::progressing(waiting),
+    }
 }
 
 /// Health by a condition that is true when all is well.
 pub(super) fn wanted(object: &Value, condition: Condition<'_>, when_false: HealthStatus) -> Health {
-    let stale = condition.observed_generation.zip(generation(object)).is_some_and(|(seen, now)| seen < now);
-    match condition.status {
-        _ if stale => {
-            Health::progressing(format!("waiting for its controller: {} is of an older spec", condition.name))
-        }
+    condition.stale(object).unwrap_or_else(|| match condition.status {
         "True" => Health::healthy(),
         "False" => Health::new(when_false, condition.text()),
         _ => Health::progressing(condition.text()),
-    }
+    })
 }
 
 fn failed_or_waiting(condition: Condition<'_>) -> HealthStatus {

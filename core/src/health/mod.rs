@@ -9,17 +9,41 @@
 //! follows `kstatus` (`cli-utils/pkg/kstatus`). Where the two differ, or where neither tells a user the truth, the
 //! file of the kind says what is done here and why. Nothing here knows the time, so nothing turns bad by waiting
 //! unless the object itself says so.
+//!
+//! A new rule is a file here, a line in `rules.rs`, and a folder of fixtures, one file per state.
 
 mod observed;
 mod rules;
 mod watch;
 
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod job;
 mod pod;
 mod replica_set;
 mod stateful_set;
+
+mod api_service;
+mod custom_resource_definition;
+mod horizontal_pod_autoscaler;
+mod ingress;
+mod namespace;
+mod persistent_volume;
+mod persistent_volume_claim;
+mod pod_disruption_budget;
+mod service;
+
+mod ack;
+mod application;
+mod argo_workflow;
+mod cert_manager;
+mod gateway_api;
+mod knative;
+mod kserve;
+mod kubeflow;
+mod prometheus_operator;
+mod secrets;
 
 mod conditions;
 mod deletion;
@@ -118,6 +142,11 @@ impl Health {
     /// Not in the cluster.
     pub fn missing() -> Self {
         Self { status: HealthStatus::Missing, message: None }
+    }
+
+    /// The worse of two; the first of two equal ones.
+    fn or_worse(self, other: Self) -> Self {
+        if other.status > self.status { other } else { self }
     }
 
     fn healthy_because(message: impl AsRef<str>) -> Self {

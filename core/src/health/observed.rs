@@ -43,11 +43,14 @@ pub(super) fn behind(object: &Value) -> Option<Health> {
     })
 }
 
+/// What to say of an object that its controller has not written to yet.
+pub(super) const NOT_OBSERVED: &str = "waiting for its controller: not observed yet";
+
 /// Progressing, when a controller that always writes `status.observedGeneration` has not written one yet.
 pub(super) fn unseen(object: &Value) -> Option<Health> {
     number(object, &["status", "observedGeneration"])
         .is_none_or(|observed| observed == 0)
-        .then(|| Health::progressing("waiting for its controller: not observed yet"))
+        .then(|| Health::progressing(NOT_OBSERVED))
 }
 
 /// One entry of `status.conditions`.
@@ -72,6 +75,13 @@ impl Condition<'_> {
 
     pub(super) fn is_false(&self) -> bool {
         self.status == "False"
+    }
+
+    /// Progressing, when the condition is about an older generation of the object's spec.
+    pub(super) fn stale(&self, object: &Value) -> Option<Health> {
+        let (seen, now) = (self.observed_generation?, generation(object)?);
+        let name = self.name;
+        (seen < now).then(|| Health::progressing(format!("waiting for its controller: {name} is of an older spec")))
     }
 
     /// `Reason: message`, or the one that is there, or the type and status.

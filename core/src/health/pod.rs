@@ -66,11 +66,15 @@ fn name(container: &Value) -> &str {
 fn stuck(container: &Value) -> Option<String> {
     let waiting = at(container, &["state", "waiting"])?;
     let reason = text_at(waiting, &["reason"])?;
-    let fatal = reason.starts_with("Err")
-        || ["Error", "BackOff"].iter().any(|end| reason.ends_with(end))
-        || reason == "InvalidImageName";
     let detail = text_at(waiting, &["message"]).map(|message| format!(": {message}")).unwrap_or_default();
-    fatal.then(|| format!("container {}: {reason}{detail}", name(container)))
+    cannot_start(reason).then(|| format!("container {}: {reason}{detail}", name(container)))
+}
+
+/// True for the reasons of a waiting container that do not go away by waiting.
+pub(super) fn cannot_start(reason: &str) -> bool {
+    reason.starts_with("Err")
+        || ["Error", "BackOff"].iter().any(|end| reason.ends_with(end))
+        || reason == "InvalidImageName"
 }
 
 /// How a container ended, if it ended badly.

@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
-use super::{Health, conditions, daemon_set, deployment, job, pod, replica_set, stateful_set};
+use super::{
+    Health, ack, api_service, application, argo_workflow, cert_manager, conditions, cron_job,
+    custom_resource_definition, daemon_set, deployment, gateway_api, horizontal_pod_autoscaler, ingress, job, knative,
+    kserve, kubeflow, namespace, persistent_volume, persistent_volume_claim, pod, pod_disruption_budget,
+    prometheus_operator, replica_set, secrets, service, stateful_set,
+};
 use crate::object::GroupKind;
 
 /// Assesses an object whose present generation has been observed and that nobody deletes.
@@ -32,16 +37,60 @@ const fn rule(group: &'static str, kinds: &'static [&'static str], assess: Asses
     Rule { group, kinds, assess }
 }
 
-/// Every rule, built-in kinds first.
+/// Every rule: workloads, other built-in kinds, then add-ons.
 pub(super) const RULES: &[Rule] = &[
-    rule("apps", &["Deployment"], deployment::assess),
-    rule("apps", &["StatefulSet"], stateful_set::assess),
     rule("apps", &["DaemonSet"], daemon_set::assess),
+    rule("apps", &["Deployment"], deployment::assess),
     rule("apps", &["ReplicaSet"], replica_set::assess),
-    rule("", &["ReplicationController"], replica_set::assess),
-    rule("", &["Pod"], pod::assess),
-    rule("", &["Node"], conditions::assess),
+    rule("apps", &["StatefulSet"], stateful_set::assess),
+    rule("batch", &["CronJob"], cron_job::assess),
     rule("batch", &["Job"], job::assess),
+    rule("", &["Pod"], pod::assess),
+    rule("", &["ReplicationController"], replica_set::assess),
+    rule("", &["Namespace"], namespace::assess),
+    rule("", &["Node"], conditions::assess),
+    rule("", &["PersistentVolume"], persistent_volume::assess),
+    rule("", &["PersistentVolumeClaim"], persistent_volume_claim::assess),
+    rule("", &["Service"], service::assess),
+    rule("apiextensions.k8s.io", &["CustomResourceDefinition"], custom_resource_definition::assess),
+    rule("apiregistration.k8s.io", &["APIService"], api_service::assess),
+    rule("autoscaling", &["HorizontalPodAutoscaler"], horizontal_pod_autoscaler::assess),
+    rule("networking.k8s.io", &["Ingress"], ingress::assess),
+    rule("policy", &["PodDisruptionBudget"], pod_disruption_budget::assess),
+    rule("*.services.k8s.aws", &[], ack::assess),
+    rule("argoproj.io", &["Application"], application::assess),
+    rule("argoproj.io", &["CronWorkflow"], argo_workflow::assess_scheduled),
+    rule("argoproj.io", &["Workflow"], argo_workflow::assess),
+    rule("bitnami.com", &["SealedSecret"], secrets::assess_sealed),
+    rule("cert-manager.io", &["Certificate"], cert_manager::assess_certificate),
+    rule("cert-manager.io", &["ClusterIssuer", "Issuer"], cert_manager::assess_issuer),
+    rule(
+        "external-secrets.io",
+        &["ClusterExternalSecret", "ClusterPushSecret", "ExternalSecret", "PushSecret"],
+        secrets::assess_external,
+    ),
+    rule("external-secrets.io", &["ClusterSecretStore", "SecretStore"], secrets::assess_store),
+    rule(
+        "gateway.networking.k8s.io",
+        &["GRPCRoute", "HTTPRoute", "TCPRoute", "TLSRoute", "UDPRoute"],
+        gateway_api::assess_route,
+    ),
+    rule("kubeflow.org", &["Notebook"], kubeflow::assess_notebook),
+    rule("kubeflow.org", &["Profile"], kubeflow::assess_profile),
+    rule(
+        "kubeflow.org",
+        &["Experiment", "JAXJob", "MPIJob", "PaddleJob", "PyTorchJob", "TFJob", "Trial", "XGBoostJob"],
+        kubeflow::assess_training,
+    ),
+    rule("trainer.kubeflow.org", &["TrainJob"], kubeflow::assess_training),
+    rule("kubernetes-client.io", &["ExternalSecret"], secrets::assess_legacy_external),
+    rule(
+        "monitoring.coreos.com",
+        &["Alertmanager", "Prometheus", "PrometheusAgent", "ThanosRuler"],
+        prometheus_operator::assess,
+    ),
+    rule("serving.knative.dev", &["Configuration", "Revision", "Route", "Service"], knative::assess),
+    rule("serving.kserve.io", &["InferenceService"], kserve::assess),
 ];
 
 /// The rule of a kind, if it has one of its own.
