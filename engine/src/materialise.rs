@@ -1,1 +1,214 @@
-//! Writes a read-set into a folder of its own.
+//! Writes what a render may read into a folder of its own: the same layout, and nothing else.
+//!
+//! # Guarantees
+//! - Nothing is written through a link: every file and folder is made anew (`create_new`), so an entry that stands in
+//!   the way is an error, even in a repository whose trees name the same thing twice.
+//! - A link is made only when all that it leads to lies inside the repository.
+//! - The folder goes when its [`Checkout`] does.
+//!
+//! Nothing is synced to disk: the folder lives for one build. Blocking; meant for `spawn_blocking`.
+
+use std::collections::HashSet;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use gitmoor_core::closure::{Member, ReadSet, ResolveError, resolve};
+use gitmoor_core::tree::{EntryKind, RepoPath, Tree, TreeEntry, TreeError};
+use tempfile::TempDir;
+
+/// How much may be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Files and links.
+    pub files: usize,
+    /// Bytes of one file.
+    pub file: usize,
+    /// Bytes of all files together.
+    pub total: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { files: 100_000, file: 32 << 20, total: 512 << 20 }
+    }
+}
+
+/// Why the folder could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterialiseError {
+    /// The repository could not be read, or a file in it is too large.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// There is too much to write.
+    #[error("{path}: {what} (limit {limit}); split the application")]
+    TooLarge {
+        /// Where it was noticed.
+        path: RepoPath,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much is allowed.
+        limit: usize,
+    },
+    /// An entry of the tree has a name that is no file name.
+    #[error("{folder} has an entry named {name:?}, which is not a file name; remove it from the repository")]
+    Name {
+        /// The folder.
+        folder: RepoPath,
+        /// The name.
+        name: String,
+    },
+    /// The file system would not have it.
+    #[error("cannot write {path} to the scratch folder")]
+    Io {
+        /// Path in the repository.
+        path: RepoPath,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A part of a repository at one commit as files, removed when this is dropped.
+#[derive(Debug)]
+pub struct Checkout {
+    /// Removes the folder.
+    _removal: TempDir,
+    /// Without links, as a program would print it.
+    real: PathBuf,
+}
+
+impl Checkout {
+    /// The folder that stands for the root of the repository: absolute, without links.
+    pub fn root(&self) -> &Path {
+        &self.real
+    }
+
+    /// Where a path of the repository is.
+    pub fn path_of(&self, path: &RepoPath) -> PathBuf {
+        // An empty part would add a slash to the end.
+        if path.as_str().is_empty() { self.real.clone() } else { self.real.join(path.as_str()) }
+    }
+
+    /// Makes sure that a folder is there, also when no member lies in it.
+    fn make_folder(&self, made: &mut HashSet<RepoPath>, path: &RepoPath) -> Result<(), MaterialiseError> {
+        if path.as_str().is_empty() || made.contains(path) {
+            return Ok(());
+        }
+        self.make_folder(made, &path.parent())?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(self.path_of(path))
+            .map_err(|source| MaterialiseError::Io { path: path.clone(), source })?;
+        made.insert(path.clone());
+        Ok(())
+    }
+}
+
+/// Writes the members of a read-set into a new folder below `scratch`.
+pub fn read_set(tree: &dyn Tree, set: &ReadSet, scratch: &Path, limits: &Limits) -> Result<Checkout, MaterialiseError> {
+    let mut writer = Writer::new(tree, scratch, limits)?;
+    for (path, member) in &set.members {
+        match member {
+            Member::File { id: _, executable } => writer.file(path, *executable)?,
+            Member::Link { id: _, target } => writer.link(path, target)?,
+            Member::Listing { digest: _ } | Member::Absent => {}
+        }
+    }
+    Ok(writer.checkout)
+}
+
+/// Writes the whole tree into a new folder below `scratch`. Submodules, and links that lead out of the repository, are
+/// left out.
+pub fn whole_tree(tree: &dyn Tree, scratch: &Path, limits: &Limits) -> Result<Checkout, MaterialiseError> {
+    let mut writer = Writer::new(tree, scratch, limits)?;
+    let mut folders = vec![RepoPath::root()];
+    while let Some(folder) = folders.pop() {
+        for (name, entry) in tree.list(&folder)? {
+            let path = child(&folder, &name)?;
+            if entry.kind == EntryKind::Folder {
+                writer.count(&path, 0)?;
+                writer.checkout.make_folder(&mut writer.made, &path)?;
+                folders.push(path);
+            } else {
+                writer.entry(&path, &entry)?;
+            }
+        }
+    }
+    Ok(writer.checkout)
+}
+
+/// The path of an entry, if its name is one.
+fn child(folder: &RepoPath, name: &str) -> Result<RepoPath, MaterialiseError> {
+    let path = folder.join(name).filter(|_| !name.contains('/') && !matches!(name, "" | "." | ".."));
+    path.ok_or_else(|| MaterialiseError::Name { folder: folder.clone(), name: name.to_owned() })
+}
+
+struct Writer<'t> {
+    tree: &'t dyn Tree,
+    limits: &'t Limits,
+    checkout: Checkout,
+    made: HashSet<RepoPath>,
+    files: usize,
+    total: usize,
+}
+
+impl<'t> Writer<'t> {
+    fn new(tree: &'t dyn Tree, scratch: &Path, limits: &'t Limits) -> Result<Self, MaterialiseError> {
+        let make = || {
+            let folder = tempfile::Builder::new().prefix("render-").tempdir_in(scratch)?;
+            let real = folder.path().canonicalize()?;
+            Ok(Checkout { _removal: folder, real })
+        };
+        let checkout = make().map_err(|source| MaterialiseError::Io { path: RepoPath::root(), source })?;
+        Ok(Self { tree, limits, checkout, made: HashSet::new(), files: 0, total: 0 })
+    }
+
+    fn entry(&mut self, path: &RepoPath, entry: &TreeEntry) -> Result<(), MaterialiseError> {
+        match entry.kind {
+            EntryKind::File => self.file(path, false),
+            EntryKind::Executable => self.file(path, true),
+            EntryKind::Link => match String::from_utf8(self.tree.read(path, 4096)?) {
+                Ok(target) => self.link(path, &target),
+                Err(_) => Ok(()),
+            },
+            EntryKind::Folder | EntryKind::Submodule => Ok(()),
+        }
+    }
+
+    fn file(&mut self, path: &RepoPath, executable: bool) -> Result<(), MaterialiseError> {
+        let bytes = self.tree.read(path, self.limits.file)?;
+        self.count(path, bytes.len())?;
+        self.checkout.make_folder(&mut self.made, &path.parent())?;
+        let mode = if executable { 0o700 } else { 0o600 };
+        let at = self.checkout.path_of(path);
+        let write = || OpenOptions::new().write(true).create_new(true).mode(mode).open(at)?.write_all(&bytes);
+        write().map_err(|source| MaterialiseError::Io { path: path.clone(), source })
+    }
+
+    /// Makes the link, unless it leads where it must not.
+    fn link(&mut self, path: &RepoPath, target: &str) -> Result<(), MaterialiseError> {
+        match resolve(self.tree, path) {
+            Ok(_) => {}
+            Err(ResolveError::Link { .. } | ResolveError::Submodule(_)) => return Ok(()),
+            Err(ResolveError::Tree(error)) => return Err(error.into()),
+        }
+        self.count(path, target.len())?;
+        self.checkout.make_folder(&mut self.made, &path.parent())?;
+        symlink(target, self.checkout.path_of(path))
+            .map_err(|source| MaterialiseError::Io { path: path.clone(), source })
+    }
+
+    fn count(&mut self, path: &RepoPath, bytes: usize) -> Result<(), MaterialiseError> {
+        self.files += 1;
+        self.total += bytes;
+        let too_large = |what, limit| Err(MaterialiseError::TooLarge { path: path.clone(), what, limit });
+        if self.files > self.limits.files {
+            return too_large("there are too many files", self.limits.files);
+        }
+        if self.total > self.limits.total {
+            return too_large("the files have too many bytes together", self.limits.total);
+        }
+        Ok(())
+    }
+}
