@@ -1,1 +1,29 @@
-//! Git repositories: mirrors, fetches, trees.
+//! Git repositories: the only module that talks to git.
+//!
+//! In the order of the flow: a [`RepositoryUrl`] and [`Credentials`] make a [`Mirror`], which fetches in a child
+//! process ([`child_main`]) into a bare repository on disk; what was fetched is read as a [`GitTree`], compared with
+//! [`Mirror::changed_paths`] and described by a [`CommitInfo`]. There is never a checkout.
+//!
+//! All reading is blocking and belongs into `spawn_blocking`; only [`Mirror::fetch`] and [`Mirror::rebuild`] are async.
+
+mod child;
+mod commit;
+mod credentials;
+mod diff;
+mod error;
+mod failure;
+mod fetch;
+mod mirror;
+mod revisions;
+mod store;
+mod tree;
+mod url;
+
+pub use child::{FetchLimits, Fetcher, child_main};
+pub use commit::{CommitId, CommitInfo};
+pub use credentials::Credentials;
+pub use error::{FetchError, FetchErrorKind, MirrorError};
+pub use fetch::{FetchOutcome, FetchRequest, ResolvedRevision};
+pub use mirror::Mirror;
+pub use tree::GitTree;
+pub use url::{RepositoryUrl, UrlError, UrlPolicy};

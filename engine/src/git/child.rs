@@ -1,0 +1,247 @@
+//! The process that fetches, and the side of the agent that starts it.
+//!
+//! A repository can hang, bloat or crash whoever talks to it, and libgit2's own limits are process-wide. So each fetch
+//! runs in a child: the same program again, with a clean environment, its own process group, a deadline, and limits of
+//! memory and size. Request and answer are JSON on stdin and stdout; credentials appear nowhere else.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gitmoor_core::sensitive::Sensitive;
+use rustix::process::{Resource, Rlimit, Signal, getpid, getppid, kill_process, setrlimit};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::io::AsyncWriteExt;
+
+use super::failure::Failure;
+use super::fetch::Fetch;
+use super::{Credentials, FetchError, FetchErrorKind, FetchOutcome, FetchRequest, RepositoryUrl, store};
+
+/// How much one fetch may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchLimits {
+    /// Wall-clock time, waiting for another fetch of the same mirror included.
+    pub timeout: Duration,
+    /// Bytes of private memory; files that are mapped to be read do not count.
+    pub memory_bytes: u64,
+    /// Bytes that may be downloaded, and the size of any file that is written.
+    pub size_bytes: u64,
+}
+
+impl Default for FetchLimits {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(300), memory_bytes: 768 << 20, size_bytes: 4 << 30 }
+    }
+}
+
+/// How the child is started.
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    program: PathBuf,
+    environment: Vec<(String, String)>,
+    limits: FetchLimits,
+}
+
+impl Fetcher {
+    /// The hidden subcommand that has to end in [`child_main`].
+    pub const SUBCOMMAND: &str = "git-fetch";
+
+    /// What of the environment reaches the child: where certificates and proxies are.
+    const KEPT_ENVIRONMENT: [&str; 10] = [
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "NO_PROXY",
+        "no_proxy",
+    ];
+
+    /// `program` (usually `/proc/self/exe`) is started as `program git-fetch`; of `environment` only certificates and
+    /// proxies are kept.
+    pub fn new(
+        program: impl Into<PathBuf>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        limits: FetchLimits,
+    ) -> Self {
+        let kept = environment.into_iter().filter(|(name, _)| Self::KEPT_ENVIRONMENT.contains(&name.as_str()));
+        Self { program: program.into(), environment: kept.collect(), limits }
+    }
+
+    pub(super) async fn run(
+        &self,
+        url: &RepositoryUrl,
+        directory: &Path,
+        request: &FetchRequest,
+        anew: bool,
+    ) -> Result<FetchOutcome, FetchError> {
+        let job = Job::new(url, directory, request, anew, self.limits);
+        self.ask(&job).await.and_then(|answer| answer).map_err(|failure| FetchError {
+            url: url.clone(),
+            kind: failure.kind,
+            reason: request.credentials.scrub(&failure.reason),
+        })
+    }
+
+    async fn ask(&self, job: &Job) -> Result<Answer, Failure> {
+        let input = Sensitive::new(serde_json::to_vec(job).map_err(|error| other(&error))?);
+        let mut command = tokio::process::Command::new(&self.program);
+        command.arg(Self::SUBCOMMAND).env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.env("HOME", "/nonexistent").env("XDG_CONFIG_HOME", "/nonexistent").env("GIT_CONFIG_NOSYSTEM", "1");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| other(&error))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A child that is gone already says why by its status.
+            let _ = stdin.write_all(input.expose()).await;
+        }
+        let output = tokio::time::timeout(self.limits.timeout, child.wait_with_output()).await;
+        let output = output.map_err(|_| self.timed_out())?.map_err(|error| other(&error))?;
+        if !output.status.success() {
+            return Err(self.ended(output.status));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| other(&error))
+    }
+
+    fn timed_out(&self) -> Failure {
+        let reason = format!("no end after {} seconds", self.limits.timeout.as_secs_f32());
+        Failure::new(FetchErrorKind::TimedOut, reason)
+    }
+
+    /// A child that could not answer any more.
+    fn ended(&self, status: ExitStatus) -> Failure {
+        match status.signal().and_then(Signal::from_named_raw) {
+            Some(Signal::ABORT | Signal::KILL | Signal::SEGV) => {
+                let limit = self.limits.memory_bytes >> 20;
+                Failure::new(FetchErrorKind::TooLarge, format!("the fetch needs more than {limit} MiB of memory"))
+            }
+            Some(Signal::XFSZ) => {
+                let limit = self.limits.size_bytes >> 20;
+                Failure::new(FetchErrorKind::TooLarge, format!("the repository is larger than {limit} MiB"))
+            }
+            _ => Failure::new(FetchErrorKind::Other, format!("the fetch ended with {status}")),
+        }
+    }
+}
+
+fn other(error: &dyn std::error::Error) -> Failure {
+    Failure::new(FetchErrorKind::Other, format!("the fetch could not be run: {error}"))
+}
+
+/// What the child is told.
+#[derive(Serialize, Deserialize)]
+struct Job {
+    address: String,
+    directory: PathBuf,
+    basic: Option<Basic>,
+    revisions: BTreeSet<String>,
+    anew: bool,
+    limits: FetchLimits,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Basic {
+    username: String,
+    #[serde(serialize_with = "exposed", deserialize_with = "hidden")]
+    password: Sensitive<String>,
+}
+
+fn exposed<S: Serializer>(value: &Sensitive<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(value.expose())
+}
+
+fn hidden<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sensitive<String>, D::Error> {
+    String::deserialize(deserializer).map(Sensitive::new)
+}
+
+type Answer = Result<FetchOutcome, Failure>;
+
+impl Job {
+    fn new(url: &RepositoryUrl, directory: &Path, request: &FetchRequest, anew: bool, limits: FetchLimits) -> Self {
+        let FetchRequest { credentials, revisions } = request.clone();
+        let basic = match credentials {
+            Credentials::None => None,
+            Credentials::Basic { username, password } => Some(Basic { username, password }),
+        };
+        let directory = directory.to_owned();
+        Self { address: url.as_str().to_owned(), directory, basic, revisions, anew, limits }
+    }
+
+    /// In the mirror that is there, or else, and when that one is damaged, in a new clone that takes its place.
+    fn run(&self) -> Answer {
+        let _lock = store::lock(&self.directory)?;
+        store::sweep(&self.directory)?;
+        if !self.anew && self.directory.exists() {
+            match self.fetch_in(&self.directory) {
+                Err(failure) if failure.kind == FetchErrorKind::Corrupt => {}
+                answer => return answer,
+            }
+        }
+        let fresh = store::new_directory(&self.directory);
+        let answer = self.fetch_in(&fresh);
+        if answer.is_ok() {
+            store::swap_in(&self.directory)?;
+        } else {
+            store::sweep(&self.directory)?;
+        }
+        answer.map(|outcome| FetchOutcome { cloned: true, ..outcome })
+    }
+
+    fn fetch_in(&self, directory: &Path) -> Answer {
+        let repository = store::open_or_create(directory)?;
+        let credentials = self.basic.as_ref().map_or(Credentials::None, |basic| Credentials::Basic {
+            username: basic.username.clone(),
+            password: basic.password.clone(),
+        });
+        let fetch = Fetch::new(&repository, &self.address, &credentials, self.limits.size_bytes);
+        let mut outcome = fetch.run(&self.revisions)?;
+        outcome.changed = store::note(directory, &outcome)?;
+        Ok(outcome)
+    }
+}
+
+/// The whole of the process `gitmoor-agent git-fetch`: one [`Fetcher`]'s request on stdin, its answer on stdout.
+///
+/// Sets limits on the process that it runs in, and ends it at the deadline or when the parent is gone.
+pub fn child_main() -> ExitCode {
+    let answer = read_job().and_then(|job| {
+        confine(job.limits).map_err(|error| other(&error))?;
+        job.run()
+    });
+    let written = serde_json::to_vec(&answer).map_err(io::Error::from).and_then(|text| io::stdout().write_all(&text));
+    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn read_job() -> Result<Job, Failure> {
+    let mut text = Vec::new();
+    io::stdin().read_to_end(&mut text).map_err(|error| other(&error))?;
+    let text = Sensitive::new(text);
+    serde_json::from_slice(text.expose()).map_err(|error| other(&error))
+}
+
+/// Limits what this process may use from here on.
+fn confine(limits: FetchLimits) -> io::Result<()> {
+    let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    // Of data and not of address space: libgit2 maps whole packs, and pages of files cost nothing that is scarce.
+    setrlimit(Resource::Data, limit(limits.memory_bytes))?;
+    setrlimit(Resource::Fsize, limit(limits.size_bytes))?;
+    setrlimit(Resource::Core, limit(0))?;
+    thread::Builder::new().name("deadline".to_owned()).spawn(move || end_in_time(limits.timeout))?;
+    Ok(())
+}
+
+/// A child whose agent was killed must not hold the mirror's lock, and nobody else would end it.
+fn end_in_time(timeout: Duration) {
+    let (start, parent) = (Instant::now(), getppid());
+    while start.elapsed() < timeout + Duration::from_secs(1) && getppid() == parent {
+        thread::sleep(Duration::from_millis(200));
+    }
+    // Not exit(): that would run handlers below a thread that is inside libgit2.
+    let _ = kill_process(getpid(), Signal::KILL);
+}

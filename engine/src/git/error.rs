@@ -1,0 +1,118 @@
+//! What can go wrong with a repository, said so that somebody can act on it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::RepositoryUrl;
+
+/// The category of a failed fetch: condition reason, event reason and metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FetchErrorKind {
+    /// No connection, or the server answered with a failure of its own.
+    Unreachable,
+    /// The server's certificate is not trusted.
+    UntrustedCertificate,
+    /// Credentials are missing, wrong or not sufficient.
+    RefusedCredentials,
+    /// The fetch took longer than it may.
+    TimedOut,
+    /// There is no repository at that address.
+    NotARepository,
+    /// More data or memory than a fetch may use.
+    TooLarge,
+    /// What came from the server, or what is on disk, is damaged.
+    Corrupt,
+    /// Everything else, such as a full disk.
+    Other,
+}
+
+impl FetchErrorKind {
+    /// One word in PascalCase.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "Unreachable",
+            Self::UntrustedCertificate => "UntrustedCertificate",
+            Self::RefusedCredentials => "RefusedCredentials",
+            Self::TimedOut => "TimedOut",
+            Self::NotARepository => "NotARepository",
+            Self::TooLarge => "TooLarge",
+            Self::Corrupt => "Corrupt",
+            Self::Other => "Other",
+        }
+    }
+
+    /// Whether the same fetch may succeed later without anybody doing anything.
+    pub fn waiting_helps(self) -> bool {
+        matches!(self, Self::Unreachable | Self::TimedOut | Self::Corrupt | Self::Other)
+    }
+
+    /// What somebody can do about it.
+    pub fn way_out(self) -> &'static str {
+        match self {
+            Self::Unreachable => "check the address, the network policy and the proxy; the agent keeps trying",
+            Self::UntrustedCertificate => "add the server's CA to the agent's certificates (SSL_CERT_FILE)",
+            Self::RefusedCredentials => {
+                "check the repository's Secret: username, and a password or token that may read it"
+            }
+            Self::TimedOut => "the agent tries again; raise the fetch timeout if the repository is large",
+            Self::NotARepository => "check the address, and that the credentials may see the repository",
+            Self::TooLarge => "raise the fetch limits of memory or size, or make the repository smaller",
+            Self::Corrupt => "the agent clones anew; if it stays, run git fsck on the server's repository",
+            Self::Other => "the agent tries again; see the message",
+        }
+    }
+}
+
+impl fmt::Display for FetchErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A fetch failed; what was fetched before is still there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot fetch {url}: {reason} ({})", .kind.way_out())]
+pub struct FetchError {
+    /// The repository.
+    pub url: RepositoryUrl,
+    /// The category.
+    pub kind: FetchErrorKind,
+    /// What git or the system said, without credentials.
+    pub reason: String,
+}
+
+impl FetchError {
+    /// Whether the same fetch may succeed later without anybody doing anything.
+    pub fn waiting_helps(&self) -> bool {
+        self.kind.waiting_helps()
+    }
+}
+
+/// The mirror on disk could not be read; [`Mirror::rebuild`](super::Mirror::rebuild) makes it anew.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// Nothing was fetched yet.
+    #[error("{url} was not fetched yet")]
+    NotFetched {
+        /// The repository.
+        url: RepositoryUrl,
+    },
+    /// The commit is not in the mirror.
+    #[error("commit {commit} of {url} is not in the mirror: fetch it first")]
+    NoSuchCommit {
+        /// The repository.
+        url: RepositoryUrl,
+        /// The commit that was asked for.
+        commit: String,
+    },
+    /// The mirror is damaged.
+    #[error("cannot read the mirror of {url}")]
+    Unreadable {
+        /// The repository.
+        url: RepositoryUrl,
+        /// What git said.
+        #[source]
+        source: git2::Error,
+    },
+}
