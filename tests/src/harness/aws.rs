@@ -11,7 +11,7 @@ use super::supervised::Supervised;
 use super::tools::moto_server;
 
 /// How long it may take to become ready on a busy machine.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 /// How often it is tried with another port when another process was faster to take one.
 const ATTEMPTS: usize = 5;
 

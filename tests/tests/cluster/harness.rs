@@ -111,7 +111,7 @@ async fn a_deployment_becomes_available_on_fake_nodes() {
     });
     deployments.create(&PostParams::default(), &serde_json::from_value(deployment).unwrap()).await.unwrap();
     scene
-        .eventually("both pods are available", Duration::from_secs(60), async || {
+        .eventually("both pods are available", Duration::from_mins(1), async || {
             let status = deployments.get("web").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
             match status.available_replicas {
                 Some(2) => Ok(()),
