@@ -17,6 +17,7 @@ use std::{
 
 use gitmoor_core::template::{BINARY_PROBE, is_binary};
 use rustix::fs::OFlags;
+use tempfile::NamedTempFile;
 
 /// New content lies in a file of such a name until it is renamed; a killed run leaves at most one.
 const TEMPORARY_PREFIX: &str = ".gitmoor-new-";
@@ -251,11 +252,7 @@ fn read_text(path: &Path, text: &mut Vec<u8>) -> io::Result<Option<Metadata>> {
 /// Puts `text` in the place of the file at `path`, which `metadata` describes.
 pub(crate) fn replace(path: &Path, metadata: &Metadata, text: &[u8]) -> Result<(), FileError> {
     let put = || -> io::Result<()> {
-        let mut new = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
-            .suffix(TEMPORARY_SUFFIX)
-            .tempfile_in(parent(path))
-            .map_err(without_path)?;
+        let mut new = temporary_in(parent(path))?;
         new.write_all(text)?;
         let created = new.as_file().metadata()?;
         if (created.uid(), created.gid()) != (metadata.uid(), metadata.gid()) {
@@ -269,13 +266,18 @@ pub(crate) fn replace(path: &Path, metadata: &Metadata, text: &[u8]) -> Result<(
     put().map_err(fault("replace", path))
 }
 
-/// The name of the temporary file would only distract from that of the file itself.
-fn without_path(error: io::Error) -> io::Error {
-    std::error::Error::source(&error)
-        .or_else(|| error.get_ref().and_then(|inner| inner.source()))
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .and_then(io::Error::raw_os_error)
-        .map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error)
+/// A new file that is removed unless it is persisted.
+fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
+    // The error of the library names the temporary file, which would only distract.
+    let mut cause = None;
+    tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .suffix(TEMPORARY_SUFFIX)
+        .make_in(folder, |path| {
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            file.inspect_err(|error| cause = error.raw_os_error())
+        })
+        .map_err(|error| cause.map_or(error, io::Error::from_raw_os_error))
 }
 
 /// Removes what a killed run left.

@@ -21,13 +21,19 @@ pub(super) fn show(path: &Path, old: &[u8], new: &[u8], terminal: &mut Terminal)
 
 fn unified(path: &str, old: &[u8], new: &[u8]) -> Vec<u8> {
     let path = path.trim_start_matches('/');
-    let mut text = Vec::new();
-    // Writing to memory does not fail.
-    let _ = TextDiff::from_lines(old, new)
-        .unified_diff()
-        .header(&format!("a/{path}"), &format!("b/{path}"))
-        .to_writer(&mut text);
+    let (old, new) = (lines(old), lines(new));
+    let diff = TextDiff::configure().newline_terminated(true).diff_slices(&old, &new);
+    let mut text = format!("--- a/{path}\n+++ b/{path}\n").into_bytes();
+    for hunk in diff.unified_diff().iter_hunks() {
+        // Writing to memory does not fail. Hunk by hunk, because only so bytes come through.
+        let _ = hunk.to_writer(&mut text);
+    }
     text
+}
+
+/// Lines as Git has them: a carriage return alone ends none.
+fn lines(text: &[u8]) -> Vec<&[u8]> {
+    text.split_inclusive(|byte| *byte == b'\n').collect()
 }
 
 fn style(line: &[u8]) -> Style {
@@ -46,10 +52,8 @@ mod tests {
 
     #[test]
     fn bytes_come_through_and_a_missing_newline_is_said() {
-        let diff = unified("x/y.yaml", b"a\r\nb\xFF", b"A\r\nb\xFF");
-        assert_eq!(
-            diff,
-            b"--- a/x/y.yaml\n+++ b/x/y.yaml\n@@ -1,2 +1,2 @@\n-a\r\n+A\r\n b\xFF\n\\ No newline at end of file\n"
-        );
+        let diff = unified("x/y.yaml", b"a\r\nb\rc\xFF", b"A\r\nb\rc\xFF");
+        let expected = b"@@ -1,2 +1,2 @@\n-a\r\n+A\r\n b\rc\xFF\n\\ No newline at end of file\n";
+        assert_eq!(diff, [&b"--- a/x/y.yaml\n+++ b/x/y.yaml\n"[..], expected].concat());
     }
 }
