@@ -4,3 +4,4 @@
 mod distribution;
 mod harness;
 mod init;
+mod render;
