@@ -1,2 +1,72 @@
-//! agent
-fn main() {}
+//! `gitmoor-agent`: follows Git repositories from inside a Kubernetes cluster.
+
+mod settings;
+
+mod run;
+
+mod applications;
+mod credentials;
+mod repositories;
+
+mod context;
+mod queue;
+mod state;
+
+mod reconcile;
+
+mod evaluate;
+mod kinds;
+mod watches;
+
+mod apply;
+mod deletion;
+mod prune;
+mod report;
+
+mod digest_key;
+mod http;
+mod lease;
+mod metrics;
+mod objects;
+
+mod clock;
+mod environment;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use gitmoor_engine::git::{self, Fetcher};
+use settings::{LogFormat, Settings};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == Fetcher::SUBCOMMAND) {
+        return git::child_main();
+    }
+    let settings = Settings::parse();
+    start_log(settings.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "no runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run::run(settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// To stderr; `RUST_LOG` chooses what.
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

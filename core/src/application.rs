@@ -95,8 +95,15 @@ pub struct Automated {
 type Rest = BTreeMap<String, Value>;
 
 /// Sync options that are understood; the others are reported.
-const SYNC_OPTIONS: [&str; 5] =
-    ["ServerSideApply=true", "CreateNamespace=false", "ApplyOutOfSyncOnly=true", "Validate=true", "PruneLast=true"];
+const SYNC_OPTIONS: [&str; 7] = [
+    "ServerSideApply=true",
+    "CreateNamespace=false",
+    "CreateNamespace=true",
+    "ApplyOutOfSyncOnly=true",
+    "SkipDryRunOnMissingResource=true",
+    "Validate=true",
+    "PruneLast=true",
+];
 
 /// The spec cannot be worked with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,8 +153,17 @@ impl ApplicationSpec {
         Ok(source)
     }
 
-    /// Paths of fields that are set and not supported.
+    /// Fields that are set, have no effect, and change nothing of what is applied.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.all_unsupported().into_iter().filter(|field| is_harmless(field))
+    }
+
+    /// Paths of fields that are set, not supported, and would change what is applied.
     pub fn unsupported(&self) -> Vec<String> {
+        self.all_unsupported().into_iter().filter(|field| !is_harmless(field)).collect()
+    }
+
+    fn all_unsupported(&self) -> Vec<String> {
         let source = self.source.clone().unwrap_or_default();
         let automated = self.sync_policy.automated.clone().unwrap_or_default();
         let rests = [
@@ -173,6 +189,13 @@ impl ApplicationSpec {
     pub fn automated(&self) -> Option<&Automated> {
         self.sync_policy.automated.as_ref().filter(|automated| automated.enabled != Some(false))
     }
+}
+
+/// Failures are retried in any case; who deletes what in which order does not change what is deleted.
+fn is_harmless(field: &str) -> bool {
+    field == "spec.syncPolicy.retry"
+        || field == "spec.syncPolicy.managedNamespaceMetadata"
+        || field.starts_with("spec.syncPolicy.syncOptions PrunePropagationPolicy=")
 }
 
 /// How an Application names the agent's own cluster.
@@ -223,11 +246,11 @@ mod tests {
         let expected = [
             "spec.ignoreDifferences",
             "spec.source.helm",
-            "spec.syncPolicy.retry",
             "spec.project=tenant",
             "spec.syncPolicy.syncOptions Replace=true",
         ];
         assert_eq!(spec.unsupported(), expected);
+        assert_eq!(spec.warnings().collect::<Vec<_>>(), ["spec.syncPolicy.retry"]);
         assert!(matches!(spec.validate(), Err(SpecError::Unsupported(_))));
     }
 

@@ -53,6 +53,7 @@ pub struct Stamped;
 #[derive(Clone, Debug)]
 pub struct Manifests<Stage> {
     items: Vec<Manifest>,
+    by_id: HashMap<ObjectId, usize>,
     stage: PhantomData<Stage>,
 }
 
@@ -60,6 +61,11 @@ impl<Stage> Manifests<Stage> {
     /// The manifests, in the order of the repository.
     pub fn items(&self) -> &[Manifest] {
         &self.items
+    }
+
+    /// The manifest of an object; only stamped manifests are found.
+    pub fn get(&self, id: &ObjectId) -> Option<&Manifest> {
+        self.by_id.get(id).and_then(|index| self.items.get(*index))
     }
 }
 
@@ -123,7 +129,7 @@ impl Manifests<Rendered> {
         for (origin, value) in documents {
             read_object(value, &origin, &mut items, &mut errors);
         }
-        (Self { items, stage: PhantomData }, errors)
+        (Self { items, by_id: HashMap::new(), stage: PhantomData }, errors)
     }
 }
 
@@ -209,7 +215,8 @@ impl Manifests<Rendered> {
                 },
             }
         }
-        (Manifests { items, stage: PhantomData }, errors)
+        let by_id = items.iter().enumerate().map(|(index, manifest): (usize, &Manifest)| (manifest.id.clone(), index)).collect();
+        (Manifests { items, by_id, stage: PhantomData }, errors)
     }
 }
 

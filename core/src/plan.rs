@@ -184,3 +184,127 @@ pub fn lost_field(live: &LiveObject, desired: &Value) -> Option<String> {
         crate::live::Ownership::None => Some("all".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::names::{ANNOTATION_DIGEST, ANNOTATION_TRACKING_ID, FIELD_MANAGER, LABEL_APPLICATION};
+    use crate::tracking::Installation;
+
+    fn key(name: &str) -> ApplicationKey {
+        ApplicationKey { namespace: "gitmoor".into(), name: name.into() }
+    }
+
+    fn installation() -> Installation {
+        Installation::parse("gitmoor").unwrap()
+    }
+
+    fn map(name: &str) -> ObjectId {
+        ObjectId { group_kind: GroupKind::new("", "ConfigMap"), namespace: Some("web".into()), name: name.into() }
+    }
+
+    fn desired(name: &str, digest: &str) -> DesiredObject {
+        let id = map(name);
+        let order = Order { wave: 0, tier: Tier::of(&id.group_kind) };
+        DesiredObject { id, api_version: "v1".into(), digest: digest.into(), order }
+    }
+
+    fn live(name: &str, owner: &str, digest: &str, revision: u32) -> LiveObject {
+        let installation = installation();
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+            "name": name, "namespace": "web", "uid": format!("uid-{name}"), "resourceVersion": revision.to_string(),
+            "labels": {LABEL_APPLICATION: installation.label_value(&key(owner))},
+            "annotations": {ANNOTATION_TRACKING_ID: installation.tracking_id(&key(owner), &map(name)), ANNOTATION_DIGEST: digest},
+            "managedFields": [{"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": "v1", "fieldsV1": {"f:data": {"f:a": {}}}}],
+        }});
+        LiveObject::reduce(&object, &installation).unwrap()
+    }
+
+    fn actions(wanted: &[DesiredObject], index: &LiveIndex) -> Vec<Action> {
+        let label = installation().label_value(&key("web"));
+        let plan = plan(&key("web"), &label, wanted, index, &|id, _| id.name == "wanted-by-both");
+        plan.steps.into_iter().map(|step| step.action).collect()
+    }
+
+    #[test]
+    fn each_state_has_its_action() {
+        let mut index = LiveIndex::default();
+        index.applied(live("equal", "web", "1", 1));
+        index.applied(live("changed", "web", "1", 1));
+        index.observe(live("unknown", "web", "1", 1));
+        index.observe(live("moved", "old", "1", 1));
+        index.observe(live("wanted-by-both", "old", "1", 1));
+        index.observe(LiveObject { deleting: true, ..live("going", "web", "1", 1) });
+        index.observe(LiveObject { claim: Claim::None, ..live("copied", "web", "1", 1) });
+        index.observe(LiveObject { claim: Claim::OtherInstallation("b".into()), ..live("foreign", "web", "1", 1) });
+        let wanted = [
+            desired("equal", "1"),
+            desired("changed", "2"),
+            desired("unknown", "1"),
+            desired("moved", "1"),
+            desired("wanted-by-both", "1"),
+            desired("going", "1"),
+            desired("copied", "1"),
+            desired("foreign", "1"),
+            desired("absent", "1"),
+        ];
+        let expected = [
+            Action::Skip,
+            Action::Update,
+            Action::Verify,
+            Action::Adopt,
+            Action::Conflict("Application gitmoor/old".into()),
+            Action::AwaitDeletion,
+            Action::Adopt,
+            Action::Conflict("installation b".into()),
+            Action::Create,
+        ];
+        assert_eq!(actions(&wanted, &index), expected);
+    }
+
+    #[test]
+    fn a_foreign_write_to_an_owned_field_is_verified_and_an_accepted_entry_is_not() {
+        let mut index = LiveIndex::default();
+        index.applied(live("a", "web", "1", 1));
+        let mut edited = live("a", "web", "1", 2);
+        if let crate::live::Ownership::Whole(entry) = &mut edited.ownership {
+            entry.fields = json!({"f:data": {".": {}}});
+        }
+        assert_eq!(index.observe(edited).len(), 1, "the owner is told");
+        assert_eq!(actions(&[desired("a", "1")], &index), [Action::Verify]);
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"}});
+        assert_eq!(lost_field(index.get(&map("a")).unwrap(), &body).as_deref(), Some("data.a"));
+        index.accept(&map("a"));
+        assert_eq!(actions(&[desired("a", "1")], &index), [Action::Skip]);
+    }
+
+    #[test]
+    fn a_foreign_write_to_other_fields_tells_nobody() {
+        let mut index = LiveIndex::default();
+        index.applied(live("a", "web", "1", 1));
+        assert!(index.observe(live("a", "web", "1", 7)).is_empty());
+        assert_eq!(index.get(&map("a")).unwrap().resource_version, "7", "deletes need the present version");
+    }
+
+    #[test]
+    fn an_older_event_does_not_undo_an_answer() {
+        let mut index = LiveIndex::default();
+        index.applied(live("a", "web", "2", 9));
+        assert!(index.observe(live("a", "web", "1", 5)).is_empty());
+        assert_eq!(actions(&[desired("a", "2")], &index), [Action::Skip]);
+    }
+
+    #[test]
+    fn only_objects_that_we_provably_own_are_left_over() {
+        let mut index = LiveIndex::default();
+        index.applied(live("gone-from-git", "web", "1", 1));
+        index.observe(LiveObject { claim: Claim::None, ..live("copied", "web", "1", 1) });
+        let other = LiveObject { claim: Claim::Application(key("old")), ..live("others", "web", "1", 1) };
+        index.observe(other);
+        let label = installation().label_value(&key("web"));
+        let plan = plan(&key("web"), &label, &[], &index, &|_, _| false);
+        assert_eq!(plan.left_over, [map("gone-from-git")]);
+    }
+}

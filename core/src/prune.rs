@@ -157,3 +157,117 @@ fn digest<'a>(objects: impl Iterator<Item = &'a LiveObject>) -> String {
     lines.sort_unstable();
     hex(&Sha256::digest(lines.concat())[..8])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::{Health, HealthStatus};
+    use crate::live::{Guard, Ownership};
+    use crate::object::GroupKind;
+    use crate::tracking::Claim;
+
+    fn live(group: &str, kind: &str, name: &str) -> LiveObject {
+        LiveObject {
+            id: ObjectId { group_kind: GroupKind::new(group, kind), namespace: Some("web".into()), name: name.into() },
+            uid: format!("uid-{name}"),
+            resource_version: "1".into(),
+            label: String::new(),
+            claim: Claim::None,
+            digest: None,
+            ownership: Ownership::None,
+            baseline: None,
+            deleting: false,
+            health: Health { status: HealthStatus::Healthy, message: None },
+            guard: Guard::default(),
+        }
+    }
+
+    fn context() -> PruneContext<'static> {
+        PruneContext {
+            enabled: true,
+            incomplete: None,
+            held_by: None,
+            desired: 5,
+            allow_empty: false,
+            cascade: false,
+            confirmed: None,
+            agent_namespace: "gitmoor",
+        }
+    }
+
+    #[test]
+    fn nothing_goes_unless_absence_is_certain() {
+        let object = live("", "ConfigMap", "a");
+        for (context, held) in [
+            (PruneContext { enabled: false, ..context() }, Held::Disabled),
+            (PruneContext { incomplete: Some("x".into()), ..context() }, Held::Incomplete("x".into())),
+            (PruneContext { held_by: Some("b".into()), ..context() }, Held::By("b".into())),
+            (PruneContext { desired: 0, ..context() }, Held::Empty),
+        ] {
+            let verdict = judge(&[&object], &context);
+            assert_eq!((verdict.held, verdict.delete.len()), (Some(held), 0));
+        }
+        assert_eq!(judge(&[&object], &context()).delete, [object.id.clone()]);
+        assert_eq!(judge(&[&object], &PruneContext { desired: 0, allow_empty: true, ..context() }).delete.len(), 1);
+    }
+
+    #[test]
+    fn what_holds_data_or_takes_others_along_waits_for_its_digest() {
+        let mut cascade = live("argoproj.io", "Application", "child");
+        cascade.guard.cascades = true;
+        let confirm = live("", "ConfigMap", "precious");
+        let confirm = LiveObject { guard: Guard { prune_confirm: true, ..Guard::default() }, ..confirm };
+        for object in [
+            live("", "Namespace", "web"),
+            live("apiextensions.k8s.io", "CustomResourceDefinition", "things.example.com"),
+            live("", "PersistentVolumeClaim", "data"),
+            live("", "PersistentVolume", "data"),
+            live("kubeflow.org", "Profile", "ann"),
+            live("s3.services.k8s.aws", "Bucket", "models"),
+            cascade,
+            confirm,
+        ] {
+            let free = live("", "ConfigMap", "free");
+            let verdict = judge(&[&object, &free], &context());
+            assert_eq!(verdict.delete, [free.id.clone()], "{}", object.id);
+            assert_eq!(verdict.waiting[0].0, object.id);
+            let digest = verdict.confirm.unwrap();
+            let confirmed = judge(&[&object], &PruneContext { confirmed: Some(&digest), ..context() });
+            assert_eq!(confirmed.delete, [object.id.clone()], "what was free to go does not change the digest");
+            let again = LiveObject { uid: "another".into(), ..object };
+            assert!(judge(&[&again], &PruneContext { confirmed: Some(&digest), ..context() }).delete.is_empty());
+        }
+    }
+
+    #[test]
+    fn more_than_half_and_more_than_ten_waits() {
+        let objects: Vec<LiveObject> = (0..11).map(|i| live("", "ConfigMap", &format!("c{i}"))).collect();
+        let eleven: Vec<&LiveObject> = objects.iter().collect();
+        assert_eq!(judge(&eleven, &PruneContext { desired: 10, ..context() }).waiting.len(), 11);
+        assert_eq!(judge(&eleven, &PruneContext { desired: 11, ..context() }).delete.len(), 11);
+        assert_eq!(judge(&eleven[..10], &PruneContext { desired: 1, ..context() }).delete.len(), 10);
+    }
+
+    #[test]
+    fn the_agent_never_removes_itself() {
+        let mut namespace = live("", "Namespace", "gitmoor");
+        namespace.id.namespace = None;
+        let mut definition = live("apiextensions.k8s.io", "CustomResourceDefinition", "applications.argoproj.io");
+        definition.id.namespace = None;
+        let mut deployment = live("apps", "Deployment", "gitmoor-agent");
+        deployment.id.namespace = Some("gitmoor".into());
+        for object in [namespace, definition, deployment] {
+            let verdict = judge(&[&object], &context());
+            assert!(verdict.delete.is_empty() && verdict.confirm.is_none(), "{}", object.id);
+        }
+    }
+
+    #[test]
+    fn annotations_keep_objects() {
+        let kept = LiveObject { guard: Guard { prune_disabled: true, ..Guard::default() }, ..live("", "ConfigMap", "a") };
+        assert!(judge(&[&kept], &context()).delete.is_empty());
+        let kept = LiveObject { guard: Guard { delete_disabled: true, ..Guard::default() }, ..live("", "ConfigMap", "a") };
+        assert!(judge(&[&kept], &PruneContext { cascade: true, ..context() }).delete.is_empty());
+        assert_eq!(judge(&[&kept], &context()).delete.len(), 1);
+    }
+}

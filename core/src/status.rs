@@ -1,1 +1,344 @@
-//! The status of an Application.
+//! The status of an Application, in Argo CD's shape.
+//!
+//! Field names: Argo CD's `ApplicationStatus`. Times are given by the caller and carried over where nothing changed,
+//! so that a status that says the same is byte for byte the same and is not written again.
+
+use serde_json::{Map, Value, json};
+
+use crate::health::{Health, HealthStatus};
+use crate::object::ObjectId;
+
+/// Result of comparing an Application with its commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncStatus {
+    /// Every object is as the commit has it.
+    Synced,
+    /// Some object differs, is missing, or is left over.
+    OutOfSync,
+    /// The comparison did not succeed.
+    Unknown,
+}
+
+impl SyncStatus {
+    /// As it stands in the status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Synced => "Synced",
+            Self::OutOfSync => "OutOfSync",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// One object of the Application.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResourceStatus {
+    /// Identity.
+    pub id: ObjectId,
+    /// Version that it is applied in.
+    pub version: String,
+    /// Whether it is as the commit has it.
+    pub sync: SyncStatus,
+    /// Its health; `None` when it has none of its own.
+    pub health: Option<Health>,
+    /// It left Git and is still there.
+    pub requires_pruning: bool,
+    /// Its sync wave.
+    pub wave: i32,
+}
+
+/// Something that people have to know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Condition {
+    /// Argo CD's type: ends in `Error` or `Warning`.
+    pub kind: ConditionKind,
+    /// One-word category: also the reason of events and the label of metrics.
+    pub category: &'static str,
+    /// What is wrong, and the way out.
+    pub message: String,
+}
+
+/// Types of conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConditionKind {
+    /// The spec cannot be worked with.
+    InvalidSpecError,
+    /// The comparison failed.
+    ComparisonError,
+    /// Something could not be applied or deleted.
+    SyncError,
+    /// An object is wanted by two.
+    SharedResourceWarning,
+    /// Something waits for people.
+    PruneWarning,
+    /// A field that is not supported is ignored.
+    UnsupportedFieldWarning,
+}
+
+impl ConditionKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidSpecError => "InvalidSpecError",
+            Self::ComparisonError => "ComparisonError",
+            Self::SyncError => "SyncError",
+            Self::SharedResourceWarning => "SharedResourceWarning",
+            Self::PruneWarning => "PruneWarning",
+            Self::UnsupportedFieldWarning => "UnsupportedFieldWarning",
+        }
+    }
+}
+
+/// The sync that is going on, or the last one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// Commit that is rolled out.
+    pub revision: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// In a sentence.
+    pub message: String,
+    /// What was done, object by object.
+    pub results: Vec<OperationResult>,
+}
+
+/// Phase of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not everything is applied and healthy yet.
+    Running,
+    /// Everything is applied.
+    Succeeded,
+    /// Something was refused; it is tried again.
+    Failed,
+}
+
+impl Phase {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "Running",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+/// What a sync did to an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperationResult {
+    /// Identity.
+    pub id: ObjectId,
+    /// Version.
+    pub version: String,
+    /// `Synced`, `SyncFailed`, `Pruned` or `PruneSkipped`.
+    pub status: &'static str,
+    /// In a few words.
+    pub message: String,
+}
+
+/// Everything that a status says.
+#[derive(Clone, Debug)]
+pub struct Report<'a> {
+    /// `spec.source`, as compared.
+    pub source: &'a Value,
+    /// `spec.destination`, as compared.
+    pub destination: &'a Value,
+    /// Last commit that changed the Application's inputs, when known.
+    pub revision: Option<String>,
+    /// Result of the comparison.
+    pub sync: SyncStatus,
+    /// `None` keeps those of the status before: nothing new is known.
+    pub resources: Option<Vec<ResourceStatus>>,
+    /// Overall health; `None` keeps the one before.
+    pub health: Option<Health>,
+    /// All conditions.
+    pub conditions: Vec<Condition>,
+    /// `None` keeps the operation before.
+    pub operation: Option<Operation>,
+    /// Images in the manifests; `None` keeps those before.
+    pub images: Option<Vec<String>>,
+    /// How many entries the history keeps.
+    pub history_limit: usize,
+}
+
+/// The new status, from the one before and a report. `now`: RFC 3339, UTC, seconds.
+pub fn compose(before: &Value, report: &Report<'_>, now: &str) -> Value {
+    let mut status = before.as_object().cloned().unwrap_or_default();
+    let sync = json!({
+        "status": report.sync.as_str(),
+        "revision": report.revision.as_deref().unwrap_or_default(),
+        "comparedTo": {"source": report.source, "destination": report.destination},
+    });
+    status.insert("sync".to_owned(), sync);
+    if let Some(resources) = &report.resources {
+        status.insert("resources".to_owned(), resources.iter().map(resource).collect());
+    }
+    if let Some(health) = &report.health {
+        status.insert("health".to_owned(), timed(&before["health"], health_value(health), now));
+    }
+    if let Some(images) = &report.images {
+        let mut images = images.clone();
+        images.sort_unstable();
+        images.dedup();
+        status.insert("summary".to_owned(), if images.is_empty() { json!({}) } else { json!({"images": images}) });
+    }
+    status.insert("conditions".to_owned(), conditions(&before["conditions"], &report.conditions, now));
+    if let Some(operation) = &report.operation {
+        write_operation(&mut status, before, report, operation, now);
+    }
+    status.entry("sourceType").or_insert_with(|| json!("Kustomize"));
+    let mut status = Value::Object(status);
+    if status != *before {
+        status["reconciledAt"] = json!(now);
+    }
+    status
+}
+
+fn resource(resource: &ResourceStatus) -> Value {
+    let mut value = object_reference(&resource.id, &resource.version);
+    value.insert("status".to_owned(), json!(resource.sync.as_str()));
+    if let Some(health) = &resource.health {
+        value.insert("health".to_owned(), health_value(health));
+    }
+    if resource.requires_pruning {
+        value.insert("requiresPruning".to_owned(), json!(true));
+    }
+    if resource.wave != 0 {
+        value.insert("syncWave".to_owned(), json!(resource.wave));
+    }
+    Value::Object(value)
+}
+
+fn object_reference(id: &ObjectId, version: &str) -> Map<String, Value> {
+    let mut value = Map::new();
+    let fields = [("group", Some(id.group_kind.group.as_str())), ("namespace", id.namespace.as_deref())];
+    for (key, text) in fields {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            value.insert(key.to_owned(), json!(text));
+        }
+    }
+    value.insert("version".to_owned(), json!(version));
+    value.insert("kind".to_owned(), json!(id.group_kind.kind));
+    value.insert("name".to_owned(), json!(id.name));
+    value
+}
+
+fn health_value(health: &Health) -> Value {
+    match &health.message {
+        Some(message) => json!({"status": health.status.to_string(), "message": message}),
+        None => json!({"status": health.status.to_string()}),
+    }
+}
+
+/// A value with its `lastTransitionTime`, which moves only with the status.
+fn timed(before: &Value, mut value: Value, now: &str) -> Value {
+    let kept = before.get("lastTransitionTime").filter(|_| before["status"] == value["status"]);
+    value["lastTransitionTime"] = kept.cloned().unwrap_or_else(|| json!(now));
+    value
+}
+
+fn conditions(before: &Value, conditions: &[Condition], now: &str) -> Value {
+    let mut conditions = conditions.to_vec();
+    conditions.sort();
+    conditions.dedup();
+    let before = before.as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions
+        .iter()
+        .map(|condition| {
+            let message = format!("{}: {}", condition.category, condition.message);
+            let same = before.iter().find(|old| old["type"] == condition.kind.as_str() && old["message"] == message);
+            let since = same.and_then(|old| old.get("lastTransitionTime")).cloned().unwrap_or_else(|| json!(now));
+            json!({"type": condition.kind.as_str(), "message": message, "lastTransitionTime": since})
+        })
+        .collect()
+}
+
+fn write_operation(
+    status: &mut Map<String, Value>,
+    before: &Value,
+    report: &Report<'_>,
+    operation: &Operation,
+    now: &str,
+) {
+    let old = &before["operationState"];
+    // A sync goes on while it runs; a finished one of the same revision is followed by another.
+    let continues = old["syncResult"]["revision"] == operation.revision.as_str() && old["phase"] == "Running";
+    let started = if continues { old["startedAt"].clone() } else { json!(now) };
+    let results: Vec<Value> = operation.results.iter().map(result).collect();
+    let mut state = json!({
+        "operation": {"initiatedBy": {"automated": true}, "sync": {"revision": operation.revision}},
+        "phase": operation.phase.as_str(),
+        "message": operation.message,
+        "startedAt": started,
+        "syncResult": {"revision": operation.revision, "source": report.source, "resources": results},
+    });
+    if operation.phase != Phase::Running {
+        state["finishedAt"] = json!(now);
+    }
+    if operation.phase == Phase::Succeeded {
+        append_history(status, before, report, operation, &started, now);
+    }
+    status.insert("operationState".to_owned(), state);
+}
+
+fn result(result: &OperationResult) -> Value {
+    let mut value = object_reference(&result.id, &result.version);
+    value.insert("status".to_owned(), json!(result.status));
+    value.insert("message".to_owned(), json!(result.message));
+    Value::Object(value)
+}
+
+/// One entry per revision that was rolled out, the newest last.
+fn append_history(
+    status: &mut Map<String, Value>,
+    before: &Value,
+    report: &Report<'_>,
+    operation: &Operation,
+    started: &Value,
+    now: &str,
+) {
+    let mut history = before["history"].as_array().cloned().unwrap_or_default();
+    let last = history.last();
+    if last.is_some_and(|last| last["revision"] == operation.revision.as_str() && last["source"] == *report.source) {
+        return;
+    }
+    let id = last.and_then(|last| last["id"].as_u64()).map_or(0, |id| id + 1);
+    history.push(json!({
+        "id": id, "revision": operation.revision, "source": report.source,
+        "deployStartedAt": started, "deployedAt": now,
+    }));
+    let surplus = history.len().saturating_sub(report.history_limit.max(1));
+    history.drain(..surplus);
+    status.insert("history".to_owned(), Value::Array(history));
+}
+
+/// Overall health of an Application: its worst child decides.
+pub fn overall<'a>(resources: impl IntoIterator<Item = &'a ResourceStatus>) -> Health {
+    let of_children = resources.into_iter().filter(|resource| !resource.requires_pruning);
+    let worst = of_children.filter_map(|resource| resource.health.as_ref().map(|health| (resource, health))).max_by(
+        |(one, one_health), (other, other_health)| {
+            // Of equals the first one is shown.
+            one_health.status.cmp(&other_health.status).then_with(|| other.id.cmp(&one.id))
+        },
+    );
+    match worst {
+        Some((resource, health)) if health.status != HealthStatus::Healthy => {
+            let detail = health.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+            Health { status: health.status, message: Some(format!("{}{detail}", resource.id)) }
+        }
+        _ => Health { status: HealthStatus::Healthy, message: None },
+    }
+}
+
+/// The JSON merge patch (RFC 7386) that turns `before` into `after`; `None` when they are equal.
+pub fn merge_patch(before: &Value, after: &Value) -> Option<Value> {
+    if before == after {
+        return None;
+    }
+    let (Some(old), Some(new)) = (before.as_object(), after.as_object()) else { return Some(after.clone()) };
+    let removed = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let changed = new.iter().filter_map(|(key, value)| {
+        let patch = old.get(key).map_or_else(|| Some(value.clone()), |old| merge_patch(old, value))?;
+        Some((key.clone(), patch))
+    });
+    Some(Value::Object(removed.chain(changed).collect()))
+}

@@ -12,6 +12,7 @@ mod expand;
 mod parse;
 mod problem;
 mod secret_values;
+mod value_checks;
 
 use std::fmt;
 
@@ -19,6 +20,7 @@ use crate::template::{self, Matcher, Occurrence, TokensError};
 
 pub use problem::{Place, Problem, ProblemKind, Problems, Warning, WarningKind};
 pub use secret_values::SecretKind;
+pub use value_checks::ValueKind;
 
 /// A value given beside the file, on the command line.
 #[derive(Clone)]
@@ -122,6 +124,20 @@ impl SetupConf {
         self.entries.iter().filter_map(|entry| patterns.kind_of(&entry.value).map(|kind| (entry, kind))).collect()
     }
 
+    /// Doubts about values that are hardly what their name, or the example in the comment above it, asks
+    /// for. `example` is the text of the setup.conf.example that holds the comments.
+    pub fn doubtful_values(&self, example: &str) -> Vec<Warning> {
+        let examples = value_checks::examples(example);
+        let expected = |token: &str| ValueKind::of_name(template::name(token)).or(examples.get(token).copied());
+        self.entries
+            .iter()
+            .filter_map(|Entry { token, value, place, .. }| {
+                let kind = expected(token).filter(|kind| !kind.fits(value))?;
+                Some(Warning { place: *place, token: token.clone(), kind: WarningKind::Doubtful(kind) })
+            })
+            .collect()
+    }
+
     /// The known token that `unknown` was probably meant to be.
     pub fn did_you_mean(&self, unknown: &str) -> Option<&str> {
         template::did_you_mean(unknown, self.entries.iter().map(|entry| entry.token.as_str()))
@@ -152,6 +168,21 @@ mod tests {
         let override_ = Override { name: "<<__a__>>".to_owned(), value: "hidden".to_owned() };
         let conf = SetupConf::parse(b"<<__b__>>=hidden", std::slice::from_ref(&override_)).unwrap();
         assert!(!format!("{conf:?}{override_:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn doubtful_values_are_those_that_fit_neither_name_nor_example() {
+        let conf =
+            conf("<<__rds.port__>>=x\n<<__role_arn.a__>>=arn:aws:iam::123456789012:role/a\n<<__net__>>=10.0.0.0\n");
+        let example = "# Example: 10.0.0.0/16\n<<__net__>>=";
+        let doubts: Vec<String> = conf.doubtful_values(example).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            doubts,
+            [
+                "1:1: <<__rds.port__>> has a value that is hardly a port (1 to 65535)",
+                "3:1: <<__net__>> has a value that is hardly a CIDR block (such as 10.0.0.0/16)",
+            ]
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::ValueKind;
 use crate::template::Position;
 
 /// Where a name or value was given.
@@ -111,6 +112,9 @@ pub enum WarningKind {
     /// A space beside the `=` belongs to the name.
     #[error("has a space at its start or end, which belongs to the name")]
     SpaceAroundName,
+    /// The value is not what its name or its example asks for.
+    #[error("has a value that is hardly {0}")]
+    Doubtful(ValueKind),
 }
 
 impl fmt::Display for Warning {

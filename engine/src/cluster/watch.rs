@@ -3,8 +3,9 @@
 use futures::stream::{BoxStream, StreamExt};
 use gitmoor_core::resource::Resource;
 use kube::api::{Api, ApiResource, DynamicObject};
+use kube::core::{DynamicResourceScope, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt, metadata_watcher};
+use kube::runtime::WatchStreamExt;
 use serde_json::{Map, Value};
 
 use super::{Cluster, ClusterError};
@@ -37,7 +38,7 @@ impl Cluster {
     /// Watches a kind in full until the stream is dropped; broken connections are taken up again with backoff.
     pub fn watch(&self, resource: &Resource, selector: &Selector) -> BoxStream<'static, Result<Change, ClusterError>> {
         let resource = resource.clone();
-        watcher(self.dynamic(&resource, selector), config(selector))
+        watcher(self.dynamic::<DynamicObject>(&resource, selector), config(selector))
             .default_backoff()
             .map(move |event| Ok(change(event?, &|object: DynamicObject| assemble(&resource, &object.metadata, object.data))))
             .boxed()
@@ -46,13 +47,16 @@ impl Cluster {
     /// Watches the metadata of a kind.
     pub fn watch_metadata(&self, resource: &Resource, selector: &Selector) -> BoxStream<'static, Result<Change, ClusterError>> {
         let resource = resource.clone();
-        metadata_watcher(self.dynamic(&resource, selector), config(selector))
+        watcher(self.dynamic::<PartialObjectMeta<DynamicObject>>(&resource, selector), config(selector))
             .default_backoff()
-            .map(move |event| Ok(change(event?, &|object| assemble(&resource, &object.metadata, Value::Null))))
+            .map(move |event| Ok(change(event?, &|object: PartialObjectMeta<DynamicObject>| assemble(&resource, &object.metadata, Value::Null))))
             .boxed()
     }
 
-    fn dynamic(&self, resource: &Resource, selector: &Selector) -> Api<DynamicObject> {
+    fn dynamic<K>(&self, resource: &Resource, selector: &Selector) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>,
+    {
         let kind = ApiResource {
             group: resource.group_kind.group.clone(),
             version: resource.version.clone(),

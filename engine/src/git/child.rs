@@ -8,18 +8,18 @@ use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, ExitStatus, Stdio};
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use gitmoor_core::sensitive::Sensitive;
-use rustix::process::{Resource, Rlimit, Signal, getpid, getppid, kill_process, setrlimit};
+use rustix::process::{Signal, getpid, getppid, kill_process};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tokio::io::AsyncWriteExt;
 
 use super::failure::Failure;
 use super::fetch::Fetch;
 use super::{Credentials, FetchError, FetchErrorKind, FetchOutcome, FetchRequest, RepositoryUrl, store};
+use crate::process::{self, Invocation, Limits, ProcessError};
 
 /// How much one fetch may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub struct FetchLimits {
 
 impl Default for FetchLimits {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(300), memory_bytes: 768 << 20, size_bytes: 4 << 30 }
+        Self { timeout: Duration::from_mins(5), memory_bytes: 768 << 20, size_bytes: 4 << 30 }
     }
 }
 
@@ -91,40 +91,49 @@ impl Fetcher {
     }
 
     async fn ask(&self, job: &Job) -> Result<Answer, Failure> {
-        let input = Sensitive::new(serde_json::to_vec(job).map_err(|error| other(&error))?);
-        let mut command = tokio::process::Command::new(&self.program);
-        command.arg(Self::SUBCOMMAND).env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.env("HOME", "/nonexistent").env("XDG_CONFIG_HOME", "/nonexistent").env("GIT_CONFIG_NOSYSTEM", "1");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| other(&error))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A child that is gone already says why by its status.
-            let _ = stdin.write_all(input.expose()).await;
-        }
-        let output = tokio::time::timeout(self.limits.timeout, child.wait_with_output()).await;
-        let output = output.map_err(|_| self.timed_out())?.map_err(|error| other(&error))?;
-        if !output.status.success() {
-            return Err(self.ended(output.status));
-        }
+        let input = serde_json::to_vec(job).map_err(|error| other(&error))?;
+        let output = process::run(self.invocation(input)).await.map_err(|error| self.ended(&error))?;
         serde_json::from_slice(&output.stdout).map_err(|error| other(&error))
     }
 
-    fn timed_out(&self) -> Failure {
-        let reason = format!("no end after {} seconds", self.limits.timeout.as_secs_f32());
-        Failure::new(FetchErrorKind::TimedOut, reason)
+    fn invocation(&self, input: Vec<u8>) -> Invocation {
+        let nowhere = [("HOME", "/nonexistent"), ("XDG_CONFIG_HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1")];
+        let nowhere = nowhere.iter().map(|(name, value)| (name.into(), value.into()));
+        let kept = self.environment.iter().map(|(name, value)| (name.into(), value.into()));
+        Invocation {
+            program: self.program.clone(),
+            arguments: vec![Self::SUBCOMMAND.into()],
+            environment: kept.chain(nowhere).collect(),
+            folder: "/".into(),
+            stdin: Some(input),
+            limits: Limits {
+                time: self.limits.timeout,
+                cpu_seconds: 2 * self.limits.timeout.as_secs().max(1),
+                memory: self.limits.memory_bytes,
+                file_size: self.limits.size_bytes,
+                ..Limits::default()
+            },
+        }
     }
 
     /// A child that could not answer any more.
-    fn ended(&self, status: ExitStatus) -> Failure {
+    fn ended(&self, error: &ProcessError) -> Failure {
+        let ProcessError::Failed { status, stderr_tail, .. } = error else {
+            return match error {
+                ProcessError::TimedOut { limit, .. } => {
+                    Failure::new(FetchErrorKind::TimedOut, format!("no end after {} s", limit.as_secs_f32()))
+                }
+                _ => other(error),
+            };
+        };
+        tracing::debug!(%status, stderr_tail, "a fetch did not answer");
+        let too_large = |reason| Failure::new(FetchErrorKind::TooLarge, reason);
         match status.signal().and_then(Signal::from_named_raw) {
             Some(Signal::ABORT | Signal::KILL | Signal::SEGV) => {
-                let limit = self.limits.memory_bytes >> 20;
-                Failure::new(FetchErrorKind::TooLarge, format!("the fetch needs more than {limit} MiB of memory"))
+                too_large(format!("the fetch needs more than {} MiB of memory", self.limits.memory_bytes >> 20))
             }
-            Some(Signal::XFSZ) => {
-                let limit = self.limits.size_bytes >> 20;
-                Failure::new(FetchErrorKind::TooLarge, format!("the repository is larger than {limit} MiB"))
-            }
+            Some(Signal::XFSZ) => too_large(format!("the repository needs more than {} bytes", self.limits.size_bytes)),
+            Some(Signal::XCPU) => Failure::new(FetchErrorKind::TimedOut, "it used up its CPU seconds"),
             _ => Failure::new(FetchErrorKind::Other, format!("the fetch ended with {status}")),
         }
     }
@@ -136,7 +145,7 @@ fn other(error: &dyn std::error::Error) -> Failure {
 
 /// What the child is told.
 #[derive(Serialize, Deserialize)]
-struct Job {
+pub(super) struct Job {
     address: String,
     directory: PathBuf,
     basic: Option<Basic>,
@@ -160,10 +169,16 @@ fn hidden<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sensitive<String
     String::deserialize(deserializer).map(Sensitive::new)
 }
 
-type Answer = Result<FetchOutcome, Failure>;
+pub(super) type Answer = Result<FetchOutcome, Failure>;
 
 impl Job {
-    fn new(url: &RepositoryUrl, directory: &Path, request: &FetchRequest, anew: bool, limits: FetchLimits) -> Self {
+    pub(super) fn new(
+        url: &RepositoryUrl,
+        directory: &Path,
+        request: &FetchRequest,
+        anew: bool,
+        limits: FetchLimits,
+    ) -> Self {
         let FetchRequest { credentials, revisions } = request.clone();
         let basic = match credentials {
             Credentials::None => None,
@@ -174,7 +189,7 @@ impl Job {
     }
 
     /// In the mirror that is there, or else, and when that one is damaged, in a new clone that takes its place.
-    fn run(&self) -> Answer {
+    pub(super) fn run(&self) -> Answer {
         let _lock = store::lock(&self.directory)?;
         store::sweep(&self.directory)?;
         if !self.anew && self.directory.exists() {
@@ -208,10 +223,11 @@ impl Job {
 
 /// The whole of the process `gitmoor-agent git-fetch`: one [`Fetcher`]'s request on stdin, its answer on stdout.
 ///
-/// Sets limits on the process that it runs in, and ends it at the deadline or when the parent is gone.
+/// Ends the process that it runs in at the deadline, or when the parent is gone.
 pub fn child_main() -> ExitCode {
     let answer = read_job().and_then(|job| {
-        confine(job.limits).map_err(|error| other(&error))?;
+        let timeout = job.limits.timeout;
+        thread::Builder::new().spawn(move || end_in_time(timeout)).map_err(|error| other(&error))?;
         job.run()
     });
     let written = serde_json::to_vec(&answer).map_err(io::Error::from).and_then(|text| io::stdout().write_all(&text));
@@ -223,17 +239,6 @@ fn read_job() -> Result<Job, Failure> {
     io::stdin().read_to_end(&mut text).map_err(|error| other(&error))?;
     let text = Sensitive::new(text);
     serde_json::from_slice(text.expose()).map_err(|error| other(&error))
-}
-
-/// Limits what this process may use from here on.
-fn confine(limits: FetchLimits) -> io::Result<()> {
-    let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
-    // Of data and not of address space: libgit2 maps whole packs, and pages of files cost nothing that is scarce.
-    setrlimit(Resource::Data, limit(limits.memory_bytes))?;
-    setrlimit(Resource::Fsize, limit(limits.size_bytes))?;
-    setrlimit(Resource::Core, limit(0))?;
-    thread::Builder::new().name("deadline".to_owned()).spawn(move || end_in_time(limits.timeout))?;
-    Ok(())
 }
 
 /// A child whose agent was killed must not hold the mirror's lock, and nobody else would end it.

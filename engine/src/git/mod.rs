@@ -19,6 +19,11 @@ mod store;
 mod tree;
 mod url;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use child::{FetchLimits, Fetcher, child_main};
 pub use commit::{CommitId, CommitInfo};
 pub use credentials::Credentials;

@@ -1,7 +1,7 @@
 //! A mirror's folder: made, opened, swept, swapped. Used by the child that fetches, under the folder's lock.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,11 +46,11 @@ pub(super) fn sweep(directory: &Path) -> io::Result<()> {
     for name in ["config.lock", "HEAD.lock", "packed-refs.lock"] {
         remove(&directory.join(name))?;
     }
-    sweep_files(&directory.join("objects/pack"), &|name| name.contains("_git2_") || name.ends_with(".lock"))?;
-    sweep_files(&directory.join("refs"), &|name| name.ends_with(".lock"))
+    sweep_files(&directory.join("objects/pack"), &|path| is_lock(path) || is_half_pack(path))?;
+    sweep_files(&directory.join("refs"), &is_lock)
 }
 
-fn sweep_files(folder: &Path, stale: &dyn Fn(&str) -> bool) -> io::Result<()> {
+fn sweep_files(folder: &Path, stale: &dyn Fn(&Path) -> bool) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -59,11 +59,19 @@ fn sweep_files(folder: &Path, stale: &dyn Fn(&str) -> bool) -> io::Result<()> {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             sweep_files(&entry.path(), stale)?;
-        } else if entry.file_name().to_str().is_some_and(stale) {
+        } else if stale(&entry.path()) {
             remove(&entry.path())?;
         }
     }
     Ok(())
+}
+
+fn is_lock(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "lock")
+}
+
+fn is_half_pack(path: &Path) -> bool {
+    path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.contains("_git2_"))
 }
 
 /// Notes where the asked revisions stand, and says whether that is news.

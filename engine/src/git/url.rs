@@ -95,7 +95,8 @@ impl RepositoryUrl {
     /// Name of the mirror's folder: the same for equal addresses, on every machine.
     pub fn directory_name(&self) -> String {
         let digest = Sha256::digest(self.key.as_bytes());
-        digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+        let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
+        digest[..16].iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 }
 

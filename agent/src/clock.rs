@@ -1,0 +1,16 @@
+//! The clock: the only place that reads it for what is written down.
+
+use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
+
+/// Now, as RFC 3339 in UTC with seconds.
+pub(crate) fn now() -> String {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
+    PRINTER.timestamp_to_string(&Timestamp::now())
+}
+
+/// Now with microseconds, as a Lease has it.
+pub(crate) fn now_micros() -> String {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
+    PRINTER.timestamp_to_string(&Timestamp::now())
+}

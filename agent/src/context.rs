@@ -1,0 +1,41 @@
+//! What every reconcile works with.
+
+use std::sync::Arc;
+
+use gitmoor_core::tracking::Digester;
+use gitmoor_engine::cluster::Cluster;
+use gitmoor_engine::render::Renderer;
+use tokio::sync::Semaphore;
+
+use crate::kinds::Kinds;
+use crate::metrics::Metrics;
+use crate::queue::Queue;
+use crate::repositories::Repositories;
+use crate::state::State;
+use crate::watches::Watches;
+
+/// Shared by all reconciles of an agent.
+pub(crate) struct Context {
+    /// The API server.
+    pub cluster: Cluster,
+    /// Namespace of the agent.
+    pub namespace: String,
+    /// What is known.
+    pub state: Arc<State>,
+    /// Whom to look at next.
+    pub queue: Queue,
+    /// Git.
+    pub repositories: Arc<Repositories>,
+    /// Watches on managed kinds.
+    pub watches: Arc<Watches>,
+    /// What the cluster serves.
+    pub kinds: Arc<Kinds>,
+    /// Runs kustomize.
+    pub renderer: Renderer,
+    /// As many renders at once as there are processors.
+    pub render_slots: Semaphore,
+    /// Digests of objects.
+    pub digester: Digester,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+}

@@ -1,0 +1,148 @@
+//! Credentials of repositories, from Secrets in Argo CD's form, read again whenever they change.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use futures::StreamExt;
+use gitmoor_core::names::LABEL_SECRET_TYPE;
+use gitmoor_core::object::text_at;
+use gitmoor_engine::cluster::{Change, Cluster, Selector};
+use gitmoor_engine::git::{Credentials, RepositoryUrl};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::objects;
+
+/// What a Secret says of repositories.
+#[derive(Clone)]
+struct Entry {
+    /// Type `repo-creds`: for every repository below the address.
+    template: bool,
+    url: String,
+    credentials: Credentials,
+}
+
+/// All credentials of the agent's namespace.
+#[derive(Default)]
+pub(crate) struct CredentialStore {
+    entries: Mutex<BTreeMap<String, Entry>>,
+    /// Something has changed.
+    pub changed: Notify,
+}
+
+impl CredentialStore {
+    /// The credentials of a repository: its own, else those of the longest address that it is below.
+    pub(crate) fn find(&self, url: &RepositoryUrl) -> Credentials {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let policy = gitmoor_engine::git::UrlPolicy { allow_local: true, allow_plain_http: true };
+        let own = entries
+            .values()
+            .find(|entry| !entry.template && RepositoryUrl::parse(&entry.url, &policy).is_ok_and(|own| own == *url));
+        let below = || {
+            let templates = entries.values().filter(|entry| entry.template && is_below(url.as_str(), &entry.url));
+            templates.max_by_key(|entry| entry.url.len())
+        };
+        own.or_else(below).map_or(Credentials::None, |entry| entry.credentials.clone())
+    }
+
+    /// Follows the Secrets of a namespace; the future ends with the agent.
+    pub(crate) async fn follow(self: Arc<Self>, cluster: Cluster, namespace: String) {
+        let selector = Selector {
+            namespace: Some(namespace),
+            labels: Some(format!("{LABEL_SECRET_TYPE} in (repository,repo-creds)")),
+        };
+        let mut stream = cluster.watch(&objects::secrets(), &selector);
+        let mut listing: Option<BTreeMap<String, Entry>> = None;
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(Change::Listing) => listing = Some(BTreeMap::new()),
+                Ok(Change::Listed(secret)) => {
+                    if let (Some(listing), Some((name, entry))) = (&mut listing, read(&secret)) {
+                        listing.insert(name, entry);
+                    }
+                }
+                Ok(Change::ListingDone) => {
+                    let listed = listing.take().unwrap_or_default();
+                    self.update(|entries| *entries = listed);
+                }
+                Ok(Change::Changed(secret)) => {
+                    if let Some((name, entry)) = read(&secret) {
+                        self.update(|entries| drop(entries.insert(name, entry)));
+                    }
+                }
+                Ok(Change::Gone(secret)) => {
+                    let name = text_at(&secret, &["metadata", "name"]).unwrap_or_default().to_owned();
+                    self.update(|entries| drop(entries.remove(&name)));
+                }
+                Err(error) => tracing::warn!(%error, "Secrets with credentials of repositories cannot be watched"),
+            }
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut BTreeMap<String, Entry>)) {
+        change(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_one();
+    }
+}
+
+/// The address itself, or something below it; `https://host/team` is not above `https://host/teamwork`.
+fn is_below(url: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    url.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Fields as in Argo CD: `url`, `username`, `password`; a bearer token goes as the password of any user.
+fn read(secret: &Value) -> Option<(String, Entry)> {
+    let name = text_at(secret, &["metadata", "name"])?.to_owned();
+    let field = |key: &str| text_at(secret, &["data", key]).and_then(decode);
+    let url = field("url")?;
+    let credentials = match (field("username"), field("password").or_else(|| field("bearerToken"))) {
+        (username, Some(password)) => {
+            Credentials::basic(username.filter(|name| !name.is_empty()).unwrap_or_else(|| "git".to_owned()), password)
+        }
+        _ => Credentials::None,
+    };
+    let template = text_at(secret, &["metadata", "labels", LABEL_SECRET_TYPE]) == Some("repo-creds");
+    Some((name, Entry { template, url, credentials }))
+}
+
+fn decode(text: &str) -> Option<String> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    String::from_utf8(bytes).ok().map(|text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn secret(name: &str, kind: &str, url: &str, password: &str) -> (String, Entry) {
+        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        let data = json!({"url": encode(url), "username": encode("me"), "password": encode(password)});
+        read(&json!({"metadata": {"name": name, "labels": {LABEL_SECRET_TYPE: kind}}, "data": data})).unwrap()
+    }
+
+    #[test]
+    fn the_closest_secret_is_used() {
+        let store = CredentialStore::default();
+        store.update(|entries| {
+            entries.extend([
+                secret("a", "repo-creds", "https://git.example/team", "team"),
+                secret("b", "repo-creds", "https://git.example", "all"),
+                secret("c", "repository", "https://git.example/team/own.git", "own"),
+            ]);
+        });
+        for (url, password) in [
+            ("https://git.example/team/own", Some("own")),
+            ("https://git.example/team/other", Some("team")),
+            ("https://git.example/teamwork/other", Some("all")),
+            ("https://elsewhere.example/x", None),
+        ] {
+            let expected = password.map_or(Credentials::None, |p| Credentials::basic("me".into(), p.into()));
+            let url = RepositoryUrl::parse(url, &gitmoor_engine::git::UrlPolicy::default()).unwrap();
+            assert!(store.find(&url) == expected, "{url}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What the cluster serves: discovered at the start, and again when something is missing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use gitmoor_engine::cluster::{Cluster, ClusterError, Selector};
+use tokio::sync::Mutex;
+
+use crate::objects;
+use crate::queue::Queue;
+use crate::state::State;
+
+/// Discovery is not repeated more often than this, however many Applications miss a kind.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// Discovers kinds.
+pub(crate) struct Kinds {
+    cluster: Cluster,
+    state: Arc<State>,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Kinds {
+    /// Nothing discovered yet.
+    pub(crate) fn new(cluster: Cluster, state: Arc<State>) -> Self {
+        Self { cluster, state, last: Mutex::default() }
+    }
+
+    /// Discovers once.
+    pub(crate) async fn discover(&self) -> Result<(), ClusterError> {
+        let mut last = self.last.lock().await;
+        self.state.set_resources(self.cluster.discover().await?);
+        *last = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Discovers again, unless that was done just now. True when what is known is fresh.
+    pub(crate) async fn refresh(&self) -> bool {
+        let mut last = self.last.lock().await;
+        if last.is_some_and(|at| at.elapsed() < FRESH) {
+            return true;
+        }
+        match self.cluster.discover().await {
+            Ok(resources) => {
+                self.state.set_resources(resources);
+                *last = Some(Instant::now());
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "kinds cannot be discovered");
+                false
+            }
+        }
+    }
+
+    /// Wakes the Applications that miss a kind whenever a definition appears or changes; ends with the agent.
+    pub(crate) async fn follow_definitions(self: Arc<Self>, queue: Queue) {
+        let mut changes = self.cluster.watch_metadata(&objects::definitions(), &Selector::default());
+        while let Some(change) = changes.next().await {
+            match change {
+                Ok(_) => queue.extend(self.state.wake_unknown_kinds()),
+                Err(error) => tracing::warn!(%error, "CustomResourceDefinitions cannot be watched"),
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The lease: of several agents of an installation one works, the others wait.
+//!
+//! # Guarantees
+//! - An agent works only while it has renewed the lease within [`DURATION`]; when it cannot, the future of
+//!   [`Lease::hold`] ends and the process has to stop working.
+//! - A holder that stops properly gives the lease back, so that the next one takes over at once.
+//!
+//! # Assumptions
+//! Clocks need not agree: a waiting agent measures by its own clock how long the lease has stood unchanged, as
+//! client-go's `leaderelection` does.
+
+use std::time::Duration;
+
+use gitmoor_core::names::LEASE;
+use gitmoor_core::object::text_at;
+use gitmoor_engine::cluster::{Cluster, ClusterError};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::clock;
+use crate::objects;
+
+/// How long a lease holds without renewal.
+const DURATION: Duration = Duration::from_secs(12);
+/// How often the holder renews it.
+const RENEW: Duration = Duration::from_secs(4);
+/// How often a waiting agent looks.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The lease of an installation.
+pub(crate) struct Lease {
+    cluster: Cluster,
+    namespace: String,
+    identity: String,
+}
+
+impl Lease {
+    /// The lease in the agent's namespace.
+    pub(crate) fn new(cluster: Cluster, namespace: String, identity: String) -> Self {
+        Self { cluster, namespace, identity }
+    }
+
+    /// Waits until this agent holds the lease.
+    pub(crate) async fn acquire(&self) {
+        let mut seen: Option<(Value, Instant)> = None;
+        let mut told = false;
+        loop {
+            match self.read().await {
+                Ok(lease) => {
+                    let expired = self.is_free(lease.as_ref(), &mut seen);
+                    if expired && self.take(lease).await {
+                        return;
+                    }
+                    if !expired && !told {
+                        let holder = seen.as_ref().map_or("", |(spec, _)| holder(spec));
+                        tracing::info!(holder, "another agent works; waiting for its lease");
+                        told = true;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the lease cannot be read"),
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Renews the lease until that fails for too long.
+    pub(crate) async fn hold(&self) {
+        let mut renewed = Instant::now();
+        loop {
+            sleep(RENEW).await;
+            let renewal = tokio::time::timeout(RENEW, self.renew()).await;
+            match renewal {
+                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(false)) => return,
+                Ok(Err(error)) => tracing::warn!(%error, "the lease cannot be renewed"),
+                Err(_) => tracing::warn!("the lease cannot be renewed: no answer"),
+            }
+            if renewed.elapsed() > DURATION - RENEW / 2 {
+                return;
+            }
+        }
+    }
+
+    /// Gives the lease back.
+    pub(crate) async fn release(&self) {
+        if let Ok(Some(lease)) = self.read().await {
+            if holder(&lease["spec"]) == self.identity {
+                let _ = self.write(lease, "").await;
+            }
+        }
+    }
+
+    fn is_free(&self, lease: Option<&Value>, seen: &mut Option<(Value, Instant)>) -> bool {
+        let Some(lease) = lease else { return true };
+        let spec = &lease["spec"];
+        if holder(spec).is_empty() || holder(spec) == self.identity {
+            return true;
+        }
+        match seen {
+            Some((before, since)) if before == spec => since.elapsed() > DURATION,
+            _ => {
+                *seen = Some((spec.clone(), Instant::now()));
+                false
+            }
+        }
+    }
+
+    /// True when we hold it now.
+    async fn take(&self, lease: Option<Value>) -> bool {
+        let taken = match lease {
+            Some(lease) => self.write(lease, &self.identity).await,
+            None => self.create().await,
+        };
+        if let Err(error) = &taken {
+            if !error.is_conflict() {
+                tracing::warn!(%error, "the lease cannot be taken");
+            }
+        }
+        taken.is_ok()
+    }
+
+    /// False when another agent has it.
+    async fn renew(&self) -> Result<bool, ClusterError> {
+        match self.read().await? {
+            Some(lease) if holder(&lease["spec"]) != self.identity => Ok(false),
+            Some(lease) => self.write(lease, &self.identity).await.map(|()| true),
+            None => self.create().await.map(|()| true),
+        }
+    }
+
+    async fn read(&self) -> Result<Option<Value>, ClusterError> {
+        self.cluster.get(&objects::leases(), Some(&self.namespace), LEASE).await
+    }
+
+    async fn create(&self) -> Result<(), ClusterError> {
+        let object = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": LEASE, "namespace": self.namespace},
+            "spec": self.spec(&self.identity),
+        });
+        self.cluster.create(&objects::leases(), Some(&self.namespace), &object).await.map(drop)
+    }
+
+    /// Fails with a conflict when somebody else was faster: the resourceVersion is that of the read.
+    async fn write(&self, mut lease: Value, identity: &str) -> Result<(), ClusterError> {
+        lease["spec"] = self.spec(identity);
+        self.cluster.replace(&objects::leases(), Some(&self.namespace), LEASE, &lease).await.map(drop)
+    }
+
+    fn spec(&self, identity: &str) -> Value {
+        let now = clock::now_micros();
+        json!({
+            "holderIdentity": identity, "leaseDurationSeconds": DURATION.as_secs(), "renewTime": now,
+        })
+    }
+}
+
+fn holder(spec: &Value) -> &str {
+    text_at(spec, &["holderIdentity"]).unwrap_or_default()
+}

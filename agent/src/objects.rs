@@ -1,0 +1,35 @@
+//! The kinds that the agent itself reads and writes.
+
+use gitmoor_core::names::{APPLICATION_GROUP, APPLICATION_KIND};
+use gitmoor_core::object::GroupKind;
+use gitmoor_core::resource::Resource;
+
+fn kind(group: &str, kind: &str, version: &str, plural: &str, namespaced: bool) -> Resource {
+    let group_kind = GroupKind::new(group, kind);
+    Resource { group_kind, version: version.to_owned(), plural: plural.to_owned(), namespaced, watchable: true }
+}
+
+/// Applications.
+pub(crate) fn applications() -> Resource {
+    kind(APPLICATION_GROUP, APPLICATION_KIND, "v1alpha1", "applications", true)
+}
+
+/// Secrets.
+pub(crate) fn secrets() -> Resource {
+    kind("", "Secret", "v1", "secrets", true)
+}
+
+/// Namespaces.
+pub(crate) fn namespaces() -> Resource {
+    kind("", "Namespace", "v1", "namespaces", false)
+}
+
+/// Leases.
+pub(crate) fn leases() -> Resource {
+    kind("coordination.k8s.io", "Lease", "v1", "leases", true)
+}
+
+/// Definitions of kinds.
+pub(crate) fn definitions() -> Resource {
+    kind("apiextensions.k8s.io", "CustomResourceDefinition", "v1", "customresourcedefinitions", false)
+}

@@ -1,0 +1,91 @@
+//! Deletes what is left over, as far as the rules let it go.
+
+use gitmoor_core::live::LiveObject;
+use gitmoor_core::object::ObjectId;
+use gitmoor_core::prune::{Held, Verdict};
+use gitmoor_core::status::{Condition, ConditionKind, OperationResult};
+use gitmoor_engine::cluster::Propagation;
+
+use crate::apply::classify;
+use crate::context::Context;
+
+/// What pruning did, and what waits.
+#[derive(Debug, Default)]
+pub(crate) struct Pruned {
+    /// Object by object.
+    pub results: Vec<OperationResult>,
+    /// What waits, and what was refused.
+    pub conditions: Vec<Condition>,
+    /// Something may be answered differently later.
+    pub retry: bool,
+}
+
+/// Deletes what the verdict lets go.
+pub(crate) async fn prune(context: &Context, verdict: &Verdict) -> Pruned {
+    let mut pruned = Pruned { conditions: waiting(verdict), ..Pruned::default() };
+    for id in &verdict.delete {
+        // As it is now: whoever changed it meanwhile changed the precondition.
+        let Some(live) = context.state.live(|index| index.get(id).cloned()) else { continue };
+        let version = version_of(context, id);
+        match delete(context, &live).await {
+            Ok(()) => {
+                context.metrics.prunes.inc();
+                tracing::info!(object = %id, "deleted");
+                let message = "deleted".to_owned();
+                pruned.results.push(OperationResult { id: id.clone(), version, status: "Pruned", message });
+            }
+            Err(error) => {
+                let (category, _) = classify(&error, id);
+                pruned.retry = true;
+                if !error.is_conflict() {
+                    tracing::warn!(object = %id, %error, "deletion failed");
+                    let message = format!("{id} cannot be deleted: {error}");
+                    pruned.conditions.push(Condition { kind: ConditionKind::SyncError, category, message });
+                }
+            }
+        }
+    }
+    pruned
+}
+
+async fn delete(context: &Context, live: &LiveObject) -> Result<(), gitmoor_engine::cluster::ClusterError> {
+    let resources = context.state.resources();
+    match resources.preferred(&live.id.group_kind) {
+        Some(resource) => context.cluster.delete(resource, live, Propagation::Background).await,
+        None => Ok(()),
+    }
+}
+
+fn version_of(context: &Context, id: &ObjectId) -> String {
+    context.state.resources().preferred(&id.group_kind).map(|resource| resource.version.clone()).unwrap_or_default()
+}
+
+/// What people have to know of objects that stay.
+fn waiting(verdict: &Verdict) -> Vec<Condition> {
+    let warning = |category, message| Condition { kind: ConditionKind::PruneWarning, category, message };
+    match &verdict.held {
+        Some(Held::By(name)) => return vec![warning("PruneHeld", format!("{name} is not planned at this commit yet"))],
+        Some(Held::Empty) => {
+            let message =
+                "the render is empty, so nothing is deleted; set syncPolicy.automated.allowEmpty if that is meant";
+            return vec![warning("PruneBlocked", message.to_owned())];
+        }
+        // The errors of the render say it already; not pruning is what the user asked for.
+        Some(Held::Incomplete(_) | Held::Disabled) => return Vec::new(),
+        None => {}
+    }
+    if verdict.waiting.is_empty() {
+        return Vec::new();
+    }
+    let listed: Vec<String> = verdict.waiting.iter().take(20).map(|(id, why)| format!("{id} ({why})")).collect();
+    let more = verdict.waiting.len().saturating_sub(listed.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let confirm = verdict.confirm.as_ref().map(|digest| {
+        format!(
+            "; to delete them, annotate the Application with {}={digest}",
+            gitmoor_core::names::ANNOTATION_CONFIRM_PRUNE
+        )
+    });
+    let message = format!("not in Git any more: {}{more}{}", listed.join(", "), confirm.unwrap_or_default());
+    vec![warning("PruneBlocked", message)]
+}

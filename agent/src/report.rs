@@ -1,0 +1,123 @@
+//! Writes the status of an Application, once per change.
+
+use std::sync::Arc;
+
+use gitmoor_core::health::{Health, HealthStatus};
+use gitmoor_core::plan::{Action, DesiredObject, Plan};
+use gitmoor_core::status::{self, Condition, Operation, Report, ResourceStatus, SyncStatus};
+use gitmoor_core::tracking::ApplicationKey;
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::context::Context;
+use crate::objects;
+
+/// What there is to say.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Last commit that changed the inputs.
+    pub revision: Option<String>,
+    /// Result of the comparison; `None` when it did not succeed.
+    pub sync: Option<SyncStatus>,
+    /// All objects, when the comparison succeeded.
+    pub resources: Option<Vec<ResourceStatus>>,
+    /// Everything that people have to know.
+    pub conditions: Vec<Condition>,
+    /// What was done.
+    pub operation: Option<Operation>,
+    /// Images in the manifests.
+    pub images: Option<Arc<[String]>>,
+    /// How many history entries are kept.
+    pub history_limit: Option<usize>,
+}
+
+/// Writes the findings into the status, when they say something new. False when that failed.
+pub(crate) async fn report(context: &Context, key: &ApplicationKey, findings: Findings) -> bool {
+    // As it is now: an earlier write of this reconcile counts.
+    let Some(snapshot) = context.state.snapshot(key) else { return true };
+    let object = &snapshot.object;
+    let source = object["spec"].get("source").cloned().unwrap_or_else(|| json!({}));
+    let destination = object["spec"].get("destination").cloned().unwrap_or_else(|| json!({}));
+    let before = object.get("status").cloned().unwrap_or_else(|| json!({}));
+    let health = match &findings.resources {
+        Some(resources) => Some(status::overall(resources)),
+        None if before.get("health").is_none() => Some(Health { status: HealthStatus::Unknown, message: None }),
+        None => None,
+    };
+    let report = Report {
+        source: &source,
+        destination: &destination,
+        revision: findings.revision.or_else(|| before["sync"]["revision"].as_str().map(str::to_owned)),
+        sync: findings.sync.unwrap_or(SyncStatus::Unknown),
+        resources: findings.resources,
+        health,
+        conditions: findings.conditions,
+        operation: findings.operation,
+        images: findings.images.map(|images| images.to_vec()),
+        history_limit: findings.history_limit.unwrap_or(10),
+    };
+    let after = status::compose(&before, &report, &clock::now());
+    write(context, key, &before, &after).await
+}
+
+async fn write(context: &Context, key: &ApplicationKey, before: &Value, after: &Value) -> bool {
+    let Some(patch) = status::merge_patch(before, after) else { return true };
+    let patch = json!({"status": patch});
+    match context.cluster.merge_status(&objects::applications(), Some(&key.namespace), &key.name, &patch).await {
+        Ok(answer) => {
+            tracing::info!(
+                application = %key,
+                sync = after["sync"]["status"].as_str(),
+                health = after["health"]["status"].as_str(),
+                revision = after["sync"]["revision"].as_str(),
+                "status"
+            );
+            context.state.wrote_application(key, answer);
+            true
+        }
+        // Deleted meanwhile: there is nobody to tell.
+        Err(error) if error.is_not_found() => true,
+        Err(error) => {
+            tracing::warn!(application = %key, %error, "status cannot be written");
+            false
+        }
+    }
+}
+
+/// What a plan says of every object.
+pub(crate) fn resources(context: &Context, desired: &[DesiredObject], plan: &Plan) -> Vec<ResourceStatus> {
+    // Taken before the lock of the live objects, which is the same one.
+    let served = context.state.resources();
+    context.state.live(|live| {
+        let of_steps = plan.steps.iter().map(|step| {
+            let object = &desired[step.desired];
+            let version = object.api_version.rsplit('/').next().unwrap_or_default().to_owned();
+            let sync = if step.action == Action::Skip { SyncStatus::Synced } else { SyncStatus::OutOfSync };
+            let missing = || Health { status: HealthStatus::Missing, message: None };
+            let health = Some(live.get(&object.id).map_or_else(missing, |live| live.health.clone()));
+            ResourceStatus {
+                id: object.id.clone(),
+                version,
+                sync,
+                health,
+                requires_pruning: false,
+                wave: object.order.wave,
+            }
+        });
+        let left_over = plan.left_over.iter().map(|id| ResourceStatus {
+            id: id.clone(),
+            version: served.preferred(&id.group_kind).map(|r| r.version.clone()).unwrap_or_default(),
+            sync: SyncStatus::OutOfSync,
+            health: live.get(id).map(|live| live.health.clone()),
+            requires_pruning: true,
+            wave: 0,
+        });
+        of_steps.chain(left_over).collect()
+    })
+}
+
+/// The comparison as a whole.
+pub(crate) fn sync_status(resources: &[ResourceStatus], complete: bool) -> SyncStatus {
+    let synced = complete && resources.iter().all(|resource| resource.sync == SyncStatus::Synced);
+    if synced { SyncStatus::Synced } else { SyncStatus::OutOfSync }
+}

@@ -1,0 +1,201 @@
+//! Follows repositories: one task, one mirror and one fetch at a time for each, however many Applications use it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use gitmoor_core::tree::RepoPath;
+use gitmoor_engine::git::{CommitId, FetchOutcome, FetchRequest, Fetcher, Mirror, RepositoryUrl};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use crate::credentials::CredentialStore;
+use crate::metrics::{Metrics, Result as ResultLabel};
+use crate::queue::Queue;
+use crate::state::{Follow, Head, State};
+
+/// Failures in a row after which the Applications of a repository say that they cannot tell.
+const TOLERATED_FAILURES: u32 = 3;
+/// First wait after a failed fetch; doubled up to the poll interval.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// How repositories are followed.
+pub(crate) struct Repositories {
+    data_dir: PathBuf,
+    fetcher: Fetcher,
+    poll_interval: Duration,
+    credentials: Arc<CredentialStore>,
+    state: Arc<State>,
+    queue: Queue,
+    metrics: Arc<Metrics>,
+    tasks: Mutex<HashMap<RepositoryUrl, Task>>,
+}
+
+struct Task {
+    revisions: watch::Sender<BTreeSet<String>>,
+    look: Arc<Notify>,
+    handle: JoinHandle<()>,
+}
+
+impl Repositories {
+    /// Nothing is followed yet.
+    pub(crate) fn new(
+        data_dir: PathBuf,
+        fetcher: Fetcher,
+        poll_interval: Duration,
+        credentials: Arc<CredentialStore>,
+        (state, queue, metrics): (Arc<State>, Queue, Arc<Metrics>),
+    ) -> Self {
+        Self { data_dir, fetcher, poll_interval, credentials, state, queue, metrics, tasks: Mutex::default() }
+    }
+
+    /// The mirror of a repository.
+    pub(crate) fn mirror(&self, url: &RepositoryUrl) -> Mirror {
+        Mirror::new(&self.data_dir, url.clone(), self.fetcher.clone())
+    }
+
+    /// Follows exactly what Applications follow now.
+    pub(crate) fn refollow(&self) {
+        let follows = self.state.follows();
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|url, task| {
+            let wanted = follows.contains_key(url);
+            if !wanted {
+                task.handle.abort();
+            }
+            wanted
+        });
+        for (url, revisions) in follows {
+            match tasks.get(&url) {
+                Some(task) => {
+                    task.revisions.send_if_modified(|present| {
+                        let news = *present != revisions;
+                        *present = revisions;
+                        news
+                    });
+                }
+                None => drop(tasks.insert(url.clone(), self.start(url, revisions))),
+            }
+        }
+    }
+
+    /// Looks at a repository now; false when nobody follows it.
+    pub(crate) fn look(&self, url: &RepositoryUrl) -> bool {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.get(url).inspect(|task| task.look.notify_one()).is_some()
+    }
+
+    /// Looks at every repository now.
+    pub(crate) fn look_at_all(&self) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.values().for_each(|task| task.look.notify_one());
+    }
+
+    fn start(&self, url: RepositoryUrl, revisions: BTreeSet<String>) -> Task {
+        let (revisions, receiver) = watch::channel(revisions);
+        let look = Arc::new(Notify::new());
+        let follower = Follower {
+            mirror: self.mirror(&url),
+            credentials: Arc::clone(&self.credentials),
+            state: Arc::clone(&self.state),
+            queue: self.queue.clone(),
+            metrics: Arc::clone(&self.metrics),
+            poll_interval: self.poll_interval,
+            failures: 0,
+        };
+        let handle = tokio::spawn(follower.run(receiver, Arc::clone(&look)));
+        Task { revisions, look, handle }
+    }
+}
+
+/// The task of one repository.
+struct Follower {
+    mirror: Mirror,
+    credentials: Arc<CredentialStore>,
+    state: Arc<State>,
+    queue: Queue,
+    metrics: Arc<Metrics>,
+    poll_interval: Duration,
+    failures: u32,
+}
+
+impl Follower {
+    async fn run(mut self, mut revisions: watch::Receiver<BTreeSet<String>>, look: Arc<Notify>) {
+        loop {
+            let wanted = revisions.borrow_and_update().clone();
+            let wait = self.fetch(wanted).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = look.notified() => {}
+                changed = revisions.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// One fetch; gives the time until the next.
+    async fn fetch(&mut self, revisions: BTreeSet<String>) -> Duration {
+        let url = self.mirror.url().clone();
+        let request = FetchRequest { credentials: self.credentials.find(&url), revisions: revisions.clone() };
+        match self.mirror.fetch(&request).await {
+            Ok(outcome) => {
+                self.metrics.fetches.get_or_create(&ResultLabel::of("success")).inc();
+                self.failures = 0;
+                let mut wake = self.state.reachable(&url, None);
+                wake.extend(self.take_in(&revisions, &outcome).await);
+                self.queue.extend(wake);
+                self.poll_interval
+            }
+            Err(error) => {
+                self.metrics.fetches.get_or_create(&ResultLabel::of(error.kind.as_str())).inc();
+                self.failures += 1;
+                tracing::warn!(repository = %url, %error, "fetch failed");
+                let never_fetched = self.state.heads(&url).len() < revisions.len();
+                if self.failures >= TOLERATED_FAILURES || never_fetched {
+                    self.queue.extend(self.state.reachable(&url, Some(error)));
+                }
+                (FIRST_RETRY * (1 << (self.failures - 1).min(10))).min(self.poll_interval)
+            }
+        }
+    }
+
+    /// Tells the state where the revisions stand, and which paths have changed.
+    async fn take_in(
+        &self,
+        revisions: &BTreeSet<String>,
+        outcome: &FetchOutcome,
+    ) -> Vec<gitmoor_core::tracking::ApplicationKey> {
+        let url = self.mirror.url();
+        let before = self.state.heads(url);
+        let mut wake = Vec::new();
+        for revision in revisions {
+            let head = outcome.heads.get(revision).map_or(Head::Missing, |resolved| Head::At(resolved.commit.clone()));
+            let changed = match (before.get(revision), &head) {
+                (Some(old), Head::At(new)) if old != new => self.changed_paths(old.clone(), new.clone()).await,
+                _ => None,
+            };
+            if let (Some(old), Head::At(new)) = (before.get(revision), &head) {
+                if old != new {
+                    let paths = changed.as_ref().map_or(0, Vec::len);
+                    tracing::info!(repository = %url, %revision, commit = %new, paths, "new commit");
+                }
+            }
+            let follow = Follow { url: url.clone(), revision: revision.clone() };
+            wake.extend(self.state.advance(&follow, head, changed.as_deref()));
+        }
+        wake
+    }
+
+    async fn changed_paths(&self, old: CommitId, new: CommitId) -> Option<Vec<RepoPath>> {
+        let mirror = self.mirror.clone();
+        let changed = tokio::task::spawn_blocking(move || mirror.changed_paths(&old, &new)).await;
+        match changed {
+            Ok(Ok(paths)) => paths,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "commits cannot be compared; every Application is looked at");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The agent from start to stop: connect, take the lease, follow Applications, work, and give the lease back.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use gitmoor_core::tracking::{Digester, Installation};
+use gitmoor_engine::cluster::Cluster;
+use gitmoor_engine::git::{FetchLimits, Fetcher, UrlPolicy};
+use gitmoor_engine::render::Renderer;
+use gitmoor_engine::{kustomize, materialise, process};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::applications::Applications;
+use crate::context::Context;
+use crate::credentials::CredentialStore;
+use crate::http::{self, Served};
+use crate::kinds::Kinds;
+use crate::lease::Lease;
+use crate::metrics::Metrics;
+use crate::queue::{self, Queue};
+use crate::reconcile::reconcile;
+use crate::repositories::Repositories;
+use crate::settings::Settings;
+use crate::state::State;
+use crate::watches::Watches;
+use crate::{digest_key, environment};
+
+/// How long work that is under way may take to finish after a signal.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Runs until a signal, or until the lease is lost.
+pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
+    let cluster = Cluster::connect(concat!("gitmoor-agent/", env!("CARGO_PKG_VERSION"))).await?;
+    let namespace = settings.namespace.clone().unwrap_or_else(|| cluster.default_namespace().to_owned());
+    let installation = Installation::parse(settings.installation.as_deref().unwrap_or(&namespace))?;
+    let identity = settings.identity.clone().unwrap_or_else(environment::host_name);
+    tracing::info!(%installation, namespace, identity, "starting");
+    let renderer = renderer(&settings).await?;
+
+    let mut namespaces: BTreeSet<String> = settings.application_namespaces.iter().cloned().collect();
+    namespaces.insert(namespace.clone());
+    let policy = UrlPolicy { allow_local: settings.allow_local_repositories, allow_plain_http: true };
+    let state = Arc::new(State::new(installation, namespaces.clone(), policy));
+    let metrics = Arc::new(Metrics::new());
+    let (queue, work) = queue::queue();
+
+    let served = Arc::new(Served {
+        ready: AtomicBool::new(false),
+        metrics: Arc::clone(&metrics),
+        state: Arc::clone(&state),
+        queue: queue.clone(),
+    });
+    let mut tasks = JoinSet::new();
+    let listener = tokio::net::TcpListener::bind(settings.http_listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", settings.http_listen))?;
+    let server = axum::serve(listener, http::routes(Arc::clone(&served)));
+    tasks.spawn(async move { drop(server.await) });
+
+    let stop = stop_signal()?;
+    let lease = Lease::new(cluster.clone(), namespace.clone(), identity);
+    tokio::select! {
+        () = lease.acquire() => tracing::info!("holding the lease"),
+        () = stopped(stop.clone()) => return Ok(()),
+    }
+
+    let digester = Digester::new(digest_key::read_or_create(&cluster, &namespace).await?);
+    let credentials = Arc::new(CredentialStore::default());
+    let repositories = Arc::new(Repositories::new(
+        settings.data_dir.clone(),
+        fetcher(&settings),
+        settings.poll_interval,
+        Arc::clone(&credentials),
+        (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
+    ));
+    let kinds = Arc::new(Kinds::new(cluster.clone(), Arc::clone(&state)));
+    kinds.discover().await.context("the kinds that the cluster serves cannot be discovered")?;
+    tasks.spawn(Arc::clone(&credentials).follow(cluster.clone(), namespace.clone()));
+    tasks.spawn(look_again(credentials, Arc::clone(&repositories)));
+    tasks.spawn(Arc::clone(&kinds).follow_definitions(queue.clone()));
+
+    let context = Arc::new(Context {
+        watches: Arc::new(Watches::new(cluster.clone(), Arc::clone(&state), queue.clone())),
+        cluster: cluster.clone(),
+        namespace,
+        state,
+        queue: queue.clone(),
+        repositories,
+        kinds,
+        renderer,
+        render_slots: Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get)),
+        digester,
+        metrics,
+    });
+    let listed = follow_applications(&context, &namespaces, &queue, &mut tasks);
+    tasks.spawn(become_ready(listed, served));
+
+    let mut worker = tokio::spawn(work.run(settings.concurrency.max(1), {
+        let context = Arc::clone(&context);
+        let stop = stop.clone();
+        move |key| {
+            let (context, stopping) = (Arc::clone(&context), *stop.borrow());
+            async move { if stopping { queue::Next::OnChange } else { reconcile(context, key).await } }
+        }
+    }));
+    let outcome = tokio::select! {
+        () = lease.hold() => Err(anyhow!("the lease is lost: another agent may work now")),
+        () = stopped(stop) => Ok(()),
+        ended = &mut worker => Err(anyhow!("the work queue ended: {ended:?}")),
+    };
+    if outcome.is_ok() {
+        tracing::info!("stopping");
+        finish(&queue).await;
+        lease.release().await;
+    }
+    tasks.abort_all();
+    outcome
+}
+
+fn follow_applications(
+    context: &Arc<Context>,
+    namespaces: &BTreeSet<String>,
+    queue: &Queue,
+    tasks: &mut JoinSet<()>,
+) -> Vec<watch::Receiver<bool>> {
+    let mut receivers = Vec::new();
+    for namespace in namespaces {
+        let (listed, receiver) = watch::channel(false);
+        let applications = Applications {
+            namespace: namespace.clone(),
+            state: Arc::clone(&context.state),
+            queue: queue.clone(),
+            repositories: Arc::clone(&context.repositories),
+            listed,
+        };
+        tasks.spawn(applications.follow(context.cluster.clone()));
+        receivers.push(receiver);
+    }
+    receivers
+}
+
+async fn become_ready(listed: Vec<watch::Receiver<bool>>, served: Arc<Served>) {
+    for mut receiver in listed {
+        if receiver.wait_for(|listed| *listed).await.is_err() {
+            return;
+        }
+    }
+    served.ready.store(true, Ordering::Relaxed);
+    tracing::info!("ready");
+}
+
+/// Changed credentials may open a repository at once.
+async fn look_again(credentials: Arc<CredentialStore>, repositories: Arc<Repositories>) {
+    loop {
+        credentials.changed.notified().await;
+        repositories.look_at_all();
+    }
+}
+
+/// Waits until what is under way is done.
+async fn finish(queue: &Queue) {
+    let drained = async {
+        while queue.depth() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(GRACE, drained).await.is_err() {
+        tracing::warn!("work is left unfinished; the next agent takes it up");
+    }
+}
+
+async fn renderer(settings: &Settings) -> anyhow::Result<Renderer> {
+    let scratch = settings.scratch_dir.clone().unwrap_or_else(default_scratch);
+    std::fs::create_dir_all(&settings.data_dir)
+        .with_context(|| format!("cannot create the data folder {}", settings.data_dir.display()))?;
+    let limits = process::Limits { time: settings.render_timeout, ..process::Limits::default() };
+    let kustomize = kustomize::Kustomize { program: settings.kustomize.clone(), limits };
+    let version = kustomize::version(&kustomize).await?;
+    tracing::info!(kustomize = %version, "renderer");
+    Ok(Renderer { kustomize, scratch, limits: materialise::Limits::default() })
+}
+
+/// In memory where there is such a folder: creating files costs most of a small render elsewhere.
+fn default_scratch() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    if tempfile::tempfile_in(&memory).is_ok() { memory } else { std::env::temp_dir() }
+}
+
+fn fetcher(settings: &Settings) -> Fetcher {
+    let limits = FetchLimits { timeout: settings.fetch_timeout, ..FetchLimits::default() };
+    Fetcher::new("/proc/self/exe", environment::all(), limits)
+}
+
+/// Becomes true with the first SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let (sender, receiver) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        sender.send_replace(true);
+        // Keeps the channel open for those who look later.
+        std::future::pending::<()>().await;
+    });
+    Ok(receiver)
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stopped| *stopped).await;
+}

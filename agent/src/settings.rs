@@ -1,0 +1,84 @@
+//! What the agent is told: flags, each also as an environment variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// Follows Git repositories from inside a Kubernetes cluster.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gitmoor-agent", version, about, long_about = None)]
+pub(crate) struct Settings {
+    /// Namespace of the agent's own objects and of Applications [default: that of the pod or kubeconfig]
+    #[arg(long, env = "GITMOOR_NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// Further namespaces with Applications, separated by commas
+    #[arg(long, env = "GITMOOR_APPLICATION_NAMESPACES", value_delimiter = ',')]
+    pub application_namespaces: Vec<String>,
+
+    /// Name of this installation, written into every object; never change it [default: the namespace]
+    #[arg(long, env = "GITMOOR_INSTALLATION")]
+    pub installation: Option<String>,
+
+    /// Name under which this process holds the lease [default: the host's name]
+    #[arg(long, env = "GITMOOR_IDENTITY")]
+    pub identity: Option<String>,
+
+    /// Folder for mirrors of repositories; may be lost at any time
+    #[arg(long, env = "GITMOOR_DATA_DIR", default_value = "/var/lib/gitmoor")]
+    pub data_dir: PathBuf,
+
+    /// Folder that renders run in [default: /dev/shm where there is one, else that for temporary files]
+    #[arg(long, env = "GITMOOR_SCRATCH_DIR")]
+    pub scratch_dir: Option<PathBuf>,
+
+    /// The kustomize program
+    #[arg(long, env = "GITMOOR_KUSTOMIZE", default_value = "kustomize")]
+    pub kustomize: PathBuf,
+
+    /// Seconds between two looks at a repository that no webhook reports
+    #[arg(long, env = "GITMOOR_POLL_INTERVAL", default_value = "60", value_parser = seconds)]
+    pub poll_interval: Duration,
+
+    /// Seconds that a fetch may take
+    #[arg(long, env = "GITMOOR_FETCH_TIMEOUT", default_value = "120", value_parser = seconds)]
+    pub fetch_timeout: Duration,
+
+    /// Seconds that a render may take
+    #[arg(long, env = "GITMOOR_RENDER_TIMEOUT", default_value = "60", value_parser = seconds)]
+    pub render_timeout: Duration,
+
+    /// Allow repositories by file:// addresses
+    #[arg(long, env = "GITMOOR_ALLOW_LOCAL_REPOSITORIES")]
+    pub allow_local_repositories: bool,
+
+    /// Address for health, metrics and webhooks
+    #[arg(long, env = "GITMOOR_HTTP_LISTEN", default_value = "127.0.0.1:8080")]
+    pub http_listen: SocketAddr,
+
+    /// Applications worked on at the same time
+    #[arg(long, env = "GITMOOR_CONCURRENCY", default_value = "16")]
+    pub concurrency: usize,
+
+    /// Log as text or as JSON
+    #[arg(long, env = "GITMOOR_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("a number of seconds between 0.01 and 86400".to_owned()),
+    }
+}
