@@ -1,19 +1,20 @@
 //! The real `gitmoor-agent`, as a process of its own.
 
-use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::http;
 use super::identity::Identity;
 use super::ports::free_port;
+pub use super::program::program;
 use super::scratch::Scratch;
 use super::supervised::Supervised;
 use super::tools;
+use super::usage::Usage;
 
 /// How an agent is started.
 #[derive(Clone, Debug)]
@@ -98,6 +99,29 @@ impl Agent {
         self.process.exited().is_none()
     }
 
+    /// Waits until `/readyz` says so.
+    ///
+    /// # Panics
+    /// When it ends or `timeout` is over first, with the end of its log.
+    pub async fn await_ready(&mut self, timeout: Duration) {
+        let url = format!("{}/readyz", self.url());
+        let started = Instant::now();
+        loop {
+            self.process.assert_running();
+            let answer = http::get(&url).await;
+            if answer.as_ref().is_ok_and(|answer| answer.status == 200) {
+                return;
+            }
+            assert!(started.elapsed() < timeout, "not ready in {timeout:?}: {answer:?}\n{}", self.process.tail(40));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What it has cost so far.
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.pid()).unwrap_or_default()
+    }
+
     /// Kills it and its children with SIGKILL, and waits for it.
     pub fn kill(&mut self) {
         self.process.kill();
@@ -141,35 +165,4 @@ fn spawn(start: &Builder, scratch: &Scratch, port: u16) -> Supervised {
             .arg(format!("--data-dir={}", data.display()))
             .args(&start.arguments);
     })
-}
-
-/// The path of one of the workspace's programs, up to date and of the same
-/// profile as the running one.
-///
-/// # Panics
-/// When it does not compile.
-pub fn program(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(build_programs).join(name)
-}
-
-/// Cargo builds the programs of other packages for no test: this does, once in
-/// a process. All of the workspace, so that dependencies have the features
-/// that they have in `cargo test --workspace` and are not compiled twice.
-fn build_programs() -> PathBuf {
-    let own = env::current_exe().expect("a running program has a path");
-    let mut folder = own.parent().expect("a program lies in a folder");
-    if folder.ends_with("deps") {
-        folder = folder.parent().expect("`deps` lies in a folder");
-    }
-    let name = folder.file_name().and_then(|name| name.to_str()).expect("a profile has a name in UTF-8");
-    let profile = if name == "debug" { "dev" } else { name };
-    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .current_dir(tools::workspace())
-        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile, "--target-dir"])
-        .arg(folder.parent().expect("a profile lies in the target folder"))
-        .output()
-        .expect("cargo starts");
-    assert!(output.status.success(), "the programs do not compile:\n{}", String::from_utf8_lossy(&output.stderr));
-    folder.to_owned()
 }

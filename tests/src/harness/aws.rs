@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-
+use super::http;
 use super::ports::free_port;
 use super::scratch::Scratch;
 use super::supervised::Supervised;
@@ -70,9 +68,5 @@ impl Aws {
 }
 
 async fn answers(port: u16) -> bool {
-    let request = "GET /moto-api/data.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else { return false };
-    let mut answer = String::new();
-    let asked = stream.write_all(request.as_bytes()).await.is_ok();
-    asked && stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200")
+    http::get(&format!("http://127.0.0.1:{port}/moto-api/data.json")).await.is_ok_and(|answer| answer.status == 200)
 }

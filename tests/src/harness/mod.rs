@@ -12,6 +12,10 @@ pub mod supervised;
 
 pub mod ports;
 
+pub mod http;
+
+pub mod usage;
+
 pub mod certificates;
 
 pub mod identity;
@@ -32,6 +36,8 @@ pub mod git_remote;
 
 pub mod aws;
 
+pub mod program;
+
 pub mod agent;
 
 pub mod cluster_dump;
@@ -39,10 +45,13 @@ pub mod cluster_dump;
 pub mod await_state;
 
 pub use agent::Agent;
-pub use audit::{Audit, Mark, Request};
-pub use await_state::{Scene, eventually};
+pub use audit::{Audit, Mark, Request, Requests};
+pub use await_state::{Scene, eventually, throughout};
 pub use aws::Aws;
 pub use control_plane::ControlPlane;
 pub use git_remote::{GitRemote, Mode};
+pub use identity::Identity;
 pub use namespaces::{create_namespace, unique_name};
+pub use program::program;
 pub use repository::Repository;
+pub use usage::Usage;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use gitmoor_tests::harness::http;
 use gitmoor_tests::harness::repository::git_command;
 use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::supervised::Supervised;
@@ -97,32 +98,17 @@ async fn a_hanging_remote_takes_the_request_and_never_answers() {
 #[tokio::test]
 async fn the_aws_emulator_keeps_a_secret() {
     let aws = Aws::start().await;
-    let call = |action: &'static str, body: &'static str| {
-        let endpoint = aws.endpoint();
-        async move {
-            let target = format!("X-Amz-Target: secretsmanager.{action}");
-            // moto reads the service and region out of the signature and does not check it.
-            let authorization = "Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/eu-central-1/secretsmanager/aws4_request, SignedHeaders=host, Signature=0";
-            let content = "Content-Type: application/x-amz-json-1.1";
-            let output = tokio::process::Command::new("curl")
-                .args([
-                    "--silent",
-                    "--show-error",
-                    "-H",
-                    &target,
-                    "-H",
-                    authorization,
-                    "-H",
-                    content,
-                    "-d",
-                    body,
-                    &endpoint,
-                ])
-                .output()
-                .await
-                .unwrap();
-            String::from_utf8(output.stdout).unwrap()
-        }
+    let call = async |action: &str, body: &str| {
+        let headers = [
+            ("X-Amz-Target", &*format!("secretsmanager.{action}")),
+            // The emulator reads service and region out of the signature and does not check it.
+            (
+                "Authorization",
+                "AWS4-HMAC-SHA256 Credential=test/20260101/eu-central-1/secretsmanager/aws4_request, SignedHeaders=host, Signature=0",
+            ),
+            ("Content-Type", "application/x-amz-json-1.1"),
+        ];
+        http::send("POST", &aws.endpoint(), &headers, body).await.unwrap().body
     };
     let made = call("CreateSecret", r#"{"Name":"a","SecretString":"value"}"#).await;
     assert!(made.contains("arn:aws:secretsmanager:eu-central-1"), "{made}");
