@@ -300,6 +300,25 @@ fn values_from_the_command_line_come_first() {
 }
 
 #[test]
+fn a_value_that_is_not_what_its_name_or_example_asks_for_is_a_warning() {
+    let conf =
+        "<<__rds.port__>>=my-port\n<<__role_arn.x__>>=arn:aws:iam::123456789012:role/x\n<<__office__>>=my-office\n";
+    let fork = Fork::new(conf, &[("distribution/f", "<<__rds.port__>> <<__role_arn.x__>> <<__office__>>")]);
+    fork.write("setup.conf.example", "# Who may come in. Example: 192.0.2.0/24\n<<__office__>>=\n");
+    let run = fork.init();
+    let warnings: Vec<_> = run.assert(0).stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert_eq!(
+        warnings,
+        [
+            "warning: setup.conf:1:1: <<__rds.port__>> has a value that is hardly a port (1 to 65535)",
+            "warning: setup.conf:3:1: <<__office__>> has a value that is hardly a CIDR block (such as 10.0.0.0/16)",
+        ]
+    );
+    assert!(!run.stderr.contains("my-"), "{run:?}");
+    assert!(!fork.run(&["init", "setup.conf", "--quiet"]).stderr.contains("warning"));
+}
+
+#[test]
 fn several_folders_and_extra_files_are_one_work_tree() {
     let fork = Fork::new(
         "<<__a__>>=1\n",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use gitmoor_core::{
     setup_conf::{Override, Place, Problems, SetupConf},
-    template::{Matcher, name, substitute},
+    template::{Matcher, TokensError, name, substitute},
 };
 
 pub(crate) use arguments::Arguments;
@@ -67,6 +67,15 @@ fn overrides(arguments: &Arguments) -> Result<Vec<Override>, Failure> {
         Ok(Override { name: name.clone(), value })
     });
     given.chain(from_files).collect()
+}
+
+/// The text with the comments that say what values should be: the example beside setup.conf, or where there
+/// is none, setup.conf itself.
+fn example(arguments: &Arguments) -> String {
+    let beside = arguments.setup_conf.with_file_name("setup.conf.example");
+    let text = std::fs::read_to_string(beside).or_else(|_| std::fs::read_to_string(&arguments.setup_conf));
+    // Without it fewer values are checked; nothing else depends on it.
+    text.unwrap_or_default()
 }
 
 /// `setup.conf:3:1`, or where else a value came from.
@@ -128,10 +137,10 @@ fn initialise(
     terminal: &mut Terminal,
 ) -> Result<Report, Failure> {
     let mode = arguments.mode();
-    let matcher = matcher(conf, |_, value| value.to_owned())?;
-    let shown = matcher_of_diff(conf, arguments)?;
+    let matcher = conf.matcher().map_err(unsearchable)?;
+    let shown = matcher_of_diff(conf, arguments).map_err(unsearchable)?;
     let lock = if mode == Mode::Write { Some(tree.lock().map_err(|error| failed(&error))?) } else { None };
-    let mut report = Report::new(conf, arguments);
+    let mut report = Report::new(conf, &example(arguments), arguments);
     let mut text = Vec::new();
     for step in tree.walk() {
         match step {
@@ -174,21 +183,21 @@ fn initialise_file(
     Ok(Some(FileReport::new(path, changed, mode, result.replaced, result.left_over)))
 }
 
-fn matcher(conf: &SetupConf, value: impl Fn(&str, &str) -> String) -> Result<Matcher, Failure> {
-    let pairs: Vec<(&str, String)> =
-        conf.entries().iter().map(|entry| (entry.token.as_str(), value(&entry.token, &entry.value))).collect();
-    Matcher::new(pairs.iter().map(|(token, value)| (*token, value.as_str())))
-        .map_err(|error| Failure::new(Exit::Input, "cannot search for the names of setup.conf").because(&error))
+/// For a diff: without `--show-values` it says whose value stands in a place, not which.
+fn matcher_of_diff(conf: &SetupConf, arguments: &Arguments) -> Result<Matcher, TokensError> {
+    if arguments.show_values {
+        return conf.matcher();
+    }
+    let masked: Vec<(&str, String)> = conf
+        .entries()
+        .iter()
+        .map(|entry| (entry.token.as_str(), format!("[value of {}]", name(&entry.token))))
+        .collect();
+    Matcher::new(masked.iter().map(|(token, value)| (*token, value.as_str())))
 }
 
-/// For a diff: without `--show-values` it says whose value stands in a place, not which.
-fn matcher_of_diff(conf: &SetupConf, arguments: &Arguments) -> Result<Matcher, Failure> {
-    matcher(
-        conf,
-        |token, value| {
-            if arguments.show_values { value.to_owned() } else { format!("[value of {}]", name(token)) }
-        },
-    )
+fn unsearchable(error: TokensError) -> Failure {
+    Failure::new(Exit::Input, "cannot search for the names of setup.conf").because(&error)
 }
 
 /// How a path is shown: without the `./` of a folder that was named so.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use gitmoor_core::{
-    setup_conf::{Entry, SetupConf},
+    setup_conf::{Entry, SetupConf, Warning},
     template::{Occurrence, Position, name},
 };
 use serde::{Serialize, Serializer};
@@ -120,9 +120,13 @@ impl FileReport {
 }
 
 impl Report {
-    pub(super) fn new(conf: &SetupConf, arguments: &Arguments) -> Self {
+    pub(super) fn new(conf: &SetupConf, example: &str, arguments: &Arguments) -> Self {
         let path = &arguments.setup_conf;
-        let warnings = conf.warnings().iter().map(|w| format!("{}: {} {}", place(path, w.place), w.token, w.kind));
+        let mut warnings = conf.warnings().to_vec();
+        warnings.extend(conf.doubtful_values(example));
+        warnings.sort_by_key(|warning| warning.place);
+        let warnings =
+            warnings.iter().map(|Warning { place: at, token, kind }| format!("{}: {token} {kind}", place(path, *at)));
         let in_conf = conf.left_over().iter().map(|found| finding(found.token.clone(), found.before));
         let pair = |entry: &Entry| (entry.token.clone(), entry.value.clone());
         let mut report = Self {
