@@ -43,8 +43,9 @@ impl Builder {
         self
     }
 
-    /// Starts it. Its environment holds `KUBECONFIG`, a home, a temporary
-    /// folder, a PATH with the tools alone, and what [`Self::env`] added.
+    /// Starts it. Its environment holds `KUBECONFIG`, the path of
+    /// kustomize, a home, a temporary folder, a PATH with the tools alone, and
+    /// what [`Self::env`] added.
     pub fn start(self) -> Agent {
         let scratch = Scratch::new("agent");
         let port = free_port();
@@ -153,6 +154,7 @@ impl Agent {
 
 fn spawn(start: &Builder, scratch: &Scratch, port: u16) -> Supervised {
     let data = scratch.folder("data");
+    let renders = scratch.folder("renders");
     let temporary = scratch.folder("tmp");
     Supervised::spawn(&program("gitmoor-agent"), &scratch.path().join("agent.log"), |command| {
         command
@@ -160,9 +162,11 @@ fn spawn(start: &Builder, scratch: &Scratch, port: u16) -> Supervised {
             .env("HOME", scratch.folder("home"))
             .env("TMPDIR", temporary)
             .env("KUBECONFIG", &start.kubeconfig)
+            .env("GITMOOR_KUSTOMIZE", tools::tool("kustomize"))
             .envs(start.environment.iter().cloned())
             .arg(format!("--http-listen=127.0.0.1:{port}"))
             .arg(format!("--data-dir={}", data.display()))
+            .arg(format!("--scratch-dir={}", renders.display()))
             .args(&start.arguments);
     })
 }

@@ -44,6 +44,8 @@ pub mod cluster_dump;
 
 pub mod await_state;
 
+pub mod definitions;
+
 pub use agent::Agent;
 pub use audit::{Audit, Mark, Request, Requests};
 pub use await_state::{Scene, eventually, throughout};

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use gitmoor_tests::harness::control_plane::ControlPlane;
-use gitmoor_tests::harness::{Scene, create_namespace, eventually, unique_name};
+use gitmoor_tests::harness::{Agent, ControlPlane, Scene, create_namespace, definitions, eventually, unique_name};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -127,4 +126,27 @@ async fn a_deployment_becomes_available_on_fake_nodes() {
 #[should_panic(expected = "the reason given last")]
 async fn a_state_that_does_not_come_ends_with_the_reason() {
     eventually("nothing", Duration::from_millis(200), async || Err::<(), _>("the reason given last".to_owned())).await;
+}
+
+#[tokio::test]
+async fn an_agent_starts_is_killed_starts_again_and_stops() {
+    let control_plane = ControlPlane::shared().await;
+    let client = control_plane.client().await;
+    definitions::install(&client).await;
+    let namespace = create_namespace(&client, "agent").await;
+    let identity = control_plane.kubeconfig_for_user(&unique_name("agent"), Some("system:masters"));
+    let mark = control_plane.audit().mark().await;
+    let mut agent = Agent::builder(&identity).arg(format!("--namespace={namespace}")).start();
+    agent.await_ready(Duration::from_secs(30)).await;
+    let requests = control_plane.audit().since(mark).await.of_user(identity.user());
+    assert!(!requests.is_empty());
+
+    let first = agent.pid();
+    agent.kill();
+    assert!(!agent.is_running());
+    agent.restart();
+    assert_ne!(agent.pid(), first);
+    agent.await_ready(Duration::from_mins(1)).await;
+    assert!(agent.usage().private > 0);
+    assert!(agent.terminate(Duration::from_secs(30)).await.success(), "{}", agent.log());
 }
