@@ -5,7 +5,8 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
-CARGO ?= cargo
+# Without make's own count of jobs: cargo uses all cores also under `make -j2`.
+CARGO ?= env -u MAKEFLAGS -u MFLAGS cargo
 # Where the tests find kustomize, kube-apiserver and the others.
 export GITMOOR_TOOLS := $(CURDIR)/target/tools/bin
 
