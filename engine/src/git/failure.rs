@@ -53,11 +53,13 @@ fn remote_kind(code: ErrorCode, class: ErrorClass, message: &str) -> FetchErrorK
         (_, ErrorClass::Ssl) if says(&["certificate", "self-signed", "self signed"]) => Kind::UntrustedCertificate,
         (_, ErrorClass::NoMemory) => Kind::TooLarge,
         (_, ErrorClass::Http) => http_kind(&text),
-        (_, ErrorClass::Net) if says(&["not found", "does not exist"]) => Kind::NotARepository,
+        (_, ErrorClass::Net) if says(&["not found", "does not exist", "unsupported url protocol"]) => {
+            Kind::NotARepository
+        }
         (_, ErrorClass::Net) if says(&["redirect"]) => Kind::Other,
         (_, ErrorClass::Net | ErrorClass::Ssl) => Kind::Unreachable,
-        (_, ErrorClass::Os) if says(&["connect", "socket", "network", "resolve"]) => Kind::Unreachable,
         (_, ErrorClass::Os) if says(&["failed to resolve path"]) => Kind::NotARepository,
+        (_, ErrorClass::Os) if says(&["connect", "socket", "network", "resolve"]) => Kind::Unreachable,
         (ErrorCode::NotFound, ErrorClass::Repository | ErrorClass::Os) => Kind::NotARepository,
         (_, ErrorClass::Indexer | ErrorClass::Zlib | ErrorClass::Odb | ErrorClass::Object | ErrorClass::Reference) => {
             Kind::Corrupt

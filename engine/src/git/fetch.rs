@@ -6,14 +6,17 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use git2::{
-    AutotagOption, Cred, CredentialType, Direction, ErrorCode, FetchOptions, Oid, ProxyOptions, RemoteCallbacks,
-    RemoteConnection, RemoteHead, RemoteRedirect, Repository,
+    AutotagOption, ErrorClass, ErrorCode, FetchOptions, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteHead,
+    RemoteRedirect, Repository,
 };
+use gitmoor_core::sensitive::Sensitive;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
-use super::revisions::{Advertised, OWN, Source};
+use super::revisions::{self, Advertised, OWN, Target};
 use super::{CommitId, Credentials, FetchErrorKind};
 
 /// What to bring up to date.
@@ -40,6 +43,17 @@ pub struct FetchOutcome {
     pub cloned: bool,
 }
 
+impl FetchOutcome {
+    fn settle(&mut self, revision: &str, commit: Option<Oid>, reference: Option<String>) {
+        match commit.map(CommitId::from_oid) {
+            None => self.missing.push(revision.to_owned()),
+            Some(commit) => {
+                self.heads.insert(revision.to_owned(), ResolvedRevision { commit, reference });
+            }
+        }
+    }
+}
+
 /// A revision and the commit that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvedRevision {
@@ -52,11 +66,11 @@ pub struct ResolvedRevision {
 
 /// One fetch into an open mirror.
 pub(super) struct Fetch<'a> {
-    pub repository: &'a Repository,
-    pub address: &'a str,
-    pub credentials: &'a Credentials,
+    repository: &'a Repository,
+    address: &'a str,
+    credentials: &'a Credentials,
     /// Bytes that may come over the connections of this fetch.
-    pub most_bytes: u64,
+    most_bytes: u64,
     received: Cell<u64>,
     refused: Cell<bool>,
 }
@@ -73,56 +87,69 @@ impl<'a> Fetch<'a> {
 
     /// Lists, downloads what is new, moves the mirror's references, and says where each revision stands.
     pub(super) fn run(&self, revisions: &BTreeSet<String>) -> Result<FetchOutcome, Failure> {
+        let (ids, names): (Vec<_>, Vec<_>) = revisions.iter().partition(|text| CommitId::parse(text).is_some());
         let mut outcome = FetchOutcome::default();
-        for (revision, source) in self.references(revisions)? {
-            let found = match source {
-                Source::Reference { remote, id, .. } => self.commit_of(id)?.map(|commit| (commit, Some(remote))),
-                Source::Commit(id) => self.commit(id)?.map(|commit| (commit, None)),
-                Source::Missing => None,
-            };
-            match found {
-                None => outcome.missing.push(revision),
-                Some((commit, reference)) => {
-                    let reference = reference.filter(|_| CommitId::parse(&revision).is_none());
-                    let commit = CommitId::from_oid(commit);
-                    outcome.heads.insert(revision, ResolvedRevision { commit, reference });
-                }
-            }
+        for (revision, target) in self.follow(&names)? {
+            let commit = target.as_ref().map(|target| self.commit_of(target.id)).transpose()?.flatten();
+            outcome.settle(revision, commit, target.map(|target| target.remote));
         }
+        for revision in ids {
+            let id = Oid::from_str(revision)?;
+            outcome.settle(revision, self.commit(id)?, None);
+        }
+        outcome.missing.sort_unstable();
         outcome.received_bytes = self.received.get();
         Ok(outcome)
     }
 
-    /// The first connection: everything that the server lists.
-    fn references(&self, revisions: &BTreeSet<String>) -> Result<BTreeMap<String, Source>, Failure> {
+    /// One connection for everything that has a name.
+    fn follow<'r>(&self, names: &[&'r String]) -> Result<Vec<(&'r String, Option<Target>)>, Failure> {
+        let refspecs: Vec<String> = names.iter().flat_map(|name| revisions::refspecs(name)).collect();
+        if refspecs.is_empty() {
+            return Ok(names.iter().map(|name| (*name, None)).collect());
+        }
         let mut remote = self.repository.remote_anonymous(self.address)?;
-        let mut connection = self.connect(&mut remote)?;
-        let advertised = listing(&connection)?;
-        let sources: BTreeMap<_, _> = revisions.iter().map(|text| (text.clone(), advertised.resolve(text))).collect();
+        self.download(&mut remote, &refspecs)?;
+        let advertised = listing(&remote)?;
         self.forget_gone(&advertised)?;
-        let moved: BTreeMap<&str, (&str, Oid)> = sources
-            .values()
-            .filter_map(|source| match source {
-                Source::Reference { remote, local, id, .. } if !self.has(local, *id) => {
-                    Some((local.as_str(), (remote.as_str(), *id)))
-                }
-                _ => None,
-            })
-            .collect();
-        let refspecs: Vec<String> = moved.iter().map(|(local, (remote, _))| format!("+{remote}:{local}")).collect();
-        if !refspecs.is_empty() {
-            self.download(&mut connection, &refspecs)?;
+        let found: Vec<_> = names.iter().map(|name| (*name, advertised.resolve(name))).collect();
+        for target in found.iter().filter_map(|(_, target)| target.as_ref()) {
+            self.note(&target.local, target.id)?;
         }
-        for (local, (_, id)) in &moved {
-            self.repository.reference(local, *id, true, "fetch")?;
-        }
-        Ok(sources)
+        Ok(found)
     }
 
-    /// Whether the reference stands where the server has it, with its object present.
-    fn has(&self, local: &str, id: Oid) -> bool {
-        self.repository.refname_to_id(local).is_ok_and(|known| known == id)
-            && self.repository.find_object(id, None).is_ok()
+    /// A commit by its id: from the mirror without asking anybody, else by the id, else by what the server lists.
+    fn commit(&self, id: Oid) -> Result<Option<Oid>, Failure> {
+        if !self.present(id)? {
+            let mut remote = self.repository.remote_anonymous(self.address)?;
+            if let Err(failure) = self.download(&mut remote, &[format!("+{id}:{OWN}commits/{id}")]) {
+                // Many servers give out only what they list, and say so in words of their own.
+                let Ok(advertised) = listing(&remote) else { return Err(failure) };
+                drop(remote);
+                self.download(&mut self.repository.remote_anonymous(self.address)?, &advertised.refspecs_for(id))?;
+            }
+        }
+        if !self.present(id)? {
+            return Ok(None);
+        }
+        self.note(&format!("{OWN}commits/{id}"), id)?;
+        self.commit_of(id)
+    }
+
+    fn present(&self, id: Oid) -> Result<bool, Failure> {
+        match self.repository.find_commit(id) {
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
+            found => Ok(found.map(|_| true)?),
+        }
+    }
+
+    /// Moves a reference of the mirror, so that later fetches say what is here already.
+    fn note(&self, name: &str, id: Oid) -> Result<(), Failure> {
+        if self.repository.refname_to_id(name).ok() != Some(id) {
+            self.repository.reference(name, id, true, "fetch")?;
+        }
+        Ok(())
     }
 
     /// Removes references that the server no longer has, which may also stand in the way of new ones (`a`, `a/b`).
@@ -148,66 +175,39 @@ impl<'a> Fetch<'a> {
         Ok(Some(commit.id()))
     }
 
-    /// A commit that no reference ends in: from the mirror, else by its id, else out of all branches and tags.
-    fn commit(&self, id: Oid) -> Result<Option<Oid>, Failure> {
-        let attempts = [
-            vec![format!("+{id}:{OWN}commits/{id}")],
-            vec!["+refs/heads/*:refs/heads/*".to_owned(), "+refs/tags/*:refs/tags/*".to_owned()],
-        ];
-        for refspecs in &attempts {
-            if self.repository.find_commit(id).is_ok() {
-                break;
-            }
-            let mut remote = self.repository.remote_anonymous(self.address)?;
-            let mut connection = self.connect(&mut remote)?;
-            match self.download(&mut connection, refspecs) {
-                // Many servers give out only what they list, and say so in words of their own.
-                Err(failure) if refspecs.len() == 1 && failure.kind != FetchErrorKind::TooLarge => {}
-                result => result?,
-            }
-        }
-        if self.repository.find_commit(id).is_err() {
-            return Ok(None);
-        }
-        self.repository.reference(&format!("{OWN}commits/{id}"), id, true, "fetch")?;
-        self.commit_of(id)
-    }
-
-    fn connect<'c>(&'c self, remote: &'c mut git2::Remote<'a>) -> Result<RemoteConnection<'a, 'c, 'c>, Failure> {
-        self.refused.set(false);
+    /// Connects, reads the listing, and downloads what the refspecs name and the mirror does not have.
+    fn download(&self, remote: &mut Remote<'_>, refspecs: &[String]) -> Result<(), Failure> {
         let mut proxy = ProxyOptions::new();
         proxy.auto();
-        remote.connect_auth(Direction::Fetch, Some(self.callbacks()), Some(proxy)).map_err(|error| self.explain(&error))
-    }
-
-    fn download(&self, connection: &mut RemoteConnection<'a, '_, '_>, refspecs: &[String]) -> Result<(), Failure> {
-        let mut proxy = ProxyOptions::new();
-        proxy.auto();
+        let header = self.authorization();
         let mut options = FetchOptions::new();
         options
             .remote_callbacks(self.callbacks())
             .proxy_options(proxy)
+            // Within the same host they are followed nevertheless; others would take the credentials elsewhere.
             .follow_redirects(RemoteRedirect::None)
-            .download_tags(AutotagOption::None);
-        let before = self.received.get();
-        let result = connection.remote().download(refspecs, Some(&mut options));
-        drop(options);
-        result.map_err(|error| self.explain(&error))?;
-        let stats = connection.remote().stats().received_bytes() as u64;
-        self.received.set(self.received.get().max(before + stats));
-        Ok(())
+            .download_tags(AutotagOption::None)
+            .custom_headers(&header.iter().map(|header| header.expose().as_str()).collect::<Vec<_>>());
+        remote.download(refspecs, Some(&mut options)).map_err(|error| self.explain(&error))
+    }
+
+    /// Sent at once and not only when asked, which would double the requests of every poll.
+    fn authorization(&self) -> Option<Sensitive<String>> {
+        match self.credentials {
+            Credentials::Basic { username, password } if !self.address.starts_with("file:") => {
+                let pair = Sensitive::new(format!("{username}:{}", password.expose()));
+                Some(Sensitive::new(format!("Authorization: Basic {}", STANDARD.encode(pair.expose()))))
+            }
+            Credentials::Basic { .. } | Credentials::None => None,
+        }
     }
 
     fn callbacks(&self) -> RemoteCallbacks<'_> {
         let mut callbacks = RemoteCallbacks::new();
-        let asked = Cell::new(false);
-        callbacks.credentials(move |_, _, allowed| {
-            // Asked a second time: the server did not take them.
-            if asked.replace(true) {
-                self.refused.set(true);
-                return Err(auth_error("the server does not accept the credentials"));
-            }
-            self.credential(allowed)
+        // Asked although they were sent: there is nothing better to answer.
+        callbacks.credentials(|_, _, _| {
+            self.refused.set(true);
+            Err(git2::Error::new(ErrorCode::Auth, ErrorClass::Http, "refused"))
         });
         let before = self.received.get();
         callbacks.transfer_progress(move |progress| {
@@ -217,19 +217,13 @@ impl<'a> Fetch<'a> {
         callbacks
     }
 
-    fn credential(&self, allowed: CredentialType) -> Result<Cred, git2::Error> {
-        match self.credentials {
-            Credentials::Basic { username, password } if allowed.is_user_pass_plaintext() => {
-                Cred::userpass_plaintext(username, password.expose())
-            }
-            Credentials::Basic { .. } => Err(auth_error("the server does not take a username and password")),
-            Credentials::None => Err(auth_error("the server asks for credentials and there are none")),
-        }
-    }
-
     fn explain(&self, error: &git2::Error) -> Failure {
         if self.refused.get() {
-            return Failure::new(FetchErrorKind::RefusedCredentials, "the server does not accept the credentials");
+            let reason = match self.credentials {
+                Credentials::None => "the server asks for credentials and there are none",
+                Credentials::Basic { .. } => "the server does not accept the credentials",
+            };
+            return Failure::new(FetchErrorKind::RefusedCredentials, reason);
         }
         if self.received.get() > self.most_bytes {
             let reason = format!("the download is larger than the limit of {} bytes", self.most_bytes);
@@ -239,16 +233,8 @@ impl<'a> Fetch<'a> {
     }
 }
 
-fn auth_error(reason: &str) -> git2::Error {
-    git2::Error::new(ErrorCode::Auth, git2::ErrorClass::Http, reason)
-}
-
-fn listing(connection: &RemoteConnection<'_, '_, '_>) -> Result<Advertised, Failure> {
-    let heads = match connection.list() {
-        // An empty repository: libgit2 has nothing to list before it was connected once with something.
-        Err(error) if error.code() == ErrorCode::NotFound => &[],
-        heads => heads?,
-    };
+fn listing(remote: &Remote<'_>) -> Result<Advertised, Failure> {
+    let heads = remote.list()?;
     Ok(Advertised::new(heads.iter().filter_map(|head| {
         // git2 panics on names that are not UTF-8; nobody can ask for those.
         let names = catch_unwind(AssertUnwindSafe(|| (head.name(), RemoteHead::symref_target(head)))).ok()?;

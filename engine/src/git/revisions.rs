@@ -4,47 +4,47 @@ use std::collections::BTreeMap;
 
 use git2::{Oid, Reference};
 
-use super::CommitId;
-
 /// Prefix of the references that mirrors keep for themselves.
 pub(super) const OWN: &str = "refs/gitmoor/";
 /// Where a server's `HEAD` is kept that is on no branch.
 pub(super) const DETACHED_HEAD: &str = "refs/gitmoor/head";
 
+/// Full names that a revision can mean, best first.
+fn candidates(revision: &str) -> impl Iterator<Item = String> {
+    let full = ["", "refs/heads/", "refs/tags/", "refs/"].iter().map(move |prefix| format!("{prefix}{revision}"));
+    full.filter(|name| name.starts_with("refs/") && !name.starts_with(OWN) && Reference::is_valid_name(name))
+}
+
+fn is_head(revision: &str) -> bool {
+    revision.is_empty() || revision == "HEAD"
+}
+
+/// What to ask for, so that whatever the revision turns out to mean is there afterwards.
+pub(super) fn refspecs(revision: &str) -> Vec<String> {
+    if is_head(revision) {
+        return vec![format!("+HEAD:{DETACHED_HEAD}")];
+    }
+    candidates(revision).map(|name| format!("+{name}:{name}")).collect()
+}
+
 /// What the server listed.
 #[derive(Debug, Default)]
 pub(super) struct Advertised {
-    /// Object ids by full name of the reference.
-    references: BTreeMap<String, Target>,
+    /// Object ids by full name of the reference, and what annotated tags point to in the end.
+    references: BTreeMap<String, (Oid, Option<Oid>)>,
     /// `HEAD`, and the branch that it stands for.
     head: Option<(Oid, Option<String>)>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Target {
-    id: Oid,
-    /// What an annotated tag points to in the end.
-    peeled: Option<Oid>,
-}
-
-/// Where a revision comes from.
+/// A reference of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// A reference of the server.
-    Reference {
-        /// Its name on the server.
-        remote: String,
-        /// Its name in the mirror.
-        local: String,
-        /// The object that it names: a commit or an annotated tag.
-        id: Oid,
-        /// The commit, when the server said so.
-        commit: Oid,
-    },
-    /// A commit by its full id; the server may not list it.
-    Commit(Oid),
-    /// The server has nothing of that name.
-    Missing,
+pub(super) struct Target {
+    /// Its name on the server.
+    pub remote: String,
+    /// Its name in the mirror.
+    pub local: String,
+    /// The object that it names: a commit or an annotated tag.
+    pub id: Oid,
 }
 
 impl Advertised {
@@ -55,11 +55,11 @@ impl Advertised {
             if name == "HEAD" {
                 advertised.head = Some((id, symbolic.map(str::to_owned)));
             } else if let Some(tag) = name.strip_suffix("^{}") {
-                if let Some(target) = advertised.references.get_mut(tag) {
-                    target.peeled = Some(id);
+                if let Some((_, peeled)) = advertised.references.get_mut(tag) {
+                    *peeled = Some(id);
                 }
             } else if !name.starts_with(OWN) && Reference::is_valid_name(name) {
-                advertised.references.insert(name.to_owned(), Target { id, peeled: None });
+                advertised.references.insert(name.to_owned(), (id, None));
             }
         }
         advertised
@@ -70,45 +70,30 @@ impl Advertised {
         self.references.contains_key(name)
     }
 
-    /// Finds what `revision` means: a full commit id, `HEAD`, a full name, a branch, a tag, in this order.
-    pub(super) fn resolve(&self, revision: &str) -> Source {
-        if let Some(id) = CommitId::parse(revision).and_then(|id| id.oid().ok()) {
-            return self.advertising(id).unwrap_or(Source::Commit(id));
+    /// Finds what a name means: `HEAD`, a full name, a branch, a tag, in this order.
+    pub(super) fn resolve(&self, revision: &str) -> Option<Target> {
+        if !is_head(revision) {
+            return candidates(revision).find_map(|name| self.reference(&name));
         }
-        if revision == "HEAD" || revision.is_empty() {
-            return self.resolve_head();
-        }
-        ["", "refs/heads/", "refs/tags/", "refs/"]
-            .iter()
-            .map(|prefix| format!("{prefix}{revision}"))
-            .filter(|name| name.starts_with("refs/"))
-            .find_map(|name| self.reference(&name))
-            .unwrap_or(Source::Missing)
+        let (id, branch) = self.head.as_ref()?;
+        // The branch only when it stands where `HEAD` does, since that is what was asked for.
+        let branch = branch.as_deref().and_then(|name| self.reference(name)).filter(|target| target.id == *id);
+        branch.or_else(|| Some(Target { remote: "HEAD".to_owned(), local: DETACHED_HEAD.to_owned(), id: *id }))
     }
 
-    fn resolve_head(&self) -> Source {
-        match &self.head {
-            None => Source::Missing,
-            Some((id, branch)) => {
-                branch.as_deref().and_then(|name| self.reference(name)).unwrap_or(Source::Reference {
-                    remote: "HEAD".to_owned(),
-                    local: DETACHED_HEAD.to_owned(),
-                    id: *id,
-                    commit: *id,
-                })
-            }
+    fn reference(&self, name: &str) -> Option<Target> {
+        let (id, _) = *self.references.get(name)?;
+        Some(Target { remote: name.to_owned(), local: name.to_owned(), id })
+    }
+
+    /// What to ask for to get a commit from a server that gives out only what it lists: the reference that ends there,
+    /// or all branches and tags.
+    pub(super) fn refspecs_for(&self, commit: Oid) -> Vec<String> {
+        let ends = |(id, peeled): &(Oid, Option<Oid>)| peeled.unwrap_or(*id) == commit;
+        match self.references.iter().find(|(_, target)| ends(target)) {
+            Some((name, _)) => vec![format!("+{name}:{name}")],
+            None => vec!["+refs/heads/*:refs/heads/*".to_owned(), "+refs/tags/*:refs/tags/*".to_owned()],
         }
-    }
-
-    fn reference(&self, name: &str) -> Option<Source> {
-        let Target { id, peeled } = *self.references.get(name)?;
-        Some(Source::Reference { remote: name.to_owned(), local: name.to_owned(), id, commit: peeled.unwrap_or(id) })
-    }
-
-    /// A reference whose fetch brings the commit; cheaper than asking for an id, and allowed everywhere.
-    fn advertising(&self, commit: Oid) -> Option<Source> {
-        let (name, _) = self.references.iter().find(|(_, target)| target.peeled.unwrap_or(target.id) == commit)?;
-        self.reference(name)
     }
 }
 
@@ -146,7 +131,7 @@ mod tests {
             ("both", Some(("refs/heads/both", '2'))),
             ("refs/tags/both", Some(("refs/tags/both", '3'))),
             ("tags/both", Some(("refs/tags/both", '3'))),
-            ("v1", Some(("refs/tags/v1", '5'))),
+            ("v1", Some(("refs/tags/v1", '4'))),
             ("refs/pull/7/head", Some(("refs/pull/7/head", '6'))),
             ("gitmoor/head", None),
             ("../../config", None),
@@ -154,20 +139,29 @@ mod tests {
             ("111111", None),
         ];
         for (revision, expected) in cases {
-            let found = match advertised(Some("refs/heads/main")).resolve(revision) {
-                Source::Reference { remote, commit, .. } => Some((remote, commit)),
-                Source::Commit(_) | Source::Missing => None,
-            };
+            let found = advertised(Some("refs/heads/main")).resolve(revision).map(|target| (target.remote, target.id));
             assert_eq!(found, expected.map(|(name, digit)| (name.to_owned(), oid(digit))), "{revision}");
         }
+        assert_eq!(advertised(None).resolve("HEAD").unwrap().local, DETACHED_HEAD);
+        assert_eq!(advertised(Some("refs/heads/both")).resolve("HEAD").unwrap().local, DETACHED_HEAD);
+        assert_eq!(Advertised::default().resolve("HEAD"), None);
+    }
+
+    #[test]
+    fn names_that_are_patterns_or_reach_the_mirror_s_own_are_not_asked_for() {
+        assert_eq!(refspecs("a/*"), [""; 0]);
+        assert_eq!(
+            refspecs("refs/gitmoor/head"),
+            ["refs/heads/refs/gitmoor/head", "refs/tags/refs/gitmoor/head", "refs/refs/gitmoor/head"]
+                .map(|name| format!("+{name}:{name}"))
+        );
+        assert_eq!(refspecs("a:b"), [""; 0]);
+        assert_eq!(refspecs("v1").len(), 3);
     }
 
     #[test]
     fn commits_are_taken_from_references_that_end_there() {
-        let list = advertised(None);
-        assert!(matches!(list.resolve(&"5".repeat(40)), Source::Reference { remote, .. } if remote == "refs/tags/v1"));
-        assert_eq!(list.resolve(&"9".repeat(40)), Source::Commit(oid('9')));
-        assert!(matches!(list.resolve("HEAD"), Source::Reference { local, .. } if local == DETACHED_HEAD));
-        assert_eq!(Advertised::default().resolve("HEAD"), Source::Missing);
+        assert_eq!(advertised(None).refspecs_for(oid('5')), ["+refs/tags/v1:refs/tags/v1"]);
+        assert_eq!(advertised(None).refspecs_for(oid('9')).len(), 2);
     }
 }

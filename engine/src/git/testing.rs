@@ -30,11 +30,10 @@ impl Upstream {
     /// Adds a commit to a branch; a file without content is removed.
     pub(super) fn commit(&self, branch: &str, files: &[(&str, Option<&str>)]) -> CommitId {
         let blob = |text: &str| self.repository.blob(text.as_bytes()).unwrap();
-        let mode = |path: &str| if path.ends_with(".sh") { FileMode::BlobExecutable } else { FileMode::Blob };
         let mut update = TreeUpdateBuilder::new();
         for (path, content) in files {
             match content {
-                Some(text) => update.upsert(*path, blob(text), mode(path)),
+                Some(text) => update.upsert(*path, blob(text), FileMode::Blob),
                 None => update.remove(*path),
             };
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod distribution;
+mod git;
 mod harness;
 mod init;
 mod render;
