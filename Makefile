@@ -23,7 +23,7 @@ prerequisites: ## Says which prerequisite is missing
 	need perl "install Perl (Debian: apt install perl)"; \
 	need git "install Git (Debian: apt install git)"; \
 	need go "install Go 1.26 or newer (https://go.dev/doc/install)"; \
-	need python3 "install Python 3.9 or newer (Debian: apt install python3-venv)"; \
+	need python3 "install Python 3.11 or newer (Debian: apt install python3-venv)"; \
 	exit $$missing
 
 tools: prerequisites ## Builds the real parts that tests, demo and benches run on into target/tools

@@ -59,7 +59,9 @@ need_go() {
 
 need_python() {
     command -v python3 >/dev/null ||
-        fail "python3 is missing: install Python 3.9 or newer (Debian: apt install python3-venv)"
+        fail "python3 is missing: install Python 3.11 or newer (Debian: apt install python3-venv)"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$(python3 --version) is too old: install Python 3.11 or newer"
     python3 -c 'import venv, ensurepip' 2>/dev/null ||
         fail "python3 cannot make a venv: install its venv module (Debian: apt install python3-venv)"
 }
