@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::http::Uri;
+use axum::response::Redirect;
 use gitmoor_core::tree::{RepoPath, Tree};
 use gitmoor_engine::git::{
     CommitId, Credentials, FetchError, FetchErrorKind, FetchLimits, FetchOutcome, FetchRequest, Fetcher, Mirror,
@@ -14,6 +17,7 @@ use gitmoor_engine::git::{
 use gitmoor_tests::harness::repository::git_command;
 use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::{GitRemote, Mode, program};
+use tokio::net::TcpListener;
 
 const PASSWORD: &str = "correct-horse";
 
@@ -232,4 +236,21 @@ async fn fetches_of_one_mirror_wait_for_each_other_and_killed_ones_leave_it_whol
     let outcome = mirror.rebuild(&request).await.unwrap();
     assert!(outcome.cloned);
     assert!(mirror.commit_info(&outcome.heads["main"].commit).is_ok());
+}
+
+#[tokio::test]
+async fn credentials_do_not_follow_a_redirect_to_another_host() {
+    let remote = GitRemote::start().await;
+    let repository = remote.repository("platform").await;
+    repository.commit(&[("a.yaml", "one")], "first").await;
+    let target = remote.url().replace("127.0.0.1", "localhost");
+    let redirect = move |uri: Uri| async move { Redirect::temporary(&format!("{target}{uri}")) };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/platform.git", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(redirect)).await });
+    let scratch = Scratch::new("mirror");
+    let error = mirror(&scratch, &url, limits()).fetch(&request(PASSWORD, &["main"])).await.unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Other);
+    assert!(error.reason.contains("cannot redirect from '127.0.0.1' to 'localhost'"), "{error}");
+    assert_eq!(remote.requests(), []);
 }
