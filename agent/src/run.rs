@@ -179,7 +179,7 @@ async fn renderer(settings: &Settings) -> anyhow::Result<Renderer> {
     std::fs::create_dir_all(&settings.data_dir)
         .with_context(|| format!("cannot create the data folder {}", settings.data_dir.display()))?;
     let limits = process::Limits { time: settings.render_timeout, ..process::Limits::default() };
-    let kustomize = kustomize::Kustomize { program: settings.kustomize.clone(), limits };
+    let kustomize = kustomize::Kustomize { program: environment::find_program(&settings.kustomize), limits };
     let version = kustomize::version(&kustomize).await?;
     tracing::info!(kustomize = %version, "renderer");
     Ok(Renderer { kustomize, scratch, limits: materialise::Limits::default() })

@@ -57,3 +57,7 @@ pub use namespaces::{create_namespace, unique_name};
 pub use program::program;
 pub use repository::Repository;
 pub use usage::Usage;
+
+pub mod installation;
+
+pub use installation::{Installation, condition, config_map, kustomization};

@@ -1,0 +1,69 @@
+//! From a push to applied, pruned, healed and reported objects.
+
+use gitmoor_tests::harness::installation::api;
+use gitmoor_tests::harness::{Installation, config_map, kustomization};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_is_applied_changed_and_pruned() {
+    let world = Installation::start("push").await;
+    let first = world
+        .repository
+        .commit(
+            &[
+                ("web/kustomization.yaml", &kustomization(&["a.yaml", "b.yaml"])),
+                ("web/a.yaml", &config_map("a", "key", "one")),
+                ("web/b.yaml", &config_map("b", "key", "one")),
+            ],
+            "two maps",
+        )
+        .await;
+    world.apply(&world.application("web", "web")).await;
+    let status = world.await_synced("web", &first).await;
+    assert_eq!(status["resources"].as_array().unwrap().len(), 2);
+    assert_eq!(status["operationState"]["phase"], "Succeeded");
+    assert_eq!(status["history"][0]["revision"], first.as_str());
+
+    let second = world.repository.commit(&[("web/a.yaml", &config_map("a", "key", "two"))], "change a").await;
+    world.await_synced("web", &second).await;
+    assert_eq!(world.target("v1/ConfigMap", "a").await.unwrap()["data"]["key"], "two");
+
+    let files = [("web/kustomization.yaml", kustomization(&["a.yaml"]))];
+    let third = world.repository.commit(&[(files[0].0, &files[0].1)], "drop b").await;
+    let status = world.await_synced("web", &third).await;
+    assert_eq!(status["resources"].as_array().unwrap().len(), 1);
+    assert!(world.target("v1/ConfigMap", "b").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_repaired_and_foreign_fields_are_left_alone() {
+    let world = Installation::start("drift").await;
+    let commit = world.repository.commit(&[("web/a.yaml", &config_map("a", "key", "git"))], "a map").await;
+    world.apply(&world.application("web", "web")).await;
+    world.await_synced("web", &commit).await;
+
+    let maps = api(&world.client, "v1/ConfigMap", Some(&world.target));
+    let edit = json!({"data": {"key": "edited", "foreign": "kept"}});
+    maps.patch("a", &PatchParams::default(), &Patch::Merge(&edit)).await.unwrap();
+    world
+        .await_target("the edit is undone", "v1/ConfigMap", "a", |map| {
+            map.is_some_and(|map| map["data"]["key"] == "git" && map["data"]["foreign"] == "kept")
+        })
+        .await;
+
+    maps.delete("a", &DeleteParams::default()).await.unwrap();
+    world
+        .await_target("the deleted map is back", "v1/ConfigMap", "a", |map| {
+            map.is_some_and(|map| map["data"] == json!({"key": "git"}))
+        })
+        .await;
+
+    let unlabel = json!({"metadata": {"labels": {"gitmoor.dev/application": null}}});
+    maps.patch("a", &PatchParams::default(), &Patch::Merge(&unlabel)).await.unwrap();
+    world
+        .await_target("the label is back", "v1/ConfigMap", "a", |map| {
+            map.is_some_and(|map| map["metadata"]["labels"]["gitmoor.dev/application"].is_string())
+        })
+        .await;
+}
