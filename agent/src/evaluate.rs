@@ -107,13 +107,13 @@ async fn rendered(
     read_set: ReadSet,
     digest: String,
 ) -> Evaluated {
-    let _permit = context.render_slots.acquire().await;
+    let permit = context.render_slots.acquire().await;
     let reads = read_set.clone();
     let output = match render::render_read_set(&context.renderer, tree, read_set).await {
         Ok(output) => output,
         Err(error) => return failed_reading(context, subject, &error, Reads::Set(&reads), digest),
     };
-    drop(_permit);
+    drop(permit);
     let reads = if output.retried_on_whole_tree { Reads::Everything } else { Reads::Set(&reads) };
     if output.retried_on_whole_tree {
         context.metrics.whole_tree_renders.inc();

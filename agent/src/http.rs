@@ -4,14 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::State as Shared;
-use axum::http::{StatusCode, header};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State as Shared};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use gitmoor_core::sensitive::Sensitive;
+use gitmoor_core::webhook::{self, Proof};
+use gitmoor_engine::git::{RepositoryUrl, UrlPolicy};
+use tokio::sync::OnceCell;
 
 use crate::metrics::Metrics;
 use crate::queue::Queue;
+use crate::repositories::Repositories;
 use crate::state::State;
+
+/// Bodies of pushes with many commits are large; larger ones say nothing more.
+const LARGEST_BODY: usize = 4 << 20;
 
 /// What the server shows.
 pub(crate) struct Served {
@@ -23,6 +32,10 @@ pub(crate) struct Served {
     pub state: Arc<State>,
     /// For the gauges.
     pub queue: Queue,
+    /// The secret of webhooks; without one there are none.
+    pub webhook_secret: Option<Sensitive<Vec<u8>>>,
+    /// Told of webhooks, as soon as this agent works.
+    pub repositories: OnceCell<Arc<Repositories>>,
 }
 
 /// The routes.
@@ -31,6 +44,7 @@ pub(crate) fn routes(served: Arc<Served>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/webhook", post(webhook).layer(DefaultBodyLimit::max(LARGEST_BODY)))
         .with_state(served)
 }
 
@@ -54,4 +68,26 @@ async fn metrics(Shared(served): Shared<Arc<Served>>) -> Response {
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// Looks at the repository that the body names. Whoever knows the secret learns nothing of what is followed.
+async fn webhook(Shared(served): Shared<Arc<Served>>, headers: HeaderMap, body: Bytes) -> Response {
+    let Some(secret) = &served.webhook_secret else {
+        return (StatusCode::NOT_FOUND, "no secret for webhooks: start the agent with --webhook-secret-file\n")
+            .into_response();
+    };
+    let proof = Proof::find(|name| headers.get(name).and_then(|value| value.to_str().ok()));
+    if !proof.is_some_and(|proof| proof.holds(secret, &body)) {
+        served.metrics.webhooks.get_or_create(&crate::metrics::Result::of("Refused")).inc();
+        return (StatusCode::UNAUTHORIZED, "the signature does not fit the body and the secret\n").into_response();
+    }
+    let policy = UrlPolicy { allow_local: true, allow_plain_http: true };
+    let urls = webhook::addresses(&body).into_iter().filter_map(|text| RepositoryUrl::parse(&text, &policy).ok());
+    let looked = served
+        .repositories
+        .get()
+        .is_some_and(|repositories| urls.filter(|url| repositories.look(url)).count() > 0);
+    let result = if looked { "success" } else { "NotFollowed" };
+    served.metrics.webhooks.get_or_create(&crate::metrics::Result::of(result)).inc();
+    (StatusCode::ACCEPTED, "accepted\n").into_response()
 }

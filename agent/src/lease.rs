@@ -83,10 +83,11 @@ impl Lease {
 
     /// Gives the lease back.
     pub(crate) async fn release(&self) {
-        if let Ok(Some(lease)) = self.read().await {
-            if holder(&lease["spec"]) == self.identity {
-                let _ = self.write(lease, "").await;
-            }
+        if let Ok(Some(lease)) = self.read().await
+            && holder(&lease["spec"]) == self.identity
+        {
+            // Whoever comes next waits a little longer when this fails.
+            let _ = self.write(lease, "").await;
         }
     }
 
@@ -111,10 +112,10 @@ impl Lease {
             Some(lease) => self.write(lease, &self.identity).await,
             None => self.create().await,
         };
-        if let Err(error) = &taken {
-            if !error.is_conflict() {
-                tracing::warn!(%error, "the lease cannot be taken");
-            }
+        if let Err(error) = &taken
+            && !error.is_conflict()
+        {
+            tracing::warn!(%error, "the lease cannot be taken");
         }
         taken.is_ok()
     }

@@ -28,6 +28,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     /// Fetches of repositories, by result.
     pub fetches: Family<Result, Counter>,
+    /// Webhooks, by result.
+    pub webhooks: Family<Result, Counter>,
     /// Renders of Applications, by result.
     pub renders: Family<Result, Counter>,
     /// Renders that read-sets have spared.
@@ -65,6 +67,7 @@ impl Metrics {
         }
         let seconds = || Histogram::new(exponential_buckets(0.01, 2.0, 14));
         let fetches = register!(Family::default(), "git_fetches", "Fetches of repositories, by result");
+        let webhooks = register!(Family::default(), "webhooks", "Webhooks of Git servers, by result");
         let renders = register!(Family::default(), "renders", "Renders of Applications, by result");
         let renders_spared = register!(Counter::default(), "renders_spared", "Renders that an equal read-set spared");
         let whole_tree_renders =
@@ -81,6 +84,7 @@ impl Metrics {
         Self {
             registry,
             fetches,
+            webhooks,
             renders,
             renders_spared,
             whole_tree_renders,

@@ -174,11 +174,11 @@ impl Follower {
                 (Some(old), Head::At(new)) if old != new => self.changed_paths(old.clone(), new.clone()).await,
                 _ => None,
             };
-            if let (Some(old), Head::At(new)) = (before.get(revision), &head) {
-                if old != new {
-                    let paths = changed.as_ref().map_or(0, Vec::len);
-                    tracing::info!(repository = %url, %revision, commit = %new, paths, "new commit");
-                }
+            if let Head::At(commit) = &head
+                && before.get(revision) != Some(commit)
+            {
+                let paths = changed.as_ref().map(Vec::len);
+                tracing::info!(repository = %url, %revision, %commit, paths, "new commit");
             }
             let follow = Follow { url: url.clone(), revision: revision.clone() };
             wake.extend(self.state.advance(&follow, head, changed.as_deref()));

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use gitmoor_core::sensitive::Sensitive;
 use gitmoor_core::tracking::{Digester, Installation};
 use gitmoor_engine::cluster::Cluster;
 use gitmoor_engine::git::{FetchLimits, Fetcher, UrlPolicy};
 use gitmoor_engine::render::Renderer;
 use gitmoor_engine::{kustomize, materialise, process};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::applications::Applications;
@@ -55,6 +56,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
         state: Arc::clone(&state),
         queue: queue.clone(),
+        webhook_secret: webhook_secret(&settings)?,
+        repositories: OnceCell::new(),
     });
     let mut tasks = JoinSet::new();
     let listener = tokio::net::TcpListener::bind(settings.http_listen).await;
@@ -78,6 +81,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         Arc::clone(&credentials),
         (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
     ));
+    // Set here alone, so that it cannot be set already.
+    let _ = served.repositories.set(Arc::clone(&repositories));
     let kinds = Arc::new(Kinds::new(cluster.clone(), Arc::clone(&state)));
     kinds.discover().await.context("the kinds that the cluster serves cannot be discovered")?;
     tasks.spawn(Arc::clone(&credentials).follow(cluster.clone(), namespace.clone()));
@@ -183,6 +188,14 @@ async fn renderer(settings: &Settings) -> anyhow::Result<Renderer> {
     let version = kustomize::version(&kustomize).await?;
     tracing::info!(kustomize = %version, "renderer");
     Ok(Renderer { kustomize, scratch, limits: materialise::Limits::default() })
+}
+
+fn webhook_secret(settings: &Settings) -> anyhow::Result<Option<Sensitive<Vec<u8>>>> {
+    let Some(file) = &settings.webhook_secret_file else { return Ok(None) };
+    let secret = std::fs::read(file).with_context(|| format!("cannot read the webhook secret {}", file.display()))?;
+    let secret = secret.trim_ascii().to_vec();
+    anyhow::ensure!(!secret.is_empty(), "the webhook secret {} is empty", file.display());
+    Ok(Some(Sensitive::new(secret)))
 }
 
 /// In memory where there is such a folder: creating files costs most of a small render elsewhere.

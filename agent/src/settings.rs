@@ -58,6 +58,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "GITMOOR_HTTP_LISTEN", default_value = "127.0.0.1:8080")]
     pub http_listen: SocketAddr,
 
+    /// File with the secret of webhooks, as entered at the Git server; without it there are none
+    #[arg(long, env = "GITMOOR_WEBHOOK_SECRET_FILE")]
+    pub webhook_secret_file: Option<PathBuf>,
+
     /// Applications worked on at the same time
     #[arg(long, env = "GITMOOR_CONCURRENCY", default_value = "16")]
     pub concurrency: usize,

@@ -164,15 +164,16 @@ impl State {
         }
         let mut inner = self.lock();
         let before = inner.applications.get(key);
-        if let Some(before) = before {
-            if is_older(&object, &before.object) || same_but_version(&object, &before.object) {
-                return false;
-            }
+        let nothing_new = |before: &Tracked| {
+            is_older(&object, &before.object) || same_but_version(&object, &before.object)
+        };
+        if before.is_some_and(nothing_new) {
+            return false;
         }
         let spec_changed = before.is_none_or(|before| before.object["spec"] != object["spec"]);
         let (spec, follow) = match before.filter(|_| !spec_changed) {
             Some(before) => (Arc::clone(&before.spec), before.follow.clone()),
-            None => read_spec(&object, &self.policy),
+            None => read_spec(&object, self.policy),
         };
         let moved = before.and_then(|before| before.follow.clone()).filter(|old| Some(old) != follow.as_ref());
         let (dirty, evaluation, held_by) = before
@@ -514,11 +515,11 @@ impl Inner {
     }
 }
 
-fn read_spec(object: &Value, policy: &UrlPolicy) -> (Arc<Result<ApplicationSpec, SpecError>>, Option<Follow>) {
+fn read_spec(object: &Value, policy: UrlPolicy) -> (Arc<Result<ApplicationSpec, SpecError>>, Option<Follow>) {
     let spec = ApplicationSpec::read(object).and_then(|spec| spec.validate().cloned().map(|source| (spec, source)));
     let inside = |source: &Source| RepoPath::root().join(source.path.as_deref().unwrap_or_default()).is_some();
     let outside = "leaves the repository; name a folder relative to its root";
-    let followed = spec.and_then(|(spec, source)| match RepositoryUrl::parse(&source.repo_url, policy) {
+    let followed = spec.and_then(|(spec, source)| match RepositoryUrl::parse(&source.repo_url, &policy) {
         Ok(_) if !inside(&source) => Err(SpecError::Invalid { field: "spec.source.path", reason: outside.to_owned() }),
         Ok(url) => Ok((spec, Follow { url, revision: source.revision().to_owned() })),
         Err(error) => Err(SpecError::Invalid { field: "spec.source.repoURL", reason: error.to_string() }),

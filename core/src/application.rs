@@ -145,7 +145,10 @@ impl ApplicationSpec {
             return Err(invalid("spec.source.repoURL", "missing"));
         }
         if self.destination.server.as_deref().is_some_and(|server| server.trim_end_matches('/') != IN_CLUSTER_URL) {
-            return Err(invalid("spec.destination.server", "only https://kubernetes.default.svc, the agent's own cluster"));
+            return Err(invalid(
+                "spec.destination.server",
+                "only https://kubernetes.default.svc, the agent's own cluster",
+            ));
         }
         if self.destination.name.as_deref().is_some_and(|name| !name.is_empty() && name != "in-cluster") {
             return Err(invalid("spec.destination.name", "only in-cluster, the agent's own cluster"));
@@ -175,7 +178,9 @@ impl ApplicationSpec {
         ];
         let mut found: Vec<String> = rests
             .into_iter()
-            .flat_map(|(path, rest)| rest.iter().filter(|(_, value)| is_set(value)).map(move |(key, _)| format!("{path}.{key}")))
+            .flat_map(|(path, rest)| {
+                rest.iter().filter(|(_, value)| is_set(value)).map(move |(key, _)| format!("{path}.{key}"))
+            })
             .collect();
         if !matches!(self.project.as_str(), "" | "default") {
             found.push(format!("spec.project={}", self.project));

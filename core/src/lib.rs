@@ -6,6 +6,8 @@
 pub mod setup_conf;
 pub mod template;
 
+pub mod webhook;
+
 pub mod application;
 pub mod closure;
 pub mod manifest;

@@ -103,7 +103,9 @@ pub enum ManifestError {
         hint: String,
     },
     /// A namespaced object without a namespace, and the Application names none.
-    #[error("{origin}: {id} has no namespace; set metadata.namespace, or spec.destination.namespace of the Application")]
+    #[error(
+        "{origin}: {id} has no namespace; set metadata.namespace, or spec.destination.namespace of the Application"
+    )]
     NoNamespace {
         /// Where it stands.
         origin: Origin,
@@ -142,7 +144,9 @@ fn read_object(value: Value, origin: &Origin, items: &mut Vec<Manifest>, errors:
     let is_list = object.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
     if is_list && object.get("items").is_some_and(Value::is_array) {
         if let Some(Value::Array(list)) = object.remove("items") {
-            list.into_iter().for_each(|item| read_object(item, origin, items, errors));
+            for item in list {
+                read_object(item, origin, items, errors);
+            }
         }
         return;
     }
@@ -167,7 +171,8 @@ fn identify(object: &Value) -> Result<ObjectId, String> {
     let kind = required(&["kind"])?;
     let name = required(&["metadata", "name"])?;
     for (field, path) in [("labels", "metadata.labels"), ("annotations", "metadata.annotations")] {
-        let bad = object["metadata"][field].as_object().and_then(|map| map.iter().find(|(_, value)| !value.is_string()));
+        let bad =
+            object["metadata"][field].as_object().and_then(|map| map.iter().find(|(_, value)| !value.is_string()));
         if let Some((key, _)) = bad {
             return Err(format!("{path}: the value of {key} is not a string; quote it"));
         }
@@ -200,40 +205,45 @@ impl Manifests<Rendered> {
         let mut seen: HashMap<ObjectId, Origin> = HashMap::with_capacity(self.items.len());
         let (mut items, mut errors) = (Vec::with_capacity(self.items.len()), Vec::new());
         for manifest in self.items {
-            match bind(manifest, stamp) {
-                Err(error) => errors.push(error),
-                Ok(manifest) => match seen.get(&manifest.id) {
-                    Some(first) => errors.push(ManifestError::Duplicate {
-                        id: manifest.id,
-                        first: first.clone(),
-                        second: manifest.origin,
-                    }),
-                    None => {
-                        seen.insert(manifest.id.clone(), manifest.origin.clone());
-                        items.push(write_stamp(manifest, stamp));
-                    }
-                },
+            let manifest = match bind(manifest, stamp) {
+                Ok(manifest) => manifest,
+                Err(error) => {
+                    errors.push(*error);
+                    continue;
+                }
+            };
+            let (id, origin) = (manifest.id.clone(), manifest.origin.clone());
+            if let Some(first) = seen.get(&id).cloned() {
+                errors.push(ManifestError::Duplicate { id, first, second: origin });
+            } else {
+                seen.insert(id, origin);
+                items.push(write_stamp(manifest, stamp));
             }
         }
-        let by_id = items.iter().enumerate().map(|(index, manifest): (usize, &Manifest)| (manifest.id.clone(), index)).collect();
+        let by_id = items
+            .iter()
+            .enumerate()
+            .map(|(index, manifest): (usize, &Manifest)| (manifest.id.clone(), index))
+            .collect();
         (Manifests { items, by_id, stage: PhantomData }, errors)
     }
 }
 
 /// Scope and namespace, and the form that an apply takes.
-fn bind(mut manifest: Manifest, stamp: &Stamp<'_>) -> Result<Manifest, ManifestError> {
+fn bind(mut manifest: Manifest, stamp: &Stamp<'_>) -> Result<Manifest, Box<ManifestError>> {
     let Manifest { id, object, origin } = &mut manifest;
     if let Some(hook) = annotation(object, ANNOTATION_HOOK).or_else(|| annotation(object, "helm.sh/hook")) {
-        return Err(ManifestError::Hook { origin: origin.clone(), id: id.clone(), hook: hook.to_owned() });
+        let (origin, id, hook) = (origin.clone(), id.clone(), hook.to_owned());
+        return Err(Box::new(ManifestError::Hook { origin, id, hook }));
     }
     let api_version = text_at(object, &["apiVersion"]).unwrap_or_default().to_owned();
     let version = api_version.rsplit('/').next().unwrap_or_default();
     let Some(resource) = stamp.resources.find(&id.group_kind, version) else {
-        return Err(unknown_kind(origin, id, api_version.clone(), stamp.resources));
+        return Err(Box::new(unknown_kind(origin, id, api_version.clone(), stamp.resources)));
     };
     if resource.namespaced {
         let Some(namespace) = id.namespace.clone().or_else(|| stamp.namespace.map(str::to_owned)) else {
-            return Err(ManifestError::NoNamespace { origin: origin.clone(), id: id.clone() });
+            return Err(Box::new(ManifestError::NoNamespace { origin: origin.clone(), id: id.clone() }));
         };
         object["metadata"]["namespace"] = Value::String(namespace.clone());
         id.namespace = Some(namespace);

@@ -58,7 +58,9 @@ impl Entry {
 /// The API server owns name and namespace itself.
 fn missing_in_metadata(fields: Option<&Value>, metadata: &Value) -> Option<String> {
     metadata.as_object()?.iter().filter(|(key, _)| !matches!(key.as_str(), "name" | "namespace")).find_map(
-        |(key, value)| missing(fields.and_then(|fields| fields.get(format!("f:{key}"))), value, &format!("metadata.{key}")),
+        |(key, value)| {
+            missing(fields.and_then(|fields| fields.get(format!("f:{key}"))), value, &format!("metadata.{key}"))
+        },
     )
 }
 
@@ -75,9 +77,9 @@ fn missing(fields: Option<&Value>, value: &Value, path: &str) -> Option<String> 
         return None;
     }
     match value {
-        Value::Object(map) => map
-            .iter()
-            .find_map(|(key, item)| missing(fields.get(&format!("f:{key}")), item, &format!("{path}.{key}"))),
+        Value::Object(map) => {
+            map.iter().find_map(|(key, item)| missing(fields.get(&format!("f:{key}")), item, &format!("{path}.{key}")))
+        }
         Value::Array(items) => items
             .iter()
             .enumerate()
@@ -149,7 +151,10 @@ mod tests {
             ("/f:spec/f:replicas", "spec.replicas"),
             ("/f:metadata/f:labels/f:app", "metadata.labels.app"),
             ("/f:metadata/f:finalizers/v:\"a~1b\"", "metadata.finalizers[0]"),
-            ("/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"web\"}/f:image", "spec.template.spec.containers[0].image"),
+            (
+                "/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"web\"}/f:image",
+                "spec.template.spec.containers[0].image",
+            ),
             ("/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"web\"}", "spec.template.spec.containers[0]"),
         ] {
             let mut fields = fields();

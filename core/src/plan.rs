@@ -56,13 +56,19 @@ impl Tier {
             | ("node.k8s.io", "RuntimeClass") => Self::Foundation,
             (
                 "",
-                "ServiceAccount" | "ConfigMap" | "Secret" | "ResourceQuota" | "LimitRange" | "PersistentVolume"
+                "ServiceAccount"
+                | "ConfigMap"
+                | "Secret"
+                | "ResourceQuota"
+                | "LimitRange"
+                | "PersistentVolume"
                 | "PersistentVolumeClaim",
             )
             | ("rbac.authorization.k8s.io", _)
             | ("networking.k8s.io", "NetworkPolicy" | "IngressClass") => Self::Configuration,
-            ("admissionregistration.k8s.io" | "apiregistration.k8s.io", _) => Self::Interception,
-            (APPLICATION_GROUP, APPLICATION_KIND) => Self::Interception,
+            ("admissionregistration.k8s.io" | "apiregistration.k8s.io", _) | (APPLICATION_GROUP, APPLICATION_KIND) => {
+                Self::Interception
+            }
             _ => Self::Workload,
         }
     }

@@ -264,9 +264,11 @@ mod tests {
 
     #[test]
     fn annotations_keep_objects() {
-        let kept = LiveObject { guard: Guard { prune_disabled: true, ..Guard::default() }, ..live("", "ConfigMap", "a") };
+        let kept =
+            LiveObject { guard: Guard { prune_disabled: true, ..Guard::default() }, ..live("", "ConfigMap", "a") };
         assert!(judge(&[&kept], &context()).delete.is_empty());
-        let kept = LiveObject { guard: Guard { delete_disabled: true, ..Guard::default() }, ..live("", "ConfigMap", "a") };
+        let kept =
+            LiveObject { guard: Guard { delete_disabled: true, ..Guard::default() }, ..live("", "ConfigMap", "a") };
         assert!(judge(&[&kept], &PruneContext { cascade: true, ..context() }).delete.is_empty());
         assert_eq!(judge(&[&kept], &context()).delete.len(), 1);
     }

@@ -23,7 +23,12 @@ impl Cluster {
     ///
     /// # Errors
     /// As the API server answers; for Secrets without its message.
-    pub async fn apply(&self, resource: &Resource, manifest: &Manifest, validation: Validation) -> Result<Value, ClusterError> {
+    pub async fn apply(
+        &self,
+        resource: &Resource,
+        manifest: &Manifest,
+        validation: Validation,
+    ) -> Result<Value, ClusterError> {
         let directive = match validation {
             Validation::Strict => ValidationDirective::Strict,
             Validation::Ignore => ValidationDirective::Ignore,

@@ -22,7 +22,12 @@ impl Cluster {
     ///
     /// # Errors
     /// 409 when the object is another one, or has changed since.
-    pub async fn delete(&self, resource: &Resource, live: &LiveObject, propagation: Propagation) -> Result<(), ClusterError> {
+    pub async fn delete(
+        &self,
+        resource: &Resource,
+        live: &LiveObject,
+        propagation: Propagation,
+    ) -> Result<(), ClusterError> {
         let parameters = DeleteParams {
             preconditions: Some(Preconditions {
                 uid: Some(live.uid.clone()),

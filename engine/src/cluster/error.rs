@@ -53,7 +53,9 @@ impl ClusterError {
     /// True when the namespace of an object does not exist.
     pub fn is_missing_namespace(&self, id: &ObjectId) -> bool {
         let Self::Refused { code: 404, message, .. } = self else { return false };
-        id.namespace.as_ref().is_some_and(|namespace| message.contains(&format!("namespaces \"{namespace}\" not found")))
+        id.namespace
+            .as_ref()
+            .is_some_and(|namespace| message.contains(&format!("namespaces \"{namespace}\" not found")))
     }
 
     /// The error for an object; for Secrets without the server's message, which may quote values.

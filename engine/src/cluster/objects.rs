@@ -25,7 +25,12 @@ pub(super) fn malformed(error: kube::core::request::Error) -> ClusterError {
 
 impl Cluster {
     /// Reads an object; `None` when it is not there.
-    pub async fn get(&self, resource: &Resource, namespace: Option<&str>, name: &str) -> Result<Option<Value>, ClusterError> {
+    pub async fn get(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<Value>, ClusterError> {
         let request = collection(resource, namespace).get(name, &GetParams::default()).map_err(malformed)?;
         match self.read(request).await {
             Ok(object) => Ok(Some(object)),
@@ -35,28 +40,52 @@ impl Cluster {
     }
 
     /// Creates an object; 409 when it is there.
-    pub async fn create(&self, resource: &Resource, namespace: Option<&str>, object: &Value) -> Result<Value, ClusterError> {
+    pub async fn create(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        object: &Value,
+    ) -> Result<Value, ClusterError> {
         let body = object.to_string().into_bytes();
         let request = collection(resource, namespace).create(&PostParams::default(), body).map_err(malformed)?;
         self.write(request).await
     }
 
     /// Replaces an object; 409 when its resourceVersion is not the present one.
-    pub async fn replace(&self, resource: &Resource, namespace: Option<&str>, name: &str, object: &Value) -> Result<Value, ClusterError> {
+    pub async fn replace(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        object: &Value,
+    ) -> Result<Value, ClusterError> {
         let body = object.to_string().into_bytes();
         let request = collection(resource, namespace).replace(name, &PostParams::default(), body).map_err(malformed)?;
         self.write(request).await
     }
 
     /// Merges a JSON merge patch (RFC 7386) into an object.
-    pub async fn merge(&self, resource: &Resource, namespace: Option<&str>, name: &str, patch: &Value) -> Result<Value, ClusterError> {
-        let request =
-            collection(resource, namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch)).map_err(malformed)?;
+    pub async fn merge(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Value, ClusterError> {
+        let request = collection(resource, namespace)
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .map_err(malformed)?;
         self.write(request).await
     }
 
     /// Merges into the status; into the object itself where the kind has no status subresource.
-    pub async fn merge_status(&self, resource: &Resource, namespace: Option<&str>, name: &str, patch: &Value) -> Result<Value, ClusterError> {
+    pub async fn merge_status(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Value, ClusterError> {
         let request = collection(resource, namespace)
             .patch_subresource("status", name, &PatchParams::default(), &Patch::Merge(patch))
             .map_err(malformed)?;

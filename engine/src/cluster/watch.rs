@@ -4,8 +4,8 @@ use futures::stream::{BoxStream, StreamExt};
 use gitmoor_core::resource::Resource;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::{DynamicResourceScope, PartialObjectMeta};
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Map, Value};
 
 use super::{Cluster, ClusterError};
@@ -40,16 +40,26 @@ impl Cluster {
         let resource = resource.clone();
         watcher(self.dynamic::<DynamicObject>(&resource, selector), config(selector))
             .default_backoff()
-            .map(move |event| Ok(change(event?, &|object: DynamicObject| assemble(&resource, &object.metadata, object.data))))
+            .map(move |event| {
+                Ok(change(event?, &|object: DynamicObject| assemble(&resource, &object.metadata, object.data)))
+            })
             .boxed()
     }
 
     /// Watches the metadata of a kind.
-    pub fn watch_metadata(&self, resource: &Resource, selector: &Selector) -> BoxStream<'static, Result<Change, ClusterError>> {
+    pub fn watch_metadata(
+        &self,
+        resource: &Resource,
+        selector: &Selector,
+    ) -> BoxStream<'static, Result<Change, ClusterError>> {
         let resource = resource.clone();
         watcher(self.dynamic::<PartialObjectMeta<DynamicObject>>(&resource, selector), config(selector))
             .default_backoff()
-            .map(move |event| Ok(change(event?, &|object: PartialObjectMeta<DynamicObject>| assemble(&resource, &object.metadata, Value::Null))))
+            .map(move |event| {
+                Ok(change(event?, &|object: PartialObjectMeta<DynamicObject>| {
+                    assemble(&resource, &object.metadata, Value::Null)
+                }))
+            })
             .boxed()
     }
 
@@ -115,7 +125,7 @@ impl From<watcher::Error> for ClusterError {
             watcher::Error::InitialListFailed(error)
             | watcher::Error::WatchStartFailed(error)
             | watcher::Error::WatchFailed(error) => Self::from(error),
-            other => Self::Unreachable(other.to_string()),
+            error @ watcher::Error::NoResourceVersion => Self::Unreachable(error.to_string()),
         }
     }
 }
