@@ -83,10 +83,8 @@ async fn webhook(Shared(served): Shared<Arc<Served>>, headers: HeaderMap, body: 
     }
     let policy = UrlPolicy { allow_local: true, allow_plain_http: true };
     let urls = webhook::addresses(&body).into_iter().filter_map(|text| RepositoryUrl::parse(&text, &policy).ok());
-    let looked = served
-        .repositories
-        .get()
-        .is_some_and(|repositories| urls.filter(|url| repositories.look(url)).count() > 0);
+    let looked =
+        served.repositories.get().is_some_and(|repositories| urls.filter(|url| repositories.look(url)).count() > 0);
     let result = if looked { "success" } else { "NotFollowed" };
     served.metrics.webhooks.get_or_create(&crate::metrics::Result::of(result)).inc();
     (StatusCode::ACCEPTED, "accepted\n").into_response()

@@ -137,18 +137,18 @@ impl Lease {
         let object = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": {"name": LEASE, "namespace": self.namespace},
-            "spec": self.spec(&self.identity),
+            "spec": Self::spec(&self.identity),
         });
         self.cluster.create(&objects::leases(), Some(&self.namespace), &object).await.map(drop)
     }
 
     /// Fails with a conflict when somebody else was faster: the resourceVersion is that of the read.
     async fn write(&self, mut lease: Value, identity: &str) -> Result<(), ClusterError> {
-        lease["spec"] = self.spec(identity);
+        lease["spec"] = Self::spec(identity);
         self.cluster.replace(&objects::leases(), Some(&self.namespace), LEASE, &lease).await.map(drop)
     }
 
-    fn spec(&self, identity: &str) -> Value {
+    fn spec(identity: &str) -> Value {
         let now = clock::now_micros();
         json!({
             "holderIdentity": identity, "leaseDurationSeconds": DURATION.as_secs(), "renewTime": now,

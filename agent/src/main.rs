@@ -18,6 +18,8 @@ mod evaluate;
 mod kinds;
 mod watches;
 
+mod rollout;
+
 mod apply;
 mod deletion;
 mod prune;

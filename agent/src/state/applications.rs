@@ -1,0 +1,136 @@
+//! Applications as the API server has them.
+
+use std::sync::Arc;
+
+use gitmoor_core::application::{ApplicationSpec, Source, SpecError};
+use gitmoor_core::object::text_at;
+use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_core::tree::RepoPath;
+use gitmoor_engine::git::{RepositoryUrl, UrlPolicy};
+use serde_json::Value;
+
+use super::{Follow, State, Tracked};
+
+impl State {
+    /// Takes in an Application as the API server has it. True when somebody else changed something.
+    pub(crate) fn upsert_application(&self, key: &ApplicationKey, mut object: Value) -> bool {
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        let mut inner = self.lock();
+        let before = inner.applications.get(key);
+        let nothing_new =
+            |before: &Tracked| is_older(&object, &before.object) || same_but_version(&object, &before.object);
+        if before.is_some_and(nothing_new) {
+            return false;
+        }
+        let spec_changed = before.is_none_or(|before| before.object["spec"] != object["spec"]);
+        let (spec, follow) = match before.filter(|_| !spec_changed) {
+            Some(before) => (Arc::clone(&before.spec), before.follow.clone()),
+            None => read_spec(&object, self.policy),
+        };
+        let moved = before.and_then(|before| before.follow.clone()).filter(|old| Some(old) != follow.as_ref());
+        let (dirty, evaluation, held_by) = before
+            .map_or((true, None, None), |old| (old.dirty || spec_changed, old.evaluation.clone(), old.held_by.clone()));
+        let reads_everything = before.is_some_and(|before| before.reads_everything);
+        let tracked = Tracked { object: Arc::new(object), spec, follow, dirty, evaluation, reads_everything, held_by };
+        if let Some(follow) = &tracked.follow {
+            inner.followed.entry(follow.clone()).or_default();
+        }
+        inner.applications.insert(key.clone(), tracked);
+        inner.by_label.insert(self.installation.label_value(key), key.clone());
+        if let Some(old) = moved {
+            inner.unfollow(key, &old);
+        }
+        true
+    }
+
+    /// Takes in the answer to our own write of an Application's status.
+    pub(crate) fn wrote_application(&self, key: &ApplicationKey, mut object: Value) {
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        let mut inner = self.lock();
+        if let Some(tracked) = inner.applications.get_mut(key) {
+            let known = text_at(&tracked.object, &["metadata", "uid"]) == text_at(&object, &["metadata", "uid"])
+                && tracked.object["spec"] == object["spec"];
+            if known && !is_older(&object, &tracked.object) {
+                tracked.object = Arc::new(object);
+            }
+        }
+    }
+
+    /// The Application is gone. Gives those that waited for it.
+    pub(crate) fn remove_application(&self, key: &ApplicationKey) -> Vec<ApplicationKey> {
+        let mut inner = self.lock();
+        let Some(gone) = inner.applications.remove(key) else { return Vec::new() };
+        inner.by_label.remove(&self.installation.label_value(key));
+        if let Some(follow) = gone.follow {
+            inner.unfollow(key, &follow);
+        }
+        inner.waiting_for(key)
+    }
+
+    /// Applications whose prunes wait for this one.
+    pub(crate) fn waiting_for(&self, key: &ApplicationKey) -> Vec<ApplicationKey> {
+        self.lock().waiting_for(key)
+    }
+
+    /// All Applications.
+    pub(crate) fn applications(&self) -> Vec<ApplicationKey> {
+        self.lock().applications.keys().cloned().collect()
+    }
+
+    /// Everything has to be evaluated again: what the cluster serves has changed. Gives those that wait for a kind.
+    pub(crate) fn wake_unknown_kinds(&self) -> Vec<ApplicationKey> {
+        let mut inner = self.lock();
+        let waiting = inner
+            .applications
+            .iter_mut()
+            .filter(|(_, tracked)| tracked.evaluation.as_ref().is_some_and(|evaluation| evaluation.unknown_kinds));
+        waiting
+            .map(|(key, tracked)| {
+                tracked.dirty = true;
+                key.clone()
+            })
+            .collect()
+    }
+}
+
+fn read_spec(object: &Value, policy: UrlPolicy) -> (Arc<Result<ApplicationSpec, SpecError>>, Option<Follow>) {
+    let spec = ApplicationSpec::read(object).and_then(|spec| spec.validate().cloned().map(|source| (spec, source)));
+    let inside = |source: &Source| RepoPath::root().join(source.path.as_deref().unwrap_or_default()).is_some();
+    let outside = "leaves the repository; name a folder relative to its root";
+    let followed = spec.and_then(|(spec, source)| match RepositoryUrl::parse(&source.repo_url, &policy) {
+        Ok(_) if !inside(&source) => Err(SpecError::Invalid { field: "spec.source.path", reason: outside.to_owned() }),
+        Ok(url) => Ok((spec, Follow { url, revision: source.revision().to_owned() })),
+        Err(error) => Err(SpecError::Invalid { field: "spec.source.repoURL", reason: error.to_string() }),
+    });
+    match followed {
+        Ok((spec, follow)) => (Arc::new(Ok(spec)), Some(follow)),
+        Err(error) => (Arc::new(Err(error)), None),
+    }
+}
+
+fn version_of(object: &Value) -> Option<u64> {
+    text_at(object, &["metadata", "resourceVersion"]).and_then(|version| version.parse().ok())
+}
+
+fn is_older(object: &Value, than: &Value) -> bool {
+    object["metadata"]["uid"] == than["metadata"]["uid"]
+        && version_of(object).zip(version_of(than)).is_some_and(|(own, other)| own < other)
+}
+
+fn same_but_version(one: &Value, other: &Value) -> bool {
+    let metadata = |object: &Value| {
+        let mut metadata = object["metadata"].clone();
+        if let Some(map) = metadata.as_object_mut() {
+            map.remove("resourceVersion");
+        }
+        metadata
+    };
+    one["spec"] == other["spec"]
+        && one["status"] == other["status"]
+        && one["operation"] == other["operation"]
+        && metadata(one) == metadata(other)
+}

@@ -1,0 +1,55 @@
+//! Live objects, and what the cluster serves.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use gitmoor_core::live::{LiveIndex, LiveObject};
+use gitmoor_core::object::{GroupKind, ObjectId};
+use gitmoor_core::resource::Resources;
+use gitmoor_core::tracking::ApplicationKey;
+
+use super::{Inner, State};
+
+impl State {
+    /// Works with the live objects.
+    pub(crate) fn live<T>(&self, work: impl FnOnce(&mut LiveIndex) -> T) -> T {
+        work(&mut self.lock().live)
+    }
+
+    /// Takes in a live object; gives the Applications concerned.
+    pub(crate) fn observe(&self, live: LiveObject) -> Vec<ApplicationKey> {
+        let mut inner = self.lock();
+        let labels = inner.live.observe(live);
+        inner.owners(&labels)
+    }
+
+    /// A live object is gone.
+    pub(crate) fn gone(&self, id: &ObjectId, uid: &str) -> Vec<ApplicationKey> {
+        let mut inner = self.lock();
+        let labels: Vec<String> = inner.live.remove(id, Some(uid)).into_iter().collect();
+        inner.owners(&labels)
+    }
+
+    /// A listing of a kind is complete.
+    pub(crate) fn listed(&self, group_kind: &GroupKind, ids: &HashSet<ObjectId>) -> Vec<ApplicationKey> {
+        let mut inner = self.lock();
+        let labels = inner.live.retain_listed(group_kind, ids);
+        inner.owners(&labels)
+    }
+
+    /// What the cluster serves, as of the last discovery.
+    pub(crate) fn resources(&self) -> Arc<Resources> {
+        Arc::clone(&self.lock().resources)
+    }
+
+    /// Takes in a discovery.
+    pub(crate) fn set_resources(&self, resources: Resources) {
+        self.lock().resources = Arc::new(resources);
+    }
+}
+
+impl Inner {
+    fn owners(&self, labels: &[String]) -> Vec<ApplicationKey> {
+        labels.iter().filter_map(|label| self.by_label.get(label)).cloned().collect()
+    }
+}

@@ -1,0 +1,125 @@
+//! Who wants which object, and what waits for whom.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+
+use gitmoor_core::names::{ANNOTATION_DIGEST, APPLICATION_GROUP, APPLICATION_KIND};
+use gitmoor_core::object::{ObjectId, annotation};
+use gitmoor_core::plan::{DesiredObject, Plan, plan};
+use gitmoor_core::tracking::ApplicationKey;
+
+use super::{Evaluation, Head, Inner, State};
+
+/// Whether another Application wants an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// It does not exist, or does not want it.
+    No,
+    /// It does.
+    Yes,
+    /// It has not been evaluated at its commit yet.
+    Undecided,
+}
+
+impl State {
+    /// Plans an Application; the flag says that another one has to be evaluated before all can be decided.
+    pub(crate) fn plan(&self, key: &ApplicationKey, desired: &[DesiredObject]) -> (Plan, bool) {
+        let inner = self.lock();
+        let undecided = Cell::new(false);
+        let wanted_by = |id: &ObjectId, other: &ApplicationKey| match inner.wanted_by(id, other) {
+            Wanted::No => false,
+            Wanted::Yes => true,
+            Wanted::Undecided => {
+                undecided.set(true);
+                true
+            }
+        };
+        let plan = plan(key, &self.installation.label_value(key), desired, &inner.live, &wanted_by);
+        (plan, undecided.get())
+    }
+
+    /// Why the prunes of an Application have to wait: another one of its repository is not planned at this commit.
+    ///
+    /// Every Application that another one wants must exist as that one wants it, so that an object that moves into a
+    /// new Application is adopted by it before its old owner would delete it.
+    pub(crate) fn prune_held_by(&self, key: &ApplicationKey) -> Option<ApplicationKey> {
+        let mut inner = self.lock();
+        let held_by = inner.held_by(key, self);
+        if let Some(tracked) = inner.applications.get_mut(key) {
+            tracked.held_by.clone_from(&held_by);
+        }
+        held_by
+    }
+
+    /// Which of the objects some other Application wants.
+    pub(crate) fn wanted_elsewhere(&self, ids: &[ObjectId], key: &ApplicationKey) -> HashSet<ObjectId> {
+        if ids.is_empty() {
+            return HashSet::new();
+        }
+        let looked_for: HashSet<&ObjectId> = ids.iter().collect();
+        let inner = self.lock();
+        let others = inner.applications.iter().filter(|(other, _)| *other != key);
+        let desired = others.filter_map(|(_, tracked)| tracked.evaluation.as_ref()?.desired.clone());
+        desired
+            .flat_map(|desired| {
+                desired.iter().filter(|d| looked_for.contains(&d.id)).map(|d| d.id.clone()).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+}
+
+impl Inner {
+    /// Whether an Application wants an object at its commit.
+    fn wanted_by(&self, id: &ObjectId, application: &ApplicationKey) -> Wanted {
+        let Some(tracked) = self.applications.get(application) else { return Wanted::No };
+        let Some(follow) = &tracked.follow else { return Wanted::No };
+        if tracked.dirty && !self.unreachable.contains_key(&follow.url) {
+            let missing = self.followed.get(follow).is_some_and(|followed| followed.head == Some(Head::Missing));
+            return if missing { Wanted::Yes } else { Wanted::Undecided };
+        }
+        match &tracked.evaluation {
+            // It holds the object and cannot be asked.
+            None => Wanted::Yes,
+            Some(evaluation) if evaluation.desired.iter().flat_map(|desired| desired.iter()).any(|d| d.id == *id) => {
+                Wanted::Yes
+            }
+            Some(_) => Wanted::No,
+        }
+    }
+
+    fn held_by(&self, key: &ApplicationKey, state: &State) -> Option<ApplicationKey> {
+        let url = &self.applications.get(key)?.follow.as_ref()?.url;
+        for (other, tracked) in self.of_repository(url) {
+            let planned =
+                !tracked.dirty && tracked.evaluation.as_ref().is_some_and(|evaluation| evaluation.is_complete());
+            // The Application itself may have a newer commit to look at, or problems that its caller knows of.
+            if (other == key && tracked.dirty) || (other != key && !planned) {
+                return Some(other.clone());
+            }
+            let automated = tracked.spec.as_ref().as_ref().is_ok_and(|spec| spec.automated().is_some());
+            if let Some(child) =
+                tracked.evaluation.as_ref().filter(|_| automated).and_then(|e| self.missing_child(e, state))
+            {
+                return Some(child);
+            }
+        }
+        None
+    }
+
+    /// An Application that is wanted, and is not there as it is wanted.
+    fn missing_child(&self, evaluation: &Evaluation, state: &State) -> Option<ApplicationKey> {
+        let desired = evaluation.desired.iter().flat_map(|desired| desired.iter());
+        let mut children = desired.filter(|d| {
+            let ours = d.id.namespace.as_ref().is_some_and(|namespace| state.namespaces.contains(namespace));
+            ours && d.id.group_kind.is(APPLICATION_GROUP, APPLICATION_KIND)
+        });
+        children.find_map(|child| {
+            let key = ApplicationKey { namespace: child.id.namespace.clone()?, name: child.id.name.clone() };
+            let as_wanted = self
+                .applications
+                .get(&key)
+                .is_some_and(|tracked| annotation(&tracked.object, ANNOTATION_DIGEST) == Some(&child.digest));
+            (!as_wanted).then_some(key)
+        })
+    }
+}
