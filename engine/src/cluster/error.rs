@@ -60,7 +60,14 @@ impl ClusterError {
 
     /// The error for an object; for Secrets without the server's message, which may quote values.
     pub fn about(self, id: &ObjectId) -> Self {
+        if self.is_missing_namespace(id) {
+            return self;
+        }
         match self {
+            // What does not fit the schema is answered as the server's own failure (structured-merge-diff).
+            Self::Refused { code: 500, message, .. } if message.starts_with("failed to create typed patch object") => {
+                Self::Refused { code: 422, reason: "Invalid".to_owned(), message }.about(id)
+            }
             Self::Refused { code, reason, .. } if id.group_kind.is("", "Secret") => Self::Refused {
                 code,
                 reason,
@@ -94,4 +101,33 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use gitmoor_core::object::GroupKind;
+
+    use super::*;
+
+    fn refused(code: u16, message: &str) -> ClusterError {
+        ClusterError::Refused { code, reason: String::new(), message: message.to_owned() }
+    }
+
+    fn object(kind: &str) -> ObjectId {
+        ObjectId { group_kind: GroupKind::new("", kind), namespace: Some("web".into()), name: "a".into() }
+    }
+
+    #[test]
+    fn errors_about_secrets_quote_nothing_but_a_missing_namespace() {
+        let quoting = refused(
+            500,
+            "failed to create typed patch object (web/a; /v1, Kind=Secret): .data.a: expected string, got 1234",
+        );
+        let told = quoting.clone().about(&object("Secret"));
+        assert_eq!(told.code(), Some(422), "an object that does not fit the schema is refused for good");
+        assert!(!told.to_string().contains("1234"), "{told}");
+        assert!(quoting.about(&object("ConfigMap")).to_string().contains("1234"));
+        let missing = refused(404, "namespaces \"web\" not found").about(&object("Secret"));
+        assert!(missing.is_missing_namespace(&object("Secret")), "{missing}");
+    }
 }
