@@ -252,7 +252,7 @@ fn bind(mut manifest: Manifest, stamp: &Stamp<'_>) -> Result<Manifest, Box<Manif
     }
     clean(object, id.namespace.is_some());
     if id.group_kind.is("", "Secret") {
-        fold_string_data(object);
+        fold_string_data(object).map_err(|reason| not_an_object(origin, reason))?;
     }
     Ok(manifest)
 }
@@ -284,19 +284,22 @@ fn clean(object: &mut Value, namespaced: bool) {
 }
 
 /// `stringData` is write-only: applied as it is, its fields would never be found among the owned ones.
-fn fold_string_data(object: &mut Value) {
-    let Some(map) = object.as_object_mut() else { return };
-    let Some(Value::Object(strings)) = map.remove("stringData") else { return };
+fn fold_string_data(object: &mut Value) -> Result<(), String> {
+    let Some(map) = object.as_object_mut() else { return Ok(()) };
+    let Some(Value::Object(strings)) = map.remove("stringData") else { return Ok(()) };
     let data = map.entry("data").or_insert_with(|| Value::Object(Map::new()));
     if data.is_null() {
         *data = Value::Object(Map::new());
     }
     if let Some(data) = data.as_object_mut() {
         for (key, value) in strings {
-            let encoded = value.as_str().map(|text| STANDARD.encode(text));
-            data.insert(key, encoded.map_or(Value::Null, Value::String));
+            let Some(text) = value.as_str() else {
+                return Err(format!("stringData: the value of {key} is not a string; quote it"));
+            };
+            data.insert(key, Value::String(STANDARD.encode(text)));
         }
     }
+    Ok(())
 }
 
 fn write_stamp(mut manifest: Manifest, stamp: &Stamp<'_>) -> Manifest {
@@ -316,5 +319,41 @@ impl Manifest {
     /// The digest that was stamped.
     pub fn digest(&self) -> &str {
         annotation(&self.object, ANNOTATION_DIGEST).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resource::Resource;
+    use crate::sensitive::Sensitive;
+
+    fn stamped(object: Value) -> Result<Value, String> {
+        let mut resources = Resources::default();
+        let (version, plural) = ("v1".to_owned(), "secrets".to_owned());
+        let group_kind = GroupKind::new("", "Secret");
+        resources.insert(Resource { group_kind, version, plural, namespaced: true, watchable: true });
+        let origin = Origin { source: "a.yaml".into(), document: 1 };
+        let (read, errors) = Manifests::read([(origin, object)]);
+        assert_eq!(errors, []);
+        let stamp = Stamp {
+            installation: &Installation::parse("gitmoor").unwrap(),
+            application: &ApplicationKey { namespace: "gitmoor".into(), name: "web".into() },
+            namespace: Some("web"),
+            resources: &resources,
+            digester: &Digester::new(Sensitive::new(vec![0; 16])),
+        };
+        let (stamped, errors) = read.stamp(&stamp);
+        errors.first().map_or_else(|| Ok(stamped.items()[0].object["data"].clone()), |error| Err(error.to_string()))
+    }
+
+    #[test]
+    fn string_data_becomes_data_and_what_is_no_string_is_refused_without_its_value() {
+        let secret = |strings: Value| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {"b": "Mg=="}, "stringData": strings});
+        assert_eq!(stamped(secret(json!({"a": "1"}))), Ok(json!({"a": "MQ==", "b": "Mg=="})));
+        let error = stamped(secret(json!({"pin": 4711}))).unwrap_err();
+        assert_eq!(error, "a.yaml, document 1: stringData: the value of pin is not a string; quote it");
     }
 }
