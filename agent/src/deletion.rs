@@ -34,6 +34,7 @@ pub(crate) async fn finish(context: &Context, key: &ApplicationKey, snapshot: &S
     let (plan, _) = context.state.plan(key, &[]);
     let elsewhere = context.state.wanted_elsewhere(&plan.left_over, key);
     let left_over: Vec<_> = plan.left_over.iter().filter(|id| !elsewhere.contains(*id)).collect();
+    let held_by = context.state.prune_held_by(key).map(|key| key.to_string());
     let verdict = context.state.live(|live| {
         let objects: Vec<_> = left_over.iter().filter_map(|id| live.get(id)).collect();
         judge(
@@ -41,7 +42,7 @@ pub(crate) async fn finish(context: &Context, key: &ApplicationKey, snapshot: &S
             &PruneContext {
                 enabled: true,
                 incomplete: None,
-                held_by: None,
+                held_by,
                 desired: 0,
                 allow_empty: true,
                 cascade: true,

@@ -90,8 +90,9 @@ pub fn judge(left_over: &[&LiveObject], context: &PruneContext<'_>) -> Verdict {
 }
 
 fn held(context: &PruneContext<'_>) -> Option<Held> {
+    let held_by = context.held_by.clone().map(Held::By);
     if context.cascade {
-        return None;
+        return held_by;
     }
     if let Some(reason) = &context.incomplete {
         return Some(Held::Incomplete(reason.clone()));
@@ -102,7 +103,7 @@ fn held(context: &PruneContext<'_>) -> Option<Held> {
     if context.desired == 0 && !context.allow_empty {
         return Some(Held::Empty);
     }
-    context.held_by.clone().map(Held::By)
+    held_by
 }
 
 enum Protection {
@@ -207,6 +208,8 @@ mod tests {
             let verdict = judge(&[&object], &context);
             assert_eq!((verdict.held, verdict.delete.len()), (Some(held), 0));
         }
+        let cascade = PruneContext { cascade: true, held_by: Some("b".into()), ..context() };
+        assert_eq!(judge(&[&object], &cascade).held, Some(Held::By("b".into())), "it may have moved to b");
         assert_eq!(judge(&[&object], &context()).delete, [object.id.clone()]);
         assert_eq!(judge(&[&object], &PruneContext { desired: 0, allow_empty: true, ..context() }).delete.len(), 1);
     }

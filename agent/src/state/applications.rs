@@ -12,28 +12,39 @@ use serde_json::Value;
 use super::{Follow, State, Tracked};
 
 impl State {
-    /// Takes in an Application as the API server has it. True when somebody else changed something.
+    /// Takes in an Application as the API server has it. True when somebody changed something other than its status,
+    /// which is the agent's: the event of an own write may come before its answer.
     pub(crate) fn upsert_application(&self, key: &ApplicationKey, mut object: Value) -> bool {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
         }
         let mut inner = self.lock();
-        let before = inner.applications.get(key);
-        let nothing_new =
-            |before: &Tracked| is_older(&object, &before.object) || same_but_version(&object, &before.object);
-        if before.is_some_and(nothing_new) {
-            return false;
+        if let Some(before) = inner.applications.get_mut(key) {
+            if is_older(&object, &before.object) {
+                return false;
+            }
+            if same_but_status(&object, &before.object) {
+                before.object = Arc::new(object);
+                return false;
+            }
         }
+        let before = inner.applications.get(key);
         let spec_changed = before.is_none_or(|before| before.object["spec"] != object["spec"]);
         let (spec, follow) = match before.filter(|_| !spec_changed) {
             Some(before) => (Arc::clone(&before.spec), before.follow.clone()),
             None => read_spec(&object, self.policy),
         };
         let moved = before.and_then(|before| before.follow.clone()).filter(|old| Some(old) != follow.as_ref());
-        let (dirty, evaluation, held_by) = before
-            .map_or((true, None, None), |old| (old.dirty || spec_changed, old.evaluation.clone(), old.held_by.clone()));
-        let reads_everything = before.is_some_and(|before| before.reads_everything);
-        let tracked = Tracked { object: Arc::new(object), spec, follow, dirty, evaluation, reads_everything, held_by };
+        let tracked = Tracked {
+            object: Arc::new(object),
+            spec,
+            follow,
+            dirty: before.is_none_or(|before| before.dirty || spec_changed),
+            evaluation: before.and_then(|before| before.evaluation.clone()),
+            reads_everything: before.is_some_and(|before| before.reads_everything),
+            held_by: before.and_then(|before| before.held_by.clone()),
+            conflicts: before.map(|before| before.conflicts.clone()).unwrap_or_default(),
+        };
         if let Some(follow) = &tracked.follow {
             inner.followed.entry(follow.clone()).or_default();
         }
@@ -71,7 +82,7 @@ impl State {
         inner.waiting_for(key)
     }
 
-    /// Applications whose prunes wait for this one.
+    /// Applications whose prunes wait for this one, or that want what it has.
     pub(crate) fn waiting_for(&self, key: &ApplicationKey) -> Vec<ApplicationKey> {
         self.lock().waiting_for(key)
     }
@@ -121,7 +132,7 @@ fn is_older(object: &Value, than: &Value) -> bool {
         && version_of(object).zip(version_of(than)).is_some_and(|(own, other)| own < other)
 }
 
-fn same_but_version(one: &Value, other: &Value) -> bool {
+fn same_but_status(one: &Value, other: &Value) -> bool {
     let metadata = |object: &Value| {
         let mut metadata = object["metadata"].clone();
         if let Some(map) = metadata.as_object_mut() {
@@ -129,8 +140,5 @@ fn same_but_version(one: &Value, other: &Value) -> bool {
         }
         metadata
     };
-    one["spec"] == other["spec"]
-        && one["status"] == other["status"]
-        && one["operation"] == other["operation"]
-        && metadata(one) == metadata(other)
+    one["spec"] == other["spec"] && one["operation"] == other["operation"] && metadata(one) == metadata(other)
 }

@@ -79,6 +79,15 @@ struct Tracked {
     reads_everything: bool,
     /// The Application that its prunes wait for.
     held_by: Option<ApplicationKey>,
+    /// Applications that have, and may still want, what this one wants.
+    conflicts: BTreeSet<ApplicationKey>,
+}
+
+impl Tracked {
+    /// It is being deleted, and wants nothing any more.
+    fn is_going(&self) -> bool {
+        self.object["metadata"].get("deletionTimestamp").is_some()
+    }
 }
 
 /// Which paths an evaluation has read.
@@ -173,7 +182,8 @@ impl State {
 
 impl Inner {
     fn waiting_for(&self, key: &ApplicationKey) -> Vec<ApplicationKey> {
-        let waiting = self.applications.iter().filter(|(_, tracked)| tracked.held_by.as_ref() == Some(key));
+        let waits = |tracked: &Tracked| tracked.held_by.as_ref() == Some(key) || tracked.conflicts.contains(key);
+        let waiting = self.applications.iter().filter(|(_, tracked)| waits(tracked));
         waiting.map(|(key, _)| key.clone()).collect()
     }
 

@@ -1,14 +1,15 @@
 //! Who wants which object, and what waits for whom.
 
-use std::cell::Cell;
-use std::collections::HashSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashSet};
 
 use gitmoor_core::names::{ANNOTATION_DIGEST, APPLICATION_GROUP, APPLICATION_KIND};
-use gitmoor_core::object::{ObjectId, annotation};
+use gitmoor_core::object::{ObjectId, annotation, text_at};
 use gitmoor_core::plan::{DesiredObject, Plan, plan};
 use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_engine::git::RepositoryUrl;
 
-use super::{Evaluation, Head, Inner, State};
+use super::{Evaluation, Head, Inner, State, Tracked};
 
 /// Whether another Application wants an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +25,21 @@ enum Wanted {
 impl State {
     /// Plans an Application; the flag says that another one has to be evaluated before all can be decided.
     pub(crate) fn plan(&self, key: &ApplicationKey, desired: &[DesiredObject]) -> (Plan, bool) {
-        let inner = self.lock();
+        let mut inner = self.lock();
         let undecided = Cell::new(false);
-        let wanted_by = |id: &ObjectId, other: &ApplicationKey| match inner.wanted_by(id, other) {
-            Wanted::No => false,
-            Wanted::Yes => true,
-            Wanted::Undecided => {
-                undecided.set(true);
-                true
+        let conflicts = RefCell::new(BTreeSet::new());
+        let wanted_by = |id: &ObjectId, other: &ApplicationKey| {
+            let wanted = inner.wanted_by(id, other);
+            undecided.set(undecided.get() || wanted == Wanted::Undecided);
+            if wanted != Wanted::No {
+                conflicts.borrow_mut().insert(other.clone());
             }
+            wanted != Wanted::No
         };
         let plan = plan(key, &self.installation.label_value(key), desired, &inner.live, &wanted_by);
+        if let Some(tracked) = inner.applications.get_mut(key) {
+            tracked.conflicts = conflicts.into_inner();
+        }
         (plan, undecided.get())
     }
 
@@ -49,6 +54,20 @@ impl State {
             tracked.held_by.clone_from(&held_by);
         }
         held_by
+    }
+
+    /// Whether an Application has to do with a repository, also when its spec cannot be followed.
+    fn reads(&self, tracked: &Tracked, url: &RepositoryUrl) -> bool {
+        let Some(follow) = &tracked.follow else {
+            let spec = &tracked.object["spec"];
+            let mut sources = spec["sources"].as_array().into_iter().flatten().chain(spec.get("source"));
+            return sources.any(|source| {
+                let named =
+                    text_at(source, &["repoURL"]).and_then(|text| RepositoryUrl::parse(text, &self.policy).ok());
+                named.as_ref() == Some(url)
+            });
+        };
+        follow.url == *url
     }
 
     /// Which of the objects some other Application wants.
@@ -72,24 +91,26 @@ impl Inner {
     /// Whether an Application wants an object at its commit.
     fn wanted_by(&self, id: &ObjectId, application: &ApplicationKey) -> Wanted {
         let Some(tracked) = self.applications.get(application) else { return Wanted::No };
-        let Some(follow) = &tracked.follow else { return Wanted::No };
+        if tracked.is_going() {
+            return Wanted::No;
+        }
+        // What holds the object and cannot be asked keeps it.
+        let Some(follow) = &tracked.follow else { return Wanted::Yes };
         if tracked.dirty && !self.unreachable.contains_key(&follow.url) {
             let missing = self.followed.get(follow).is_some_and(|followed| followed.head == Some(Head::Missing));
             return if missing { Wanted::Yes } else { Wanted::Undecided };
         }
-        match &tracked.evaluation {
-            // It holds the object and cannot be asked.
-            None => Wanted::Yes,
-            Some(evaluation) if evaluation.desired.iter().flat_map(|desired| desired.iter()).any(|d| d.id == *id) => {
-                Wanted::Yes
-            }
-            Some(_) => Wanted::No,
+        match tracked.evaluation.as_ref().and_then(|evaluation| evaluation.desired.as_ref()) {
+            Some(desired) if desired.iter().all(|desired| desired.id != *id) => Wanted::No,
+            _ => Wanted::Yes,
         }
     }
 
     fn held_by(&self, key: &ApplicationKey, state: &State) -> Option<ApplicationKey> {
         let url = &self.applications.get(key)?.follow.as_ref()?.url;
-        for (other, tracked) in self.of_repository(url) {
+        let of_repository =
+            self.applications.iter().filter(|(_, tracked)| !tracked.is_going() && state.reads(tracked, url));
+        for (other, tracked) in of_repository {
             let planned =
                 !tracked.dirty && tracked.evaluation.as_ref().is_some_and(|evaluation| evaluation.is_complete());
             // The Application itself may have a newer commit to look at, or problems that its caller knows of.
