@@ -8,6 +8,7 @@ use std::sync::Arc;
 use gitmoor_core::application::ApplicationSpec;
 use gitmoor_core::closure::ReadSet;
 use gitmoor_core::manifest::{ManifestError, Manifests, Origin, Rendered, Stamp, Stamped};
+use gitmoor_core::object::text_at;
 use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::status::{Condition, ConditionKind};
 use gitmoor_core::tracking::ApplicationKey;
@@ -54,7 +55,7 @@ pub(crate) struct Subject<'a> {
 
 /// Evaluates an Application at its commit. With equal inputs there is no render, unless the bodies are needed.
 pub(crate) async fn evaluate(context: &Context, subject: &Subject<'_>, bodies: bool) -> Evaluated {
-    let result = match inputs(context, subject).await {
+    let result = match inputs(context, subject, subject.commit).await {
         Ok((tree, read_set)) => {
             let digest = inputs_digest(subject, &read_set);
             if let Some(known) = unchanged(subject, &digest).filter(|_| !bodies) {
@@ -71,9 +72,9 @@ pub(crate) async fn evaluate(context: &Context, subject: &Subject<'_>, bodies: b
     result
 }
 
-async fn inputs(context: &Context, subject: &Subject<'_>) -> Result<(GitTree, ReadSet), RenderError> {
+async fn inputs(context: &Context, subject: &Subject<'_>, at: &CommitId) -> Result<(GitTree, ReadSet), RenderError> {
     let mirror = context.repositories.mirror(&subject.follow.url);
-    let commit = subject.commit.clone();
+    let commit = at.clone();
     let path = path_of(subject);
     let tree = tokio::task::spawn_blocking(move || mirror.tree(&commit)).await?;
     let unreadable = |error: gitmoor_engine::git::MirrorError| {
@@ -123,7 +124,7 @@ async fn rendered(
         Err(problems) => return refused(context, subject, problems, reads, digest),
     };
     let evaluation = Arc::new(Evaluation {
-        commit: commit_of(subject, &digest),
+        commit: rolled_out(context, subject, &digest).await.unwrap_or_else(|| commit_of(subject, &digest)),
         inputs: digest,
         desired: Some(DesiredObject::all(&manifests).into()),
         images: images(&manifests).into_iter().collect(),
@@ -139,6 +140,19 @@ async fn rendered(
 fn commit_of(subject: &Subject<'_>, digest: &str) -> CommitId {
     let before = subject.snapshot.evaluation.as_ref().filter(|before| before.inputs == digest);
     before.map_or_else(|| subject.commit.clone(), |before| before.commit.clone())
+}
+
+/// After a start: the commit in the status, when the inputs are still what they were there.
+async fn rolled_out(context: &Context, subject: &Subject<'_>, digest: &str) -> Option<CommitId> {
+    if subject.snapshot.evaluation.is_some() {
+        return None;
+    }
+    let commit = CommitId::parse(text_at(&subject.snapshot.object, &["status", "sync", "revision"])?)?;
+    if commit == *subject.commit {
+        return None;
+    }
+    let (_, read_set) = inputs(context, subject, &commit).await.ok()?;
+    (inputs_digest(subject, &read_set) == digest).then_some(commit)
 }
 
 fn failed(context: &Context, subject: &Subject<'_>, error: &RenderError) -> Evaluated {
@@ -186,6 +200,10 @@ fn refused(
 }
 
 fn remember(context: &Context, subject: &Subject<'_>, evaluation: &Arc<Evaluation>, reads: Reads<'_>) {
+    for problem in &evaluation.problems {
+        context.metrics.unknown.get_or_create(&ResultLabel::of(problem.category)).inc();
+        tracing::warn!(application = %subject.key, category = problem.category, "{}", problem.message);
+    }
     let evaluation = Arc::clone(evaluation);
     context.queue.extend(context.state.evaluated(subject.key, subject.snapshot, subject.commit, evaluation, reads));
 }

@@ -93,7 +93,8 @@ async fn sync(
 ) -> Next {
     let Some(follow) = &snapshot.follow else { return Next::OnChange };
     let subject = Subject { key, snapshot, spec, follow, commit };
-    let known = snapshot.evaluation.as_ref().filter(|_| !snapshot.dirty);
+    // A kind that was missing may be served by now.
+    let known = snapshot.evaluation.as_ref().filter(|evaluation| !snapshot.dirty && !evaluation.unknown_kinds);
     let mut evaluated = match known {
         Some(evaluation) => Evaluated::known(Arc::clone(evaluation)),
         None => evaluate(context, &subject, false).await,
@@ -126,10 +127,6 @@ pub(crate) fn plan_for(context: &Context, key: &ApplicationKey, evaluation: &Eva
 async fn failed(context: &Context, key: &ApplicationKey, snapshot: &Snapshot, evaluated: &Evaluated) -> Next {
     let mut conditions = evaluated.evaluation.problems.clone();
     conditions.extend(unreachable(snapshot));
-    for problem in &evaluated.evaluation.problems {
-        context.metrics.unknown.get_or_create(&crate::metrics::Result::of(problem.category)).inc();
-        tracing::warn!(application = %key, category = problem.category, "{}", problem.message);
-    }
     let told = report(context, key, Findings { conditions, ..Findings::default() }).await;
     if told && !evaluated.waiting_helps { Next::OnChange } else { Next::Retry }
 }
