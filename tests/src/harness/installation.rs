@@ -64,7 +64,7 @@ impl Installation {
         let agent = Agent::builder(&identity)
             .arg(format!("--namespace={namespace}"))
             .arg(format!("--identity={user}"))
-            .arg("--poll-interval=0.3")
+            .env("GITMOOR_POLL_INTERVAL", "0.3")
             .env("RUST_LOG", "info,gitmoor_agent=debug,gitmoor_engine=debug");
         let mut agent = configure(agent).start();
         agent.await_ready(PATIENCE).await;
@@ -127,6 +127,42 @@ impl Installation {
         self.scene().eventually(&what, PATIENCE, check).await
     }
 
+    /// Waits until the status of an Application fits; gives it.
+    pub async fn await_status(&self, what: &str, name: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let what = format!("Application {name}: {what}");
+        let check = async || {
+            let status = self.status(name).await;
+            if fits(&status) { Ok(status) } else { Err(format!("{status:#}")) }
+        };
+        self.scene().eventually(&what, PATIENCE, check).await
+    }
+
+    /// Waits until an Application says that it cannot tell, in a category; gives the message.
+    pub async fn await_unknown(&self, name: &str, category: &str) -> String {
+        let what = format!("is Unknown with {category}");
+        let fits = |status: &Value| status["sync"]["status"] == "Unknown" && condition(status, category).is_some();
+        let status = self.await_status(&what, name, fits).await;
+        condition(&status, category).unwrap_or_default().to_owned()
+    }
+
+    /// Merges a patch into an Application.
+    pub async fn patch_application(&self, name: &str, patch: &Value) {
+        self.patch("argoproj.io/v1alpha1/Application", &self.namespace, name, patch).await;
+    }
+
+    /// Merges a patch into an object, as somebody else than the agent.
+    pub async fn patch(&self, kind: &str, namespace: &str, name: &str, patch: &Value) {
+        let objects = api(&self.client, kind, Some(namespace));
+        objects.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// The uid of a ConfigMap of the target namespace, which exists.
+    pub async fn uid(&self, name: &str) -> String {
+        let object = self.target("v1/ConfigMap", name).await;
+        let object = object.unwrap_or_else(|| panic!("ConfigMap {name} does not exist"));
+        object["metadata"]["uid"].as_str().unwrap().to_owned()
+    }
+
     /// Waits until an Application has a condition of a category; gives the status.
     pub async fn await_condition(&self, name: &str, category: &str) -> Value {
         let what = format!("Application {name} has a condition {category}");
@@ -160,7 +196,7 @@ pub fn config_map(name: &str, key: &str, value: &str) -> String {
 
 /// A kustomization of resources.
 pub fn kustomization(resources: &[&str]) -> String {
-    let listed: String = resources.iter().map(|resource| format!("\n  - {resource}")).collect();
+    let listed = resources.iter().fold(String::new(), |listed, resource| listed + "\n  - " + resource);
     let listed = if listed.is_empty() { " []".to_owned() } else { listed };
     format!("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:{listed}\n")
 }

@@ -2,5 +2,6 @@
 //! names of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_input;
 mod harness;
 mod sync;
