@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 /// kube-apiserver writes a request down just after it has answered it.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -71,6 +72,8 @@ pub struct Request {
     pub uri: String,
     /// The status that was answered.
     pub code: u16,
+    /// What was sent; only of deletions, null for others.
+    pub body: Value,
 }
 
 impl Request {
@@ -163,6 +166,8 @@ struct Event {
     object_ref: ObjectReference,
     #[serde(default)]
     response_status: Status,
+    #[serde(default)]
+    request_object: Value,
 }
 
 #[derive(Deserialize)]
@@ -210,5 +215,6 @@ fn parse(line: &str) -> Option<Request> {
         name,
         uri: event.request_uri,
         code: event.response_status.code,
+        body: event.request_object,
     })
 }

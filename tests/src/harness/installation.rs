@@ -189,6 +189,12 @@ pub fn condition<'a>(status: &'a Value, category: &str) -> Option<&'a str> {
     messages.into_iter().find(|message| message.starts_with(&format!("{category}: ")))
 }
 
+/// The digest with which a condition asks for confirmation.
+pub fn asked_confirmation(status: &Value) -> Option<&str> {
+    let (_, digest) = condition(status, "PruneBlocked")?.split_once("gitmoor.dev/confirm-prune=")?;
+    Some(digest.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or_default())
+}
+
 /// A ConfigMap manifest without namespace.
 pub fn config_map(name: &str, key: &str, value: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  {key}: \"{value}\"\n")
