@@ -188,7 +188,7 @@ async fn apply_one(
         answer => answer?,
     };
     if let Some(live) = LiveObject::reduce(&answer, &context.state.installation) {
-        context.state.live(|index| index.applied(live));
+        context.queue.extend(context.state.applied(live));
     }
     if done.starts_with("repaired") {
         context.metrics.drift_repairs.inc();

@@ -184,16 +184,20 @@ impl LiveIndex {
         labels
     }
 
-    /// Takes in the answer of our own apply, whose entry is the new baseline.
-    pub fn applied(&mut self, mut live: LiveObject) {
+    /// Takes in the answer of our own apply, whose entry is the new baseline. Gives the label of the Application that
+    /// had the object before, if another one: no watch tells it any more.
+    pub fn applied(&mut self, mut live: LiveObject) -> Option<String> {
         let hash = live.ownership.hash();
         live.settle(hash);
+        let before = self.objects.get(&live.id).filter(|before| before.label != live.label);
+        let before = before.map(|before| before.label.clone());
         // A watch may have brought a later state already; only the baseline is news then.
         if let Some(later) = self.objects.get_mut(&live.id).filter(|present| live.is_older_than(present)) {
             later.settle(hash);
         } else {
             self.insert(live);
         }
+        before
     }
 
     /// The present entry was found to cover what is desired.

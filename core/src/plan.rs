@@ -287,6 +287,14 @@ mod tests {
     }
 
     #[test]
+    fn who_had_an_object_before_is_told_of_its_adoption() {
+        let mut index = LiveIndex::default();
+        assert_eq!(index.applied(live("a", "old", "1", 1)), None);
+        assert_eq!(index.applied(live("a", "web", "1", 2)), Some(installation().label_value(&key("old"))));
+        assert_eq!(index.applied(live("a", "web", "1", 3)), None);
+    }
+
+    #[test]
     fn a_foreign_write_to_other_fields_tells_nobody() {
         let mut index = LiveIndex::default();
         index.applied(live("a", "web", "1", 1));

@@ -23,6 +23,13 @@ impl State {
         inner.owners(&labels)
     }
 
+    /// Takes in the answer of an own apply; gives the Application that had the object before, if another one.
+    pub(crate) fn applied(&self, live: LiveObject) -> Vec<ApplicationKey> {
+        let mut inner = self.lock();
+        let before: Vec<String> = inner.live.applied(live).into_iter().collect();
+        inner.owners(&before)
+    }
+
     /// A live object is gone.
     pub(crate) fn gone(&self, id: &ObjectId, uid: &str) -> Vec<ApplicationKey> {
         let mut inner = self.lock();
