@@ -24,6 +24,8 @@ pub mod tracking;
 pub mod health;
 pub mod status;
 
+pub mod seal;
+
 pub mod names;
 pub mod object;
 pub mod sensitive;

@@ -34,3 +34,7 @@ pub const APPLICATION_KIND: &str = "Application";
 pub const DIGEST_KEY_SECRET: &str = "gitmoor-digest-key";
 /// Lease in the agent's namespace that the active agent holds.
 pub const LEASE: &str = "gitmoor-agent";
+/// Annotation on a SealedSecret: fingerprints of the keys that sealed its values.
+pub const ANNOTATION_SEALED_WITH: &str = "gitmoor.dev/sealed-with";
+/// Annotation on a SealedSecret: when its last value was sealed (RFC 3339).
+pub const ANNOTATION_SEALED_AT: &str = "gitmoor.dev/sealed-at";

@@ -25,9 +25,13 @@ mod json;
 mod number;
 mod repair;
 mod scalar;
+mod set;
 mod split;
+mod write;
 
 pub use error::{Reason, YamlError};
+pub use set::set_string;
+pub use write::write_document;
 
 use build::read_events;
 use json::{is_json, read_json};
