@@ -138,9 +138,8 @@ pub fn private_keys(text: &str) -> Result<Vec<PrivateKey>, PrivateKeyError> {
         match (label, bytes) {
             ("RSA PRIVATE KEY", Some(der)) => keys.push(PrivateKey::of_pkcs1(&der)?),
             ("PRIVATE KEY", Some(der)) => keys.push(PrivateKey::of_pkcs8(&der)?),
-            ("EC PRIVATE KEY", _) => return Err(PrivateKeyError::NotRsa),
+            ("EC PRIVATE KEY", _) | ("PRIVATE KEY", None) => return Err(PrivateKeyError::NotRsa),
             ("ENCRYPTED PRIVATE KEY" | "RSA PRIVATE KEY", _) => return Err(PrivateKeyError::Encrypted),
-            ("PRIVATE KEY", None) => return Err(PrivateKeyError::NotRsa),
             _ => {}
         }
     }
