@@ -6,3 +6,4 @@ pub mod kustomize;
 pub mod materialise;
 pub mod process;
 pub mod render;
+pub mod work_folder;
