@@ -3,6 +3,7 @@
 //! Nothing here reads a file, a clock, an environment variable or a socket, and nothing prints:
 //! values come in, values go out. The crate's dependencies hold that rule.
 
+pub mod iam;
 pub mod setup_conf;
 pub mod template;
 
