@@ -2,11 +2,14 @@
 //!
 //! May write every object that the Application wants; deletes nothing.
 
+use std::time::{Duration, Instant};
+
 use futures::StreamExt;
 use gitmoor_core::health::HealthStatus;
 use gitmoor_core::live::LiveObject;
 use gitmoor_core::manifest::{Manifest, Manifests, Stamped};
 use gitmoor_core::object::ObjectId;
+use gitmoor_core::ownership::FieldPath;
 use gitmoor_core::plan::{Action, DesiredObject, Order, Plan, lost_field};
 use gitmoor_core::resource::Resource;
 use gitmoor_core::status::{Condition, ConditionKind, OperationResult};
@@ -31,6 +34,8 @@ pub(crate) struct Applied {
     pub waiting: Option<String>,
     /// The API server could not be asked, or may answer differently later.
     pub retry: bool,
+    /// How long repairs wait that somebody else undoes every time.
+    pub wait: Option<Duration>,
 }
 
 /// How objects are applied.
@@ -98,24 +103,28 @@ fn pending<'a>(
     })
 }
 
-/// What is not healthy in an earlier wave, in a sentence.
+/// What an earlier wave is still waited for, in a sentence.
 fn unhealthy_before(context: &Context, desired: &[DesiredObject], wave: i32) -> Option<String> {
     context.state.live(|live| {
-        desired.iter().filter(|object| object.order.wave < wave).find_map(|object| {
-            let health = live.get(&object.id).map(|live| &live.health);
-            match health {
-                Some(health) if health.status == HealthStatus::Healthy => None,
-                Some(health) => Some(format!(
-                    "wave {} waits for {}, which is {}{}",
-                    wave,
-                    object.id,
-                    health.status,
-                    health.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default()
-                )),
-                None => Some(format!("wave {wave} waits for {}, which is missing", object.id)),
-            }
+        let mut earlier = desired.iter().filter(|object| object.order.wave < wave);
+        earlier.find_map(|object| {
+            let why = holds(object, live.get(&object.id))?;
+            Some(format!("wave {wave} waits for {}, which is {why}", object.id))
         })
     })
+}
+
+/// Why an object holds up later waves. A paused object is as its owner wants it, and a claim may be bound only when a
+/// pod uses it, which may be in a later wave.
+fn holds(desired: &DesiredObject, live: Option<&LiveObject>) -> Option<String> {
+    let Some(live) = live else { return Some("missing".to_owned()) };
+    let pending_claim =
+        desired.id.group_kind.is("", "PersistentVolumeClaim") && live.health.status == HealthStatus::Progressing;
+    if pending_claim || matches!(live.health.status, HealthStatus::Healthy | HealthStatus::Suspended) {
+        return None;
+    }
+    let detail = live.health.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+    Some(format!("{}{detail}", live.health.status))
 }
 
 async fn apply_group(
@@ -136,8 +145,13 @@ async fn apply_group(
         let version = object.api_version.rsplit('/').next().unwrap_or_default().to_owned();
         let result = |status, message| OperationResult { id: object.id.clone(), version, status, message };
         match outcome {
-            Ok(None) => {}
-            Ok(Some(done)) => {
+            Ok(Outcome::Nothing) => {}
+            Ok(Outcome::Contested { wait, message }) => {
+                applied.wait = Some(applied.wait.map_or(wait, |least| least.min(wait)));
+                let (kind, category) = (ConditionKind::SyncError, "OwnershipConflict");
+                applied.errors.push(Condition { kind, category, message });
+            }
+            Ok(Outcome::Done(done)) => {
                 context.metrics.applies.get_or_create(&ResultLabel::of("success")).inc();
                 applied.results.push(result("Synced", done));
             }
@@ -154,13 +168,23 @@ async fn apply_group(
     }
 }
 
-/// Applies one object; `None` when it turned out to be as it should be.
+/// What became of one object.
+enum Outcome {
+    /// It turned out to be as it should be.
+    Nothing,
+    /// Applied; how, in a few words.
+    Done(String),
+    /// Somebody writes back every time: not now.
+    Contested { wait: Duration, message: String },
+}
+
+/// Applies one object.
 async fn apply_one(
     context: &Context,
     manifest: &Manifest,
     action: &Action,
     mode: Mode<'_>,
-) -> Result<Option<String>, ClusterError> {
+) -> Result<Outcome, ClusterError> {
     let mut done = match action {
         Action::Create => "created".to_owned(),
         Action::Adopt => "adopted".to_owned(),
@@ -168,16 +192,18 @@ async fn apply_one(
     };
     if *action == Action::Verify {
         let lost = context.state.live(|live| {
-            let lost = live.get(&manifest.id).map_or(Some("all".to_owned()), |live| lost_field(live, &manifest.object));
+            let everything = || Some(FieldPath::everything());
+            let lost = live.get(&manifest.id).map_or_else(everything, |live| lost_field(live, &manifest.object));
             if lost.is_none() {
                 live.accept(&manifest.id);
             }
             lost
         });
-        match lost {
-            Some(field) if mode.heal => done = format!("repaired: {field} was changed by somebody else"),
-            _ => return Ok(None),
+        let Some(field) = lost.filter(|_| mode.heal) else { return Ok(Outcome::Nothing) };
+        if let Some(wait) = context.repairs.ask(&manifest.id, Instant::now()) {
+            return Ok(Outcome::Contested { wait, message: contested(context, manifest, &field).await });
         }
+        done = format!("repaired: {field} was changed by somebody else");
     }
     let resource = resource_of(context, manifest)?;
     let answer = match context.cluster.apply(&resource, manifest, Validation::Strict).await {
@@ -190,11 +216,23 @@ async fn apply_one(
     if let Some(live) = LiveObject::reduce(&answer, &context.state.installation) {
         context.queue.extend(context.state.applied(live));
     }
-    if done.starts_with("repaired") {
+    if *action == Action::Verify {
         context.metrics.drift_repairs.inc();
     }
     tracing::info!(object = %manifest.id, "{done}");
-    Ok(Some(done))
+    Ok(Outcome::Done(done))
+}
+
+/// Says who keeps writing to a field of ours.
+async fn contested(context: &Context, manifest: &Manifest, field: &FieldPath) -> String {
+    let id = &manifest.id;
+    let live = match resource_of(context, manifest) {
+        Ok(resource) => context.cluster.get(&resource, id.namespace.as_deref(), &id.name).await.ok().flatten(),
+        Err(_) => None,
+    };
+    let managers = live.map(|live| field.managers(&live)).unwrap_or_default();
+    let others = if managers.is_empty() { "another writer".to_owned() } else { managers.join(", ") };
+    format!("{id}: {others} and gitmoor both keep writing {field}; take the field out of Git, or stop the other writer")
 }
 
 fn resource_of(context: &Context, manifest: &Manifest) -> Result<Resource, ClusterError> {

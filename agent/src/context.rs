@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
+use crate::repairs::Repairs;
 use crate::repositories::Repositories;
 use crate::state::State;
 use crate::watches::Watches;
@@ -36,6 +37,8 @@ pub(crate) struct Context {
     pub render_slots: Semaphore,
     /// Digests of objects.
     pub digester: Digester,
+    /// How often each object was repaired.
+    pub repairs: Repairs,
     /// Metrics.
     pub metrics: Arc<Metrics>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use gitmoor_engine::cluster::{Cluster, ClusterError, Selector};
+use gitmoor_engine::cluster::{Change, Cluster, ClusterError, Selector};
 use tokio::sync::Mutex;
 
 use crate::objects;
@@ -59,6 +59,7 @@ impl Kinds {
         let mut changes = self.cluster.watch_metadata(&objects::definitions(), &Selector::default());
         while let Some(change) = changes.next().await {
             match change {
+                Ok(Change::Gone(_)) => drop(self.refresh().await),
                 Ok(_) => queue.extend(self.state.wake_unknown_kinds()),
                 Err(error) => tracing::warn!(%error, "CustomResourceDefinitions cannot be watched"),
             }

@@ -2,7 +2,7 @@
 //!
 //! # Guarantees
 //! - An agent works only while it has renewed the lease within [`DURATION`]; when it cannot, the future of
-//!   [`Lease::hold`] ends and the process has to stop working.
+//!   [`Lease::hold`] ends, and nothing may be worked on until it is held again.
 //! - A holder that stops properly gives the lease back, so that the next one takes over at once.
 //!
 //! # Assumptions
@@ -26,6 +26,15 @@ const DURATION: Duration = Duration::from_secs(12);
 const RENEW: Duration = Duration::from_secs(4);
 /// How often a waiting agent looks.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Why a lease is not held any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Another agent has it.
+    Taken,
+    /// It could not be renewed in time. Nobody need have taken it.
+    NotRenewed,
+}
 
 /// The lease of an installation.
 pub(crate) struct Lease {
@@ -64,20 +73,32 @@ impl Lease {
     }
 
     /// Renews the lease until that fails for too long.
-    pub(crate) async fn hold(&self) {
+    pub(crate) async fn hold(&self) -> Lost {
         let mut renewed = Instant::now();
         loop {
             sleep(RENEW).await;
             let renewal = tokio::time::timeout(RENEW, self.renew()).await;
             match renewal {
                 Ok(Ok(true)) => renewed = Instant::now(),
-                Ok(Ok(false)) => return,
+                Ok(Ok(false)) => return Lost::Taken,
                 Ok(Err(error)) => tracing::warn!(%error, "the lease cannot be renewed"),
                 Err(_) => tracing::warn!("the lease cannot be renewed: no answer"),
             }
             if renewed.elapsed() > DURATION - RENEW / 2 {
-                return;
+                return Lost::NotRenewed;
             }
+        }
+    }
+
+    /// Tries until the lease is held again (true), or another agent is seen to have it.
+    pub(crate) async fn regain(&self) -> bool {
+        loop {
+            match tokio::time::timeout(RENEW, self.renew()).await {
+                Ok(Ok(held)) => return held,
+                Ok(Err(error)) if !error.is_conflict() => tracing::warn!(%error, "the lease cannot be renewed"),
+                _ => {}
+            }
+            sleep(LOOK).await;
         }
     }
 

@@ -6,6 +6,7 @@ mod run;
 
 mod applications;
 mod credentials;
+mod heads;
 mod repositories;
 
 mod context;
@@ -23,6 +24,7 @@ mod rollout;
 mod apply;
 mod deletion;
 mod prune;
+mod repairs;
 mod report;
 
 mod digest_key;

@@ -14,6 +14,11 @@ pub(crate) fn applications() -> Resource {
     kind(APPLICATION_GROUP, APPLICATION_KIND, "v1alpha1", "applications", true)
 }
 
+/// ConfigMaps.
+pub(crate) fn config_maps() -> Resource {
+    kind("", "ConfigMap", "v1", "configmaps", true)
+}
+
 /// Secrets.
 pub(crate) fn secrets() -> Resource {
     kind("", "Secret", "v1", "secrets", true)

@@ -149,6 +149,8 @@ async fn watch(
         Ok(()) => Ok(()),
         Err(error) => {
             unknown(context, key, ConditionKind::ComparisonError, "WatchFailed", error.to_string()).await;
+            // The kind may be gone, or served in another version now.
+            context.kinds.refresh().await;
             Err(Next::Retry)
         }
     }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::credentials::CredentialStore;
+use crate::heads::Heads;
 use crate::metrics::{Metrics, Result as ResultLabel};
 use crate::queue::Queue;
 use crate::state::{Follow, Head, State};
@@ -29,6 +30,7 @@ pub(crate) struct Repositories {
     state: Arc<State>,
     queue: Queue,
     metrics: Arc<Metrics>,
+    heads: Heads,
     tasks: Mutex<HashMap<RepositoryUrl, Task>>,
 }
 
@@ -46,8 +48,9 @@ impl Repositories {
         poll_interval: Duration,
         credentials: Arc<CredentialStore>,
         (state, queue, metrics): (Arc<State>, Queue, Arc<Metrics>),
+        heads: Heads,
     ) -> Self {
-        Self { data_dir, fetcher, poll_interval, credentials, state, queue, metrics, tasks: Mutex::default() }
+        Self { data_dir, fetcher, poll_interval, credentials, state, queue, metrics, heads, tasks: Mutex::default() }
     }
 
     /// The mirror of a repository.
@@ -101,6 +104,7 @@ impl Repositories {
             state: Arc::clone(&self.state),
             queue: self.queue.clone(),
             metrics: Arc::clone(&self.metrics),
+            heads: self.heads.clone(),
             poll_interval: self.poll_interval,
             failures: 0,
         };
@@ -116,6 +120,7 @@ struct Follower {
     state: Arc<State>,
     queue: Queue,
     metrics: Arc<Metrics>,
+    heads: Heads,
     poll_interval: Duration,
     failures: u32,
 }
@@ -167,7 +172,7 @@ impl Follower {
     ) -> Vec<gitmoor_core::tracking::ApplicationKey> {
         let url = self.mirror.url();
         let before = self.state.heads(url);
-        let mut wake = Vec::new();
+        let (mut wake, mut moved) = (Vec::new(), false);
         for revision in revisions {
             let head = outcome.heads.get(revision).map_or(Head::Missing, |resolved| Head::At(resolved.commit.clone()));
             let changed = match (before.get(revision), &head) {
@@ -179,9 +184,13 @@ impl Follower {
             {
                 let paths = changed.as_ref().map(Vec::len);
                 tracing::info!(repository = %url, %revision, %commit, paths, "new commit");
+                moved = true;
             }
             let follow = Follow { url: url.clone(), revision: revision.clone() };
             wake.extend(self.state.advance(&follow, head, changed.as_deref()));
+        }
+        if moved {
+            self.heads.moved(url);
         }
         wake
     }

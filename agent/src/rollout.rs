@@ -202,9 +202,17 @@ fn conflicts<'a>(plan: &'a Plan, desired: &'a [DesiredObject]) -> impl Iterator<
 }
 
 fn next(evaluation: &Evaluation, applied: &Applied, pruned: &Pruned, after: &Plan, mode: Mode<'_>) -> Next {
-    let unfinished = mode.roll_out && applied.waiting.is_none() && applied.errors.is_empty() && after.needs_bodies();
+    let unfinished = applied.wait.is_none()
+        && mode.roll_out
+        && applied.waiting.is_none()
+        && applied.errors.is_empty()
+        && after.needs_bodies();
     if evaluation.unknown_kinds || applied.retry || pruned.retry || unfinished {
         return Next::Retry;
     }
-    if applied.errors.is_empty() { Next::OnChange } else { Next::After(REFUSED) }
+    match applied.wait {
+        Some(wait) => Next::After(wait),
+        None if applied.errors.is_empty() => Next::OnChange,
+        None => Next::After(REFUSED),
+    }
 }

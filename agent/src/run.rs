@@ -20,12 +20,14 @@ use tokio::task::JoinSet;
 use crate::applications::Applications;
 use crate::context::Context;
 use crate::credentials::CredentialStore;
+use crate::heads::Heads;
 use crate::http::{self, Served};
 use crate::kinds::Kinds;
-use crate::lease::Lease;
+use crate::lease::{Lease, Lost};
 use crate::metrics::Metrics;
 use crate::queue::{self, Queue};
 use crate::reconcile::reconcile;
+use crate::repairs::Repairs;
 use crate::repositories::Repositories;
 use crate::settings::Settings;
 use crate::state::State;
@@ -74,12 +76,15 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let digester = Digester::new(digest_key::read_or_create(&cluster, &namespace).await?);
     let credentials = Arc::new(CredentialStore::default());
+    let (heads, record_heads) = Heads::start(cluster.clone(), namespace.clone(), Arc::clone(&state));
+    tasks.spawn(record_heads);
     let repositories = Arc::new(Repositories::new(
         settings.data_dir.clone(),
         fetcher(&settings),
         settings.poll_interval,
         Arc::clone(&credentials),
         (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
+        heads,
     ));
     // Set here alone, so that it cannot be set already.
     let _ = served.repositories.set(Arc::clone(&repositories));
@@ -100,21 +105,25 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         renderer,
         render_slots: Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get)),
         digester,
+        repairs: Repairs::default(),
         metrics,
     });
     let listed = follow_applications(&context, &namespaces, &queue, &mut tasks);
     tasks.spawn(become_ready(listed, served));
 
+    let (pause, paused) = watch::channel(false);
     let mut worker = tokio::spawn(work.run(settings.concurrency.max(1), {
-        let context = Arc::clone(&context);
-        let stop = stop.clone();
+        let (context, stop) = (Arc::clone(&context), stop.clone());
         move |key| {
-            let (context, stopping) = (Arc::clone(&context), *stop.borrow());
-            async move { if stopping { queue::Next::OnChange } else { reconcile(context, key).await } }
+            let (context, stopping, mut paused) = (Arc::clone(&context), *stop.borrow(), paused.clone());
+            async move {
+                let allowed = !stopping && paused.wait_for(|paused| !paused).await.is_ok();
+                if allowed { reconcile(context, key).await } else { queue::Next::OnChange }
+            }
         }
     }));
     let outcome = tokio::select! {
-        () = lease.hold() => Err(anyhow!("the lease is lost: another agent may work now")),
+        error = keep(&lease, &pause) => Err(error),
         () = stopped(stop) => Ok(()),
         ended = &mut worker => Err(anyhow!("the work queue ended: {ended:?}")),
     };
@@ -125,6 +134,20 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     tasks.abort_all();
     outcome
+}
+
+/// Keeps the lease; nothing new is begun while it is not held. Ends when another agent has it.
+async fn keep(lease: &Lease, pause: &watch::Sender<bool>) -> anyhow::Error {
+    while lease.hold().await == Lost::NotRenewed {
+        tracing::warn!("the lease could not be renewed; nothing is begun until it is held again");
+        pause.send_replace(true);
+        if !lease.regain().await {
+            break;
+        }
+        tracing::info!("holding the lease again");
+        pause.send_replace(false);
+    }
+    anyhow!("the lease is lost: another agent works now")
 }
 
 fn follow_applications(

@@ -23,6 +23,9 @@ use crate::state::State;
 const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a watch may be broken before what it told is not believed any more.
 const STALE_AFTER: Duration = Duration::from_secs(30);
+/// A broken watch fails again within this time (the longest backoff, with jitter). One that does not is well: a watch
+/// that was taken up again says nothing until an object changes.
+const QUIET: Duration = Duration::from_secs(65);
 
 /// A kind cannot be watched, so that nothing can be said of its objects.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,8 +38,30 @@ pub(crate) struct WatchError {
 #[derive(Clone, Debug, Default)]
 struct Progress {
     listed: bool,
-    /// Since when it fails, and why.
-    failing: Option<(Instant, String)>,
+    failing: Option<Failing>,
+}
+
+/// A row of failures.
+#[derive(Clone, Debug)]
+struct Failing {
+    first: Instant,
+    last: Instant,
+    reason: String,
+}
+
+impl Progress {
+    fn fail(&mut self, now: Instant, reason: String) {
+        let goes_on = self.failing.as_ref().filter(|failing| now.duration_since(failing.last) < QUIET);
+        let first = goes_on.map_or(now, |failing| failing.first);
+        self.failing = Some(Failing { first, last: now, reason });
+    }
+
+    /// Why nothing can be said of the kind, if so.
+    fn broken(&self, now: Instant) -> Option<&str> {
+        let failing = self.failing.as_ref()?;
+        let stale = now.duration_since(failing.first) > STALE_AFTER && now.duration_since(failing.last) < QUIET;
+        (stale || !self.listed).then_some(failing.reason.as_str())
+    }
 }
 
 /// All watches of the agent.
@@ -67,15 +92,12 @@ impl Watches {
                 .await
                 .map(|seen| seen.is_ok());
             let progress = receiver.borrow().clone();
-            let broken = progress.failing.filter(|(since, _)| since.elapsed() > STALE_AFTER || !progress.listed);
-            match (listed, broken) {
-                (Ok(true), None) => {}
-                (_, Some((_, reason))) => return Err(WatchError { kind: resource.group_kind.clone(), reason }),
-                _ => {
-                    let reason = format!("no listing within {} seconds", SYNC_TIMEOUT.as_secs());
-                    return Err(WatchError { kind: resource.group_kind.clone(), reason });
-                }
-            }
+            let reason = match (progress.broken(Instant::now()), listed) {
+                (None, Ok(true)) => continue,
+                (Some(reason), _) => reason.to_owned(),
+                (None, _) => format!("no listing within {} seconds", SYNC_TIMEOUT.as_secs()),
+            };
+            return Err(WatchError { kind: resource.group_kind.clone(), reason });
         }
         Ok(())
     }
@@ -105,8 +127,11 @@ async fn follow(
     queue: Queue,
 ) {
     tracing::debug!(kind = %intake.kind, "watching");
+    let mut told = false;
     while let Some(event) = stream.next().await {
         match event {
+            // A listing that only begins proves nothing yet.
+            Ok(Change::Listing) => queue.extend(intake.take(Change::Listing)),
             Ok(change) => {
                 let done = matches!(change, Change::ListingDone);
                 queue.extend(intake.take(change));
@@ -116,13 +141,23 @@ async fn follow(
                     progress.listed |= done;
                     news
                 });
+                if std::mem::take(&mut told) {
+                    queue.extend(intake.state.applications());
+                }
             }
             Err(error) => {
                 tracing::warn!(kind = %intake.kind, %error, "watch failed; it is taken up again");
-                progress.send_modify(|progress| {
-                    let since = progress.failing.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-                    progress.failing = Some((since, error.to_string()));
-                });
+                if error.is_not_found() {
+                    // The kind is not served any more, and its objects went with it.
+                    queue.extend(intake.state.listed(&intake.kind, &HashSet::new()));
+                }
+                progress.send_modify(|progress| progress.fail(Instant::now(), error.to_string()));
+                let broken = progress.borrow().broken(Instant::now()).is_some();
+                if broken && !told {
+                    // Whoever uses the kind has to say that it cannot tell.
+                    queue.extend(intake.state.applications());
+                    told = true;
+                }
             }
         }
     }
@@ -160,5 +195,26 @@ impl Intake {
 
     fn reduce(&self, object: &Value) -> Option<LiveObject> {
         LiveObject::reduce(object, &self.state.installation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_is_broken_while_it_keeps_failing_and_well_when_it_is_quiet() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut progress = Progress { listed: true, failing: None };
+        for seconds in [0, 10, 40] {
+            progress.fail(at(seconds), "refused".into());
+        }
+        assert_eq!(progress.broken(at(20)), None, "a short outage is none");
+        assert_eq!(progress.broken(at(41)), Some("refused"));
+        assert_eq!(progress.broken(at(110)), None, "taken up again without a word");
+        progress.fail(at(200), "refused".into());
+        assert_eq!(progress.broken(at(201)), None, "a new row begins");
+        assert_eq!(Progress { listed: false, ..progress }.broken(at(201)), Some("refused"));
     }
 }

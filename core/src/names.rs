@@ -32,9 +32,21 @@ pub const APPLICATION_GROUP: &str = "argoproj.io";
 pub const APPLICATION_KIND: &str = "Application";
 /// Secret in the agent's namespace with the key of the digests of Secrets.
 pub const DIGEST_KEY_SECRET: &str = "gitmoor-digest-key";
+/// ConfigMap in the agent's namespace with the commits that each repository was compared at.
+pub const REPOSITORIES_CONFIG_MAP: &str = "gitmoor-repositories";
 /// Lease in the agent's namespace that the active agent holds.
 pub const LEASE: &str = "gitmoor-agent";
 /// Annotation on a SealedSecret: fingerprints of the keys that sealed its values.
 pub const ANNOTATION_SEALED_WITH: &str = "gitmoor.dev/sealed-with";
 /// Annotation on a SealedSecret: when its last value was sealed (RFC 3339).
 pub const ANNOTATION_SEALED_AT: &str = "gitmoor.dev/sealed-at";
+/// Field manager of Secrets made from ExternalSecrets, and of what follows from them.
+pub const FIELD_MANAGER_SECRETS: &str = "gitmoor-secrets";
+/// Label of every Secret made from an ExternalSecret.
+pub const LABEL_EXTERNAL_SECRET: &str = "gitmoor.dev/external-secret";
+/// Annotation with the keyed digest of a Secret made from an ExternalSecret.
+pub const ANNOTATION_SECRET_DIGEST: &str = "gitmoor.dev/secret-digest";
+/// Annotation on a workload: `auto` or `secret/NAME`, whose change rolls it.
+pub const ANNOTATION_RESTART_ON: &str = "gitmoor.dev/restart-on";
+/// Annotation on a pod template with the digests of the Secrets that it follows.
+pub const ANNOTATION_SECRETS_DIGEST: &str = "gitmoor.dev/secrets-digest";

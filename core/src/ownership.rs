@@ -3,6 +3,8 @@
 //! Format: Kubernetes' structured-merge-diff `FieldsV1`: a tree with keys `f:NAME` (field), `k:{…}` (list item by
 //! its keys), `v:VALUE` (set item), `i:INDEX`, and `.` for the item itself; `{}` is a leaf.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -24,9 +26,14 @@ pub struct EntryHash([u8; 16]);
 impl Entry {
     /// Our entry among an object's managed fields; `None` when we never applied it or lost every field.
     pub fn of(object: &Value) -> Option<Self> {
+        Self::of_manager(object, FIELD_MANAGER)
+    }
+
+    /// The `Apply` entry of another field manager of ours.
+    pub fn of_manager(object: &Value, manager: &str) -> Option<Self> {
         let entries = object.get("metadata")?.get("managedFields")?.as_array()?;
         let ours = entries.iter().find(|entry| {
-            entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && entry.get("subresource").is_none()
+            entry["manager"] == manager && entry["operation"] == "Apply" && entry.get("subresource").is_none()
         })?;
         Some(Self { api_version: ours["apiVersion"].as_str()?.to_owned(), fields: ours.get("fieldsV1")?.clone() })
     }
@@ -42,48 +49,99 @@ impl Entry {
         EntryHash(short)
     }
 
-    /// The first leaf of the desired object that this entry does not own, as a path; `None` when it owns all.
-    pub fn first_missing(&self, desired: &Value) -> Option<String> {
+    /// The first leaf of the desired object that this entry does not own; `None` when it owns all.
+    pub fn first_missing(&self, desired: &Value) -> Option<FieldPath> {
         if desired["apiVersion"] != self.api_version.as_str() {
-            return Some("apiVersion".to_owned());
+            return Some(FieldPath(vec!["apiVersion".to_owned()]));
         }
-        let object = desired.as_object()?;
-        object.iter().filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind")).find_map(|(key, value)| {
+        let found = desired.as_object()?.iter().filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind"));
+        let mut path = found.into_iter().find_map(|(key, value)| {
             let child = self.fields.get(format!("f:{key}"));
-            if key == "metadata" { missing_in_metadata(child, value) } else { missing(child, value, key) }
-        })
+            let below = if key == "metadata" { missing_in_metadata(child, value) } else { missing(child, value) };
+            below.map(|path| with(path, key))
+        })?;
+        path.reverse();
+        Some(FieldPath(path))
     }
 }
 
-/// The API server owns name and namespace itself.
-fn missing_in_metadata(fields: Option<&Value>, metadata: &Value) -> Option<String> {
-    metadata.as_object()?.iter().filter(|(key, _)| !matches!(key.as_str(), "name" | "namespace")).find_map(
-        |(key, value)| {
-            missing(fields.and_then(|fields| fields.get(format!("f:{key}"))), value, &format!("metadata.{key}"))
-        },
-    )
+/// Where a field stands in an object: names, and `[i]` for items of lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldPath(Vec<String>);
+
+impl FieldPath {
+    /// Every field of an object.
+    pub fn everything() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The managers other than us whose entries hold the field, or the list that it is in.
+    pub fn managers(&self, object: &Value) -> Vec<String> {
+        let entries = object["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let others = entries.iter().filter(|entry| entry["manager"] != FIELD_MANAGER);
+        let mut managers: Vec<String> = others
+            .filter(|entry| self.is_held(&entry["fieldsV1"]))
+            .filter_map(|entry| entry["manager"].as_str())
+            .map(str::to_owned)
+            .collect();
+        managers.sort_unstable();
+        managers.dedup();
+        managers
+    }
+
+    fn is_held(&self, fields: &Value) -> bool {
+        let names = self.0.iter().take_while(|part| !part.starts_with('['));
+        names.into_iter().try_fold(fields, |at, name| at.get(format!("f:{name}"))).is_some()
+    }
 }
 
-fn missing(fields: Option<&Value>, value: &Value, path: &str) -> Option<String> {
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("every field");
+        }
+        for (index, part) in self.0.iter().enumerate() {
+            let separator = if index == 0 || part.starts_with('[') { "" } else { "." };
+            write!(f, "{separator}{part}")?;
+        }
+        Ok(())
+    }
+}
+
+fn with(mut path: Vec<String>, part: &str) -> Vec<String> {
+    path.push(part.to_owned());
+    path
+}
+
+/// The API server owns name and namespace itself.
+fn missing_in_metadata(fields: Option<&Value>, metadata: &Value) -> Option<Vec<String>> {
+    let ours = metadata.as_object()?.iter().filter(|(key, _)| !matches!(key.as_str(), "name" | "namespace"));
+    ours.into_iter().find_map(|(key, value)| {
+        let child = fields.and_then(|fields| fields.get(format!("f:{key}")));
+        missing(child, value).map(|path| with(path, key))
+    })
+}
+
+/// The path below `value`, innermost part first.
+fn missing(fields: Option<&Value>, value: &Value) -> Option<Vec<String>> {
     if value.is_null() {
         return None;
     }
     let Some(fields) = fields.and_then(Value::as_object) else {
         // An empty map or list may be dropped on the way in.
         let empty = value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
-        return (!empty).then(|| path.to_owned());
+        return (!empty).then(Vec::new);
     };
     if fields.is_empty() {
         return None;
     }
     match value {
-        Value::Object(map) => {
-            map.iter().find_map(|(key, item)| missing(fields.get(&format!("f:{key}")), item, &format!("{path}.{key}")))
-        }
-        Value::Array(items) => items
+        Value::Object(map) => map
             .iter()
-            .enumerate()
-            .find_map(|(index, item)| missing(item_fields(fields, item, index), item, &format!("{path}[{index}]"))),
+            .find_map(|(key, item)| missing(fields.get(&format!("f:{key}")), item).map(|path| with(path, key))),
+        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
+            missing(item_fields(fields, item, index), item).map(|path| with(path, &format!("[{index}]")))
+        }),
         _ => None,
     }
 }
@@ -164,7 +222,7 @@ mod tests {
             // A sibling keeps the parent from becoming a leaf.
             fields.pointer_mut(parent).unwrap()["."] = json!({});
             let entry = Entry::of(&live(fields)).unwrap();
-            assert_eq!(entry.first_missing(&deployment()).as_deref(), Some(path));
+            assert_eq!(entry.first_missing(&deployment()).unwrap().to_string(), path);
         }
     }
 
@@ -181,6 +239,23 @@ mod tests {
     fn another_version_is_not_covered() {
         let mut desired = deployment();
         desired["apiVersion"] = json!("apps/v2");
-        assert_eq!(Entry::of(&live(fields())).unwrap().first_missing(&desired).as_deref(), Some("apiVersion"));
+        assert_eq!(Entry::of(&live(fields())).unwrap().first_missing(&desired).unwrap().to_string(), "apiVersion");
+    }
+
+    #[test]
+    fn the_manager_that_took_a_field_is_named() {
+        let mut object = live(fields());
+        let others = [
+            json!({"manager": "kubectl-scale", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}}),
+            json!({"manager": "other", "operation": "Apply", "fieldsV1": {"f:data": {}}}),
+        ];
+        object["metadata"]["managedFields"].as_array_mut().unwrap().extend(others);
+        let path = FieldPath(vec!["spec".into(), "replicas".into()]);
+        assert_eq!(path.managers(&object), ["kubectl-scale"]);
+        assert_eq!(
+            FieldPath(vec!["spec".into(), "replicas".into(), "[0]".into()]).managers(&object),
+            ["kubectl-scale"]
+        );
+        assert_eq!(FieldPath::everything().managers(&object), ["kubectl-scale", "other"]);
     }
 }

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::live::{LiveIndex, LiveObject};
+use crate::live::{LiveIndex, LiveObject, Ownership};
 use crate::manifest::{Manifest, Manifests, Stamped};
 use crate::names::{ANNOTATION_SYNC_WAVE, APPLICATION_GROUP, APPLICATION_KIND};
 use crate::object::{GroupKind, ObjectId, annotation};
+use crate::ownership::FieldPath;
 use crate::tracking::{ApplicationKey, Claim};
 
 /// An object that an Application wants, without its body.
@@ -183,11 +184,11 @@ fn decide(
 }
 
 /// What a `Verify` finds: the first desired field that we no longer own, `None` when all are ours.
-pub fn lost_field(live: &LiveObject, desired: &Value) -> Option<String> {
+pub fn lost_field(live: &LiveObject, desired: &Value) -> Option<FieldPath> {
     match &live.ownership {
-        crate::live::Ownership::Whole(entry) => entry.first_missing(desired),
-        crate::live::Ownership::Known(_) => None,
-        crate::live::Ownership::None => Some("all".to_owned()),
+        Ownership::Whole(entry) => entry.first_missing(desired),
+        Ownership::Known(_) => None,
+        Ownership::None => Some(FieldPath::everything()),
     }
 }
 
@@ -275,13 +276,13 @@ mod tests {
         let mut index = LiveIndex::default();
         index.applied(live("a", "web", "1", 1));
         let mut edited = live("a", "web", "1", 2);
-        if let crate::live::Ownership::Whole(entry) = &mut edited.ownership {
+        if let Ownership::Whole(entry) = &mut edited.ownership {
             entry.fields = json!({"f:data": {".": {}}});
         }
         assert_eq!(index.observe(edited).len(), 1, "the owner is told");
         assert_eq!(actions(&[desired("a", "1")], &index), [Action::Verify]);
         let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"}});
-        assert_eq!(lost_field(index.get(&map("a")).unwrap(), &body).as_deref(), Some("data.a"));
+        assert_eq!(lost_field(index.get(&map("a")).unwrap(), &body).unwrap().to_string(), "data.a");
         index.accept(&map("a"));
         assert_eq!(actions(&[desired("a", "1")], &index), [Action::Skip]);
     }

@@ -1,0 +1,94 @@
+//! External secrets: values from AWS in Secrets of the cluster.
+//!
+//! ```text
+//! watches -> book -due-> round: resolve -> read (one batch per session) -> compose -> apply -> status -> book
+//! ```
+
+mod options;
+
+mod watch;
+
+mod book;
+
+mod rounds;
+
+mod resolve;
+
+mod read;
+
+mod sync;
+
+mod credentials;
+mod stores;
+
+mod metrics;
+
+use std::sync::Arc;
+
+use gitmoor_core::secrets::permission::Permissions;
+use gitmoor_core::secrets::template::Salt;
+use gitmoor_core::tracking::{Digester, Installation};
+use gitmoor_engine::aws::Aws;
+use gitmoor_engine::cluster::Cluster;
+use tokio::task::JoinSet;
+
+pub(crate) use self::metrics::SecretMetrics;
+pub(crate) use self::options::Options;
+
+use self::book::Book;
+use self::read::Reader;
+
+/// What external secrets work with.
+pub(crate) struct Setup {
+    /// The API server.
+    pub cluster: Cluster,
+    /// This installation.
+    pub installation: Installation,
+    /// Digests of Secrets.
+    pub digester: Digester,
+    /// Settings.
+    pub options: Options,
+    /// Metrics.
+    pub metrics: SecretMetrics,
+}
+
+/// Shared by all of external secrets.
+struct Shared {
+    cluster: Cluster,
+    installation: Installation,
+    digester: Digester,
+    salt: Salt,
+    options: Options,
+    permissions: Permissions,
+    metrics: SecretMetrics,
+    book: Book,
+    reader: Reader,
+}
+
+/// Starts to serve ExternalSecrets, unless that is turned off. Where their kinds are not served nothing happens.
+pub(crate) fn start(setup: Setup, tasks: &mut JoinSet<()>) {
+    let Setup { cluster, installation, digester, options, metrics } = setup;
+    if options.off {
+        return;
+    }
+    let aws = Aws::new(Arc::new(credentials::FromCluster::new(cluster.clone())));
+    let shared = Arc::new(Shared {
+        salt: salt(digester.clone()),
+        reader: Reader::new(aws, metrics.clone(), &options),
+        permissions: options.permissions(),
+        book: Book::default(),
+        cluster,
+        installation,
+        digester,
+        options,
+        metrics,
+    });
+    let (listed, receiver) = tokio::sync::watch::channel(false);
+    tasks.spawn(watch::follow(Arc::clone(&shared), listed));
+    tasks.spawn(rounds::run(shared, receiver));
+}
+
+/// Salts of password hashes are keyed digests of what is hashed.
+fn salt(digester: Digester) -> Salt {
+    Arc::new(move |seed| digester.keyed(seed))
+}
