@@ -342,3 +342,135 @@ pub fn merge_patch(before: &Value, after: &Value) -> Option<Value> {
     });
     Some(Value::Object(removed.chain(changed).collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::GroupKind;
+
+    const NOON: &str = "2026-11-21T12:00:00Z";
+    const ONE: &str = "2026-11-21T13:00:00Z";
+
+    fn report<'a>(source: &'a Value, destination: &'a Value) -> Report<'a> {
+        Report {
+            source,
+            destination,
+            revision: Some("abc".into()),
+            sync: SyncStatus::Synced,
+            resources: Some(vec![resource_status("web", HealthStatus::Healthy)]),
+            health: Some(Health { status: HealthStatus::Healthy, message: None }),
+            conditions: Vec::new(),
+            operation: None,
+            images: Some(vec!["web:1".into(), "web:1".into()]),
+            history_limit: 2,
+        }
+    }
+
+    fn resource_status(name: &str, health: HealthStatus) -> ResourceStatus {
+        ResourceStatus {
+            id: ObjectId {
+                group_kind: GroupKind::new("apps", "Deployment"),
+                namespace: Some("web".into()),
+                name: name.into(),
+            },
+            version: "v1".into(),
+            sync: SyncStatus::Synced,
+            health: Some(Health { status: health, message: Some("why".into()) }),
+            requires_pruning: false,
+            wave: 0,
+        }
+    }
+
+    fn succeeded(revision: &str) -> Operation {
+        let (message, results) = ("everything is applied".to_owned(), Vec::new());
+        Operation { revision: revision.to_owned(), phase: Phase::Succeeded, message, results }
+    }
+
+    #[test]
+    fn a_status_that_says_the_same_is_the_same() {
+        let (source, destination) = (json!({"repoURL": "x"}), json!({}));
+        let condition = Condition { kind: ConditionKind::SyncError, category: "ApplyRejected", message: "no".into() };
+        let report = Report { conditions: vec![condition], ..report(&source, &destination) };
+        let first = compose(&Value::Null, &report, NOON);
+        assert_eq!(compose(&first, &report, ONE), first);
+        assert_eq!(merge_patch(&first, &first), None);
+        assert_eq!(first["conditions"][0]["message"], "ApplyRejected: no");
+        assert_eq!(first["summary"]["images"], json!(["web:1"]));
+        assert_eq!(first["resources"][0]["group"], "apps");
+    }
+
+    #[test]
+    fn times_move_only_with_what_they_belong_to() {
+        let (source, destination) = (json!({}), json!({}));
+        let first = compose(&Value::Null, &report(&source, &destination), NOON);
+        let changed = Report { revision: Some("def".into()), ..report(&source, &destination) };
+        let second = compose(&first, &changed, ONE);
+        assert_eq!(second["health"]["lastTransitionTime"], NOON);
+        assert_eq!(second["reconciledAt"], ONE);
+        let health = Some(Health { status: HealthStatus::Degraded, message: None });
+        let third = compose(&second, &Report { health, ..changed }, ONE);
+        assert_eq!(third["health"]["lastTransitionTime"], ONE);
+    }
+
+    #[test]
+    fn what_is_not_known_keeps_what_was() {
+        let (source, destination) = (json!({}), json!({}));
+        let first = compose(&Value::Null, &report(&source, &destination), NOON);
+        let blind = Report {
+            sync: SyncStatus::Unknown,
+            resources: None,
+            health: None,
+            images: None,
+            ..report(&source, &destination)
+        };
+        let second = compose(&first, &blind, ONE);
+        assert_eq!(second["sync"]["status"], "Unknown");
+        assert_eq!((&second["resources"], &second["summary"]), (&first["resources"], &first["summary"]));
+    }
+
+    #[test]
+    fn history_has_one_entry_per_revision_and_a_limit() {
+        let (source, destination) = (json!({}), json!({}));
+        let mut status = Value::Null;
+        for revision in ["a", "a", "b", "c"] {
+            let operation = Some(succeeded(revision));
+            status = compose(&status, &Report { operation, ..report(&source, &destination) }, NOON);
+        }
+        let history: Vec<_> =
+            status["history"].as_array().unwrap().iter().map(|entry| (&entry["id"], &entry["revision"])).collect();
+        assert_eq!(history, [(&json!(1), &json!("b")), (&json!(2), &json!("c"))]);
+        assert_eq!(status["operationState"]["phase"], "Succeeded");
+    }
+
+    #[test]
+    fn a_running_operation_keeps_its_start() {
+        let (source, destination) = (json!({}), json!({}));
+        let running = Operation { phase: Phase::Running, ..succeeded("a") };
+        let first = compose(&Value::Null, &Report { operation: Some(running), ..report(&source, &destination) }, NOON);
+        assert_eq!(first["operationState"].get("finishedAt"), None);
+        let operation = Some(succeeded("a"));
+        let second = compose(&first, &Report { operation, ..report(&source, &destination) }, ONE);
+        let state = &second["operationState"];
+        assert_eq!((&state["startedAt"], &state["finishedAt"]), (&json!(NOON), &json!(ONE)));
+    }
+
+    #[test]
+    fn the_worst_child_decides() {
+        let children = [
+            resource_status("a", HealthStatus::Healthy),
+            resource_status("b", HealthStatus::Progressing),
+            ResourceStatus { requires_pruning: true, ..resource_status("c", HealthStatus::Degraded) },
+        ];
+        let health = overall(&children);
+        assert_eq!(health.status, HealthStatus::Progressing);
+        assert_eq!(health.message.as_deref(), Some("Deployment.apps web/b: why"));
+        assert_eq!(overall(&[]).status, HealthStatus::Healthy);
+    }
+
+    #[test]
+    fn a_merge_patch_removes_what_is_gone() {
+        let before = json!({"a": 1, "b": {"c": 2, "d": 3}, "e": [1]});
+        let after = json!({"a": 1, "b": {"c": 2}, "e": [2], "f": null});
+        assert_eq!(merge_patch(&before, &after), Some(json!({"b": {"d": null}, "e": [2], "f": null})));
+    }
+}
