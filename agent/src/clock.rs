@@ -14,3 +14,13 @@ pub(crate) fn now_micros() -> String {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
     PRINTER.timestamp_to_string(&Timestamp::now())
 }
+
+/// Now, in seconds since 1970.
+pub(crate) fn unix_seconds() -> i64 {
+    Timestamp::now().as_second()
+}
+
+/// Now, since 1970.
+pub(crate) fn since_1970() -> std::time::Duration {
+    std::time::Duration::try_from(Timestamp::now().as_duration()).unwrap_or_default()
+}

@@ -27,6 +27,8 @@ mod prune;
 mod repairs;
 mod report;
 
+mod secrets;
+
 mod digest_key;
 mod http;
 mod lease;

@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::secrets::SecretMetrics;
+
 /// One label with a word of a fixed list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Result {
@@ -52,6 +54,8 @@ pub(crate) struct Metrics {
     pub queue_depth: Gauge,
     /// Seconds from a commit being seen to its objects being applied.
     pub seen_to_applied: Histogram,
+    /// Those of external secrets.
+    pub secrets: SecretMetrics,
 }
 
 impl Metrics {
@@ -81,8 +85,10 @@ impl Metrics {
         let queue_depth = register!(Gauge::default(), "queue_depth", "Applications that wait or are worked on");
         let seen_to_applied =
             register!(seconds(), "seen_to_applied_seconds", "From a commit being fetched to its objects being applied");
+        let secrets = SecretMetrics::register(&mut registry);
         Self {
             registry,
+            secrets,
             fetches,
             webhooks,
             renders,

@@ -24,6 +24,16 @@ pub(crate) fn secrets() -> Resource {
     kind("", "Secret", "v1", "secrets", true)
 }
 
+/// Deployments.
+pub(crate) fn deployments() -> Resource {
+    kind("apps", "Deployment", "v1", "deployments", true)
+}
+
+/// ServiceAccounts.
+pub(crate) fn service_accounts() -> Resource {
+    kind("", "ServiceAccount", "v1", "serviceaccounts", true)
+}
+
 /// Namespaces.
 pub(crate) fn namespaces() -> Resource {
     kind("", "Namespace", "v1", "namespaces", false)

@@ -32,7 +32,7 @@ use crate::repositories::Repositories;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::watches::Watches;
-use crate::{digest_key, environment};
+use crate::{digest_key, environment, secrets};
 
 /// How long work that is under way may take to finish after a signal.
 const GRACE: Duration = Duration::from_secs(20);
@@ -90,6 +90,14 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let _ = served.repositories.set(Arc::clone(&repositories));
     let kinds = Arc::new(Kinds::new(cluster.clone(), Arc::clone(&state)));
     kinds.discover().await.context("the kinds that the cluster serves cannot be discovered")?;
+    let secrets = secrets::Setup {
+        cluster: cluster.clone(),
+        installation: state.installation.clone(),
+        digester: digester.clone(),
+        options: settings.secrets.clone(),
+        metrics: metrics.secrets.clone(),
+    };
+    secrets::start(secrets, &mut tasks);
     tasks.spawn(Arc::clone(&credentials).follow(cluster.clone(), namespace.clone()));
     tasks.spawn(look_again(credentials, Arc::clone(&repositories)));
     tasks.spawn(Arc::clone(&kinds).follow_definitions(queue.clone()));

@@ -69,6 +69,10 @@ pub(crate) struct Settings {
     /// Log as text or as JSON
     #[arg(long, env = "GITMOOR_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+
+    /// External secrets.
+    #[command(flatten)]
+    pub secrets: crate::secrets::Options,
 }
 
 /// Form of the log.

@@ -22,6 +22,8 @@ pub mod plan;
 pub mod prune;
 pub mod tracking;
 
+pub mod secrets;
+
 pub mod health;
 pub mod status;
 

@@ -110,7 +110,7 @@ pub enum Claim {
 }
 
 /// Makes digests of objects; those of Secrets are keyed, so that nobody can test guesses against them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Digester {
     key: Sensitive<Vec<u8>>,
 }
@@ -129,14 +129,18 @@ impl Digester {
         if !secret {
             return hex(&Sha256::digest(&canonical)[..16]);
         }
+        hex(&self.keyed(&canonical))
+    }
+
+    /// Keyed digest of bytes.
+    pub fn keyed(&self, bytes: &[u8]) -> [u8; 16] {
+        let mut short = [0; 16];
         // HMAC takes keys of any length, so that this cannot fail.
-        Hmac::<Sha256>::new_from_slice(self.key.expose()).map_or_else(
-            |_| String::new(),
-            |mut mac| {
-                mac.update(&canonical);
-                hex(&mac.finalize().into_bytes()[..16])
-            },
-        )
+        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.key.expose()) {
+            mac.update(bytes);
+            short.copy_from_slice(&mac.finalize().into_bytes()[..16]);
+        }
+        short
     }
 }
 

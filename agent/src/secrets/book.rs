@@ -118,8 +118,14 @@ impl Known {
 
     /// When the next one is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let waiting = self.entries.iter().filter(|(id, entry)| !entry.running && !self.left_to_others.contains(&id.form));
+        let waiting =
+            self.entries.iter().filter(|(id, entry)| !entry.running && !self.left_to_others.contains(&id.form));
         waiting.filter_map(|(_, entry)| entry.due).min()
+    }
+
+    /// How many are due.
+    pub(super) fn due_count(&self, now: Instant) -> usize {
+        self.entries.values().filter(|entry| !entry.running && entry.due.is_some_and(|due| due <= now)).count()
     }
 
     /// Those that are due, from now on being worked on.

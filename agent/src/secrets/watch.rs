@@ -129,7 +129,9 @@ fn spawn(
     let selector = Selector { namespace: None, labels };
     let mut stream = match subject {
         Subject::Namespaces | Subject::Secrets => shared.cluster.watch_metadata(&resource, &selector),
-        Subject::Requests(_) | Subject::Stores { .. } | Subject::Operators => shared.cluster.watch(&resource, &selector),
+        Subject::Requests(_) | Subject::Stores { .. } | Subject::Operators => {
+            shared.cluster.watch(&resource, &selector)
+        }
     };
     let shared = Arc::clone(shared);
     tasks.spawn(async move {
@@ -193,7 +195,9 @@ impl Intake {
             }
             Subject::Stores { cluster } => {
                 let stores = known.stores.keys().filter(|(_, reference)| reference.cluster == cluster);
-                stores.map(|(namespace, reference)| (namespace.clone().unwrap_or_default(), reference.name.clone())).collect()
+                stores
+                    .map(|(namespace, reference)| (namespace.clone().unwrap_or_default(), reference.name.clone()))
+                    .collect()
             }
             Subject::Secrets => known.secrets.keys().cloned().collect(),
             Subject::Namespaces | Subject::Operators => Vec::new(),

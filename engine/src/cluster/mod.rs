@@ -5,6 +5,7 @@ mod delete;
 mod discovery;
 mod error;
 mod objects;
+mod secrets;
 mod watch;
 
 use std::sync::Arc;

@@ -1,0 +1,284 @@
+//! From values to the Secret: compose, template, apply when it differs, say so in the status.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gitmoor_core::names::{ANNOTATION_SECRET_DIGEST, FIELD_MANAGER_SECRETS};
+use gitmoor_core::object::{GroupKind, ObjectId, annotation, text_at};
+use gitmoor_core::ownership::Entry as Owned;
+use gitmoor_core::secrets::compose::compose;
+use gitmoor_core::secrets::manifest::{Standing, owner_reference, secret, stamp, standing};
+use gitmoor_core::secrets::reading::{Found, ReadError};
+use gitmoor_core::secrets::request::{Creation, Deletion, RequestId, SecretRequest, TemplateOrigin};
+use gitmoor_core::secrets::schedule::{backoff, next_due};
+use gitmoor_core::secrets::status::{self, Outcome};
+use gitmoor_core::secrets::template::{Sources, content};
+use gitmoor_core::secrets::{Category, Failure};
+use gitmoor_core::sensitive::Sensitive;
+use gitmoor_engine::cluster::ClusterError;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Shared;
+use super::book::{LiveSecret, interval};
+use crate::{clock, objects};
+
+/// How long a request waits that does not say so itself.
+const NO_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Syncs one request with what was read for it.
+pub(super) async fn sync(shared: &Shared, request: &Arc<SecretRequest>, answers: &[Result<Found, ReadError>]) {
+    let (outcome, written) = match apply(shared, request, answers).await {
+        Ok((outcome, written)) => (outcome, written),
+        Err(failure) => (Outcome::Failed(failure), false),
+    };
+    finish(shared, &request.id, Some(request), outcome, written).await;
+}
+
+/// Writes what came of a request into its status, and says when it is due again.
+pub(super) async fn finish(
+    shared: &Shared,
+    id: &RequestId,
+    request: Option<&Arc<SecretRequest>>,
+    outcome: Outcome,
+    written: bool,
+) {
+    let failed = match &outcome {
+        Outcome::Failed(failure) => {
+            tracing::warn!(object = %id, category = failure.category.word(), reason = failure.message, "not synced");
+            shared.metrics.synced(failure.category.word());
+            Some(failure.category)
+        }
+        _ => {
+            shared.metrics.synced("success");
+            None
+        }
+    };
+    report(shared, id, request, &outcome, written).await;
+    shared.book.update(|known| {
+        let failures = known.entries.get(id).map_or(0, |entry| entry.failures);
+        let interval = request.and_then(|request| interval(request));
+        let wait = match failed {
+            // Waiting does not help: something has to change, and that is noticed.
+            Some(Category::InvalidSpec | Category::NotSupported) => None,
+            Some(_) => Some(backoff(failures + 1, interval.unwrap_or(NO_INTERVAL), share(id))),
+            None => interval.map(|interval| {
+                let now = clock::since_1970();
+                next_due(now, interval).saturating_sub(now)
+            }),
+        };
+        known.done(id, wait.map(|wait| Instant::now() + wait), failed.is_some());
+    });
+}
+
+/// A number between 0 and 1 that is a request's own.
+fn share(id: &RequestId) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    (hasher.finish() % 1000) as f64 / 1000.0
+}
+
+async fn report(
+    shared: &Shared,
+    id: &RequestId,
+    request: Option<&Arc<SecretRequest>>,
+    outcome: &Outcome,
+    written: bool,
+) {
+    let (object, kind) = {
+        let known = shared.book.lock();
+        let (Some(entry), Some(kind)) = (known.entries.get(id), known.kinds.get(&id.form)) else { return };
+        (entry.object.clone(), kind.clone())
+    };
+    let Some(patch) = status::patch(id, request.map(|request| &**request), &object, outcome, written, &clock::now())
+    else {
+        return;
+    };
+    match shared.cluster.merge_status(&kind, Some(&id.namespace), &id.name, &patch).await {
+        Ok(stored) => {
+            let status = stored.get("status").cloned().unwrap_or_default();
+            if let Some(entry) = shared.book.lock().entries.get_mut(id) {
+                entry.object["status"] = status;
+            }
+        }
+        Err(error) if error.is_not_found() => {}
+        Err(error) => tracing::warn!(object = %id, %error, "status cannot be written"),
+    }
+}
+
+async fn apply(
+    shared: &Shared,
+    request: &SecretRequest,
+    answers: &[Result<Found, ReadError>],
+) -> Result<(Outcome, bool), Failure> {
+    let composed = compose(request, answers)?;
+    if request.target.creation == Creation::None {
+        return Ok((Outcome::Synced, false));
+    }
+    let live = live(shared, request).await?;
+    if composed.all_gone && request.target.deletion == Deletion::Delete {
+        return delete(shared, request, live).await;
+    }
+    if live.is_none() && request.target.creation == Creation::Merge {
+        return Ok((Outcome::Missing, false));
+    }
+    let standing = match &live {
+        Some(live) => standing(request, &live.object, &shared.installation)?,
+        None => Standing::Free,
+    };
+    let sources = sources(shared, request).await?;
+    let content = content(&request.target, composed.data, &sources, &shared.salt)?;
+    let mut desired = secret(request, &content);
+    let digest = shared.digester.digest(&desired);
+    stamp(&mut desired, &digest);
+    if let Some(live) = &live
+        && is_as_desired(request, live, &desired, &digest)
+    {
+        accept(shared, request, live);
+        return Ok((Outcome::Synced, false));
+    }
+    write(shared, request, live.as_ref(), standing, &desired).await?;
+    Ok((Outcome::Synced, true))
+}
+
+/// The Secret's metadata, as watched, or read when it is not one of ours.
+async fn live(shared: &Shared, request: &SecretRequest) -> Result<Option<LiveSecret>, Failure> {
+    let (namespace, name) = (&request.id.namespace, &request.target.name);
+    if let Some(live) = shared.book.lock().secrets.get(&(namespace.clone(), name.clone())) {
+        return Ok(Some(live.clone()));
+    }
+    let found = shared.cluster.get_metadata(&objects::secrets(), Some(namespace), name).await;
+    Ok(found.map_err(|error| refused(name, &error))?.map(|object| LiveSecret { object, baseline: None }))
+}
+
+fn refused(name: &str, error: &ClusterError) -> Failure {
+    Failure::new(Category::ClusterRefused, format!("Secret {name}: the API server says {}", error.reason()))
+}
+
+/// Nothing to do: the digest is the same, and what we applied is still ours.
+fn is_as_desired(request: &SecretRequest, live: &LiveSecret, desired: &Value, digest: &str) -> bool {
+    let Some(owned) = Owned::of_manager(&live.object, FIELD_MANAGER_SECRETS) else { return false };
+    if request.target.immutable {
+        return true;
+    }
+    annotation(&live.object, ANNOTATION_SECRET_DIGEST) == Some(digest)
+        && match live.baseline {
+            Some(baseline) => baseline == owned.hash(),
+            None => owned.first_missing(desired).is_none(),
+        }
+}
+
+fn accept(shared: &Shared, request: &SecretRequest, live: &LiveSecret) {
+    let baseline = Owned::of_manager(&live.object, FIELD_MANAGER_SECRETS).map(|owned| owned.hash());
+    let key = (request.id.namespace.clone(), request.target.name.clone());
+    if let Some(known) = shared.book.lock().secrets.get_mut(&key) {
+        known.baseline = baseline;
+    }
+}
+
+async fn write(
+    shared: &Shared,
+    request: &SecretRequest,
+    live: Option<&LiveSecret>,
+    standing: Standing,
+    desired: &Value,
+) -> Result<(), Failure> {
+    let name = &request.target.name;
+    let id = secret_id(request);
+    if let (Standing::HandOver, Some(live)) = (standing, live) {
+        let version = text_at(&live.object, &["metadata", "resourceVersion"]).unwrap_or_default();
+        let owners =
+            if request.target.creation == Creation::Owner { json!([owner_reference(request)]) } else { json!([]) };
+        let patch = json!({"metadata": {"resourceVersion": version, "ownerReferences": owners}});
+        let handed = shared.cluster.merge_secret(FIELD_MANAGER_SECRETS, &objects::secrets(), &id, &patch).await;
+        handed.map_err(|error| refused(name, &error))?;
+    }
+    let applied = shared.cluster.apply_as(FIELD_MANAGER_SECRETS, &objects::secrets(), desired).await;
+    let mut stored = applied.map_err(|error| refused(name, &error))?;
+    if let Some(patch) = surplus(request, &stored, desired) {
+        let cut = shared.cluster.merge_secret(FIELD_MANAGER_SECRETS, &objects::secrets(), &id, &patch).await;
+        stored = cut.map_err(|error| refused(name, &error))?;
+    }
+    shared.metrics.wrote();
+    tracing::info!(object = %request.id, secret = name, "secret written");
+    remember(shared, request, stored);
+    Ok(())
+}
+
+fn secret_id(request: &SecretRequest) -> ObjectId {
+    ObjectId {
+        group_kind: GroupKind::new("", "Secret"),
+        namespace: Some(request.id.namespace.clone()),
+        name: request.target.name.clone(),
+    }
+}
+
+/// Keys that others left in a Secret which is wholly the request's.
+fn surplus(request: &SecretRequest, stored: &Value, desired: &Value) -> Option<Value> {
+    if !matches!(request.target.creation, Creation::Owner | Creation::Orphan) {
+        return None;
+    }
+    let keys = stored.get("data").and_then(Value::as_object)?.keys();
+    let extra: serde_json::Map<String, Value> =
+        keys.filter(|key| desired["data"].get(key.as_str()).is_none()).map(|key| (key.clone(), Value::Null)).collect();
+    (!extra.is_empty()).then(|| json!({"data": extra}))
+}
+
+fn remember(shared: &Shared, request: &SecretRequest, mut stored: Value) {
+    if let Some(object) = stored.as_object_mut() {
+        object.remove("data");
+    }
+    let baseline = Owned::of_manager(&stored, FIELD_MANAGER_SECRETS).map(|owned| owned.hash());
+    let key = (request.id.namespace.clone(), request.target.name.clone());
+    shared.book.lock().secrets.insert(key, LiveSecret { object: stored, baseline });
+}
+
+/// Every key is gone, definitely, and the policy says that the Secret goes too.
+async fn delete(
+    shared: &Shared,
+    request: &SecretRequest,
+    live: Option<LiveSecret>,
+) -> Result<(Outcome, bool), Failure> {
+    let name = &request.target.name;
+    let Some(live) = live else { return Ok((Outcome::Deleted, false)) };
+    let ours = Owned::of_manager(&live.object, FIELD_MANAGER_SECRETS).is_some();
+    if request.target.creation != Creation::Owner || !ours {
+        let message = format!("Secret {name} is not deleted: that needs creationPolicy Owner, and to have made it");
+        return Err(Failure::new(Category::NotOwner, message));
+    }
+    standing(request, &live.object, &shared.installation)?;
+    let text = |key: &str| text_at(&live.object, &["metadata", key]).unwrap_or_default();
+    let (kind, id) = (objects::secrets(), secret_id(request));
+    let deleted = shared.cluster.delete_exactly(&kind, &id, text("uid"), text("resourceVersion")).await;
+    deleted.map_err(|error| refused(name, &error))?;
+    tracing::info!(object = %request.id, secret = name, "secret deleted: none of its keys exists any more");
+    Ok((Outcome::Deleted, true))
+}
+
+/// The objects that templates stand in.
+async fn sources(shared: &Shared, request: &SecretRequest) -> Result<Sources, Failure> {
+    let mut sources = Sources::new();
+    let from = request.target.template.iter().flat_map(|template| &template.from);
+    for entry in from {
+        let TemplateOrigin::Object { secret, name, .. } = &entry.origin else {
+            sources.push(std::collections::BTreeMap::new());
+            continue;
+        };
+        let kind = if *secret { objects::secrets() } else { objects::config_maps() };
+        let what = format!("{} {name}", kind.group_kind.kind);
+        let failed = |why: &str| Failure::new(Category::Template, format!("{what} with a template {why}"));
+        let object = shared.cluster.get(&kind, Some(&request.id.namespace), name).await;
+        let object = object.map_err(|error| failed(&format!("cannot be read: {}", error.reason())))?;
+        let object = object.ok_or_else(|| failed("does not exist"))?;
+        let data = object.get("data").and_then(Value::as_object).into_iter().flatten();
+        let text = |value: &Value| {
+            let text = value.as_str()?;
+            if *secret { STANDARD.decode(text).ok() } else { Some(text.as_bytes().to_vec()) }
+        };
+        sources.push(data.filter_map(|(key, value)| Some((key.clone(), Sensitive::new(text(value)?)))).collect());
+    }
+    Ok(sources)
+}
