@@ -7,6 +7,8 @@ pub mod iam;
 pub mod setup_conf;
 pub mod template;
 
+pub mod init_state;
+
 pub mod webhook;
 
 pub mod application;

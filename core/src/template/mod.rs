@@ -5,8 +5,9 @@
 //! those that start at the same place the longest.
 
 mod placeholder;
+pub mod recover;
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, collections::BTreeSet, ops::Range};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
@@ -102,6 +103,19 @@ impl Matcher {
         let tokens = Tokens::new(pairs.iter().map(|(token, _)| token.as_str()))?;
         Ok(Self { tokens, pairs })
     }
+
+    /// The text that replaces the token.
+    pub fn value(&self, token: &str) -> Option<&str> {
+        // The longest match at the start: a token that is known is found as a whole.
+        let hit = self.tokens.known.find(token)?;
+        (hit.range() == (0..token.len())).then(|| self.pairs[hit.pattern().as_usize()].1.as_str())
+    }
+
+    /// The tokens that stand in the text, each once, in the order in which they were given.
+    pub fn tokens_in(&self, text: &[u8]) -> Vec<&str> {
+        let indices: BTreeSet<_> = self.tokens.known.find_iter(text).map(|hit| hit.pattern().as_usize()).collect();
+        indices.into_iter().map(|index| self.pairs[index].0.as_str()).collect()
+    }
 }
 
 /// A line and a column, both counted from 1; columns are characters, not bytes.
@@ -116,6 +130,12 @@ pub struct Position {
 impl Position {
     /// Where a text starts.
     pub const START: Self = Self { line: 1, column: 1 };
+
+    /// The place that is at `further` in a text that starts here.
+    pub(crate) fn plus(self, further: Self) -> Self {
+        let column = if further.line == 1 { self.column + further.column - 1 } else { further.column };
+        Self { line: self.line + further.line - 1, column }
+    }
 
     /// The position behind `text`, when `text` starts here.
     #[allow(clippy::naive_bytecount)] // only runs up to the last placeholder of a file
