@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{completions, init},
+    commands::{completions, iam, init},
     failure::EXIT_STATUS_HELP,
 };
 
@@ -35,12 +35,15 @@ pub(crate) enum Output {
     Text,
     /// One JSON document, also for an error
     Json,
+    /// A CloudFormation template, from `gitmoor iam`
+    Cloudformation,
 }
 
 /// The commands, in the order in which one meets them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Init(init::Arguments),
+    Iam(Box<iam::Arguments>),
     Completions(completions::Arguments),
 }
 

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod distribution;
 mod failure;
 mod settings;
 mod terminal;

@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{IsTerminal, stderr, stdout},
+    path::{Path, PathBuf},
 };
 
 use crate::arguments::{Global, Output};
@@ -32,4 +33,14 @@ impl Settings {
         let channel = |is_terminal: bool| Channel { is_terminal, colour: is_terminal && !no_colour && !dumb };
         Self { output, quiet, stdout: channel(stdout().is_terminal()), stderr: channel(stderr().is_terminal()) }
     }
+}
+
+/// The program as a path: subprocesses run without `PATH`, so it is looked for once, here.
+pub(crate) fn find_program(program: &Path) -> PathBuf {
+    if program.components().count() > 1 {
+        return program.to_owned();
+    }
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file());
+    found.unwrap_or_else(|| program.to_owned())
 }

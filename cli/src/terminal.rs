@@ -55,6 +55,11 @@ impl Terminal {
         Self { settings, stdout: Box::new(io::BufWriter::new(stdout())), stderr: Box::new(stderr()) }
     }
 
+    /// What standard output takes.
+    pub(crate) fn output(&self) -> Output {
+        self.settings.output
+    }
+
     /// Whether standard output takes JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.settings.output == Output::Json

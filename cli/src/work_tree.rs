@@ -11,7 +11,7 @@ use std::{
     collections::HashSet,
     fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -264,6 +264,19 @@ pub(crate) fn replace(path: &Path, metadata: &Metadata, text: &[u8]) -> Result<(
         Ok(())
     };
     put().map_err(fault("replace", path))
+}
+
+/// Writes a file of our own, with the folders above it, in place of what may be there.
+pub(crate) fn put(path: &Path, text: &[u8]) -> Result<(), FileError> {
+    let put = || -> io::Result<()> {
+        fs::create_dir_all(parent(path))?;
+        let mut new = temporary_in(parent(path))?;
+        new.write_all(text)?;
+        new.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+        new.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    put().map_err(fault("write", path))
 }
 
 /// A new file that is removed unless it is persisted.

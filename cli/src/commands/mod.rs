@@ -1,10 +1,11 @@
 //! One file per command.
 
 pub(crate) mod completions;
+pub(crate) mod iam;
 pub(crate) mod init;
 
 use crate::{
-    arguments::Command,
+    arguments::{Command, Output},
     failure::{Exit, Failure},
     terminal::Terminal,
 };
@@ -12,6 +13,10 @@ use crate::{
 /// Runs the command that was asked for.
 pub(crate) fn run(command: Command, terminal: &mut Terminal) -> Result<Exit, Failure> {
     match command {
+        Command::Iam(arguments) => iam::run(*arguments, terminal),
+        _ if terminal.output() == Output::Cloudformation => {
+            Err(Failure::new(Exit::Usage, "only `gitmoor iam` writes CloudFormation"))
+        }
         Command::Init(arguments) => init::run(arguments, terminal),
         Command::Completions(arguments) => Ok(completions::run(&arguments, terminal)),
     }

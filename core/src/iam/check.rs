@@ -40,6 +40,8 @@ pub enum Kind {
     MissingServiceAccount,
     /// A declaration that names another one, or an Application, that is not there.
     UnknownName,
+    /// A person's file that is not what `profiles.yaml` says.
+    StaleProfile,
 }
 
 impl fmt::Display for Kind {
@@ -54,6 +56,7 @@ impl fmt::Display for Kind {
             Self::RoleDiffers => "role differs",
             Self::MissingServiceAccount => "missing ServiceAccount",
             Self::UnknownName => "unknown name",
+            Self::StaleProfile => "stale profile",
         })
     }
 }
