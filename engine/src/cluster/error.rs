@@ -64,8 +64,7 @@ impl ClusterError {
             return self;
         }
         match self {
-            // What does not fit the schema is answered as the server's own failure (structured-merge-diff).
-            Self::Refused { code: 500, message, .. } if message.starts_with("failed to create typed patch object") => {
+            Self::Refused { code: 500, message, .. } if is_malformed(&message) => {
                 Self::Refused { code: 422, reason: "Invalid".to_owned(), message }.about(id)
             }
             Self::Refused { code, reason, .. } if id.group_kind.is("", "Secret") => Self::Refused {
@@ -76,6 +75,13 @@ impl ClusterError {
             other => other,
         }
     }
+}
+
+/// A patch that does not fit the schema, or the Go type, is answered as if the server itself had failed
+/// (apimachinery, `managedfields/internal/structuredmerge.go`).
+fn is_malformed(message: &str) -> bool {
+    message.starts_with("failed to create typed patch object")
+        || message.contains("unable to convert unstructured object")
 }
 
 impl From<kube::Error> for ClusterError {
@@ -127,6 +133,10 @@ mod tests {
         assert_eq!(told.code(), Some(422), "an object that does not fit the schema is refused for good");
         assert!(!told.to_string().contains("1234"), "{told}");
         assert!(quoting.about(&object("ConfigMap")).to_string().contains("1234"));
+        let undecodable = "failed to convert new object (/a; /v1, Kind=Secret) to proper version: unable to convert unstructured \
+                           object to /v1, Kind=Secret: error decoding from json: illegal base64 data at input byte 3";
+        assert_eq!(refused(500, undecodable).about(&object("Secret")).code(), Some(422));
+        assert_eq!(refused(500, "etcdserver: request timed out").about(&object("Secret")).code(), Some(500));
         let missing = refused(404, "namespaces \"web\" not found").about(&object("Secret"));
         assert!(missing.is_missing_namespace(&object("Secret")), "{missing}");
     }
