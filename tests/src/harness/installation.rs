@@ -5,12 +5,13 @@ use std::time::Duration;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
 use super::agent::{Agent, Builder};
 use super::await_state::Scene;
 use super::control_plane::ControlPlane;
 use super::git_remote::GitRemote;
+use super::http;
+use super::metrics::Metrics;
 use super::namespaces::{create_namespace, unique_name};
 use super::repository::Repository;
 use super::tools;
@@ -52,9 +53,20 @@ impl Installation {
         configure: impl FnOnce(Builder) -> Builder,
     ) -> Self {
         let client = control_plane.client().await;
-        install_kinds(&client).await;
         let namespace = create_namespace(&client, &format!("{purpose}-agent")).await;
         let target = create_namespace(&client, purpose).await;
+        Self::start_in(control_plane, (&namespace, &target), configure).await
+    }
+
+    /// Starts one in existing namespaces: that of the agent, and that of what is applied.
+    pub async fn start_in(
+        control_plane: &ControlPlane,
+        (namespace, target): (&str, &str),
+        configure: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
+        let client = control_plane.client().await;
+        install_kinds(&client).await;
+        let (namespace, target) = (namespace.to_owned(), target.to_owned());
         let remote = GitRemote::with_credentials(CREDENTIALS.0, CREDENTIALS.1).await;
         let repository = remote.repository("platform").await;
         let user = unique_name("agent");
@@ -69,6 +81,12 @@ impl Installation {
         let mut agent = configure(agent).start();
         agent.await_ready(PATIENCE).await;
         Self { client, namespace, target, remote, repository, agent, user }
+    }
+
+    /// The agent's metrics.
+    pub async fn metrics(&self) -> Metrics {
+        let answer = http::get(&format!("{}/metrics", self.agent.url())).await.unwrap();
+        Metrics::parse(&answer.body).unwrap_or_else(|error| panic!("{error}\n{}", answer.body))
     }
 
     /// What a failure shows.
@@ -219,23 +237,14 @@ fn repository_secret(namespace: &str, url: &str, (username, password): (&str, &s
 
 /// The Application kind as the distribution ships it.
 async fn install_kinds(client: &kube::Client) {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    let install = async || {
-        let file = tools::workspace().join("distribution/components/gitmoor/crds/application.yaml");
-        let definition: Value = serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-        apply(client, &definition).await;
-        let applications = api(client, "argoproj.io/v1alpha1/Application", Some("default"));
-        super::await_state::eventually("the kind Application is served", PATIENCE, async || {
-            applications.list(&kube::api::ListParams::default()).await.map(drop).map_err(|error| error.to_string())
-        })
-        .await;
-    };
-    // Once per process for the shared control plane; applying again elsewhere costs little.
-    if INSTALLED.get().is_some() {
-        install().await;
-    } else {
-        INSTALLED.get_or_init(install).await;
-    }
+    let file = tools::workspace().join("distribution/components/gitmoor/crds/application.yaml");
+    let definition: Value = serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    apply(client, &definition).await;
+    let applications = api(client, "argoproj.io/v1alpha1/Application", Some("default"));
+    super::await_state::eventually("the kind Application is served", PATIENCE, async || {
+        applications.list(&kube::api::ListParams::default()).await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
 }
 
 /// Server-side apply as somebody else than the agent.

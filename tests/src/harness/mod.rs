@@ -14,6 +14,8 @@ pub mod ports;
 
 pub mod http;
 
+pub mod metrics;
+
 pub mod usage;
 
 pub mod certificates;
@@ -53,6 +55,7 @@ pub use aws::Aws;
 pub use control_plane::ControlPlane;
 pub use git_remote::{GitRemote, Mode};
 pub use identity::Identity;
+pub use metrics::Metrics;
 pub use namespaces::{create_namespace, unique_name};
 pub use program::program;
 pub use repository::Repository;
