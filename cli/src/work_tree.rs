@@ -1,21 +1,24 @@
 //! The files that a command reads and rewrites in the user's work tree.
 //!
-//! Guarantees: no symbolic link is followed and nothing named `.git` is entered; a file is replaced as a
-//! whole, by renaming a finished one over it, with its mode and owner; at no time is more than one file in
-//! memory. Files are not flushed to the disk one by one: a killed program leaves each file old or new,
+//! Guarantees: no symbolic link is followed and nothing named `.git` or `.gitmoor` is entered; a file is
+//! replaced as a whole, by renaming a finished one over it, with its mode and owner; at no time is more than
+//! one file in memory. Files are not flushed to the disk one by one: a killed program leaves each file old or new,
 //! and for a power cut there is Git, which does not flush its work tree either.
 //!
 //! Assumption: nobody swaps folders for symbolic links while the program runs.
 
 use std::{
     collections::HashSet,
-    fs::{self, File, Metadata, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
-use gitmoor_core::template::{BINARY_PROBE, is_binary};
+use gitmoor_core::{
+    init_state,
+    template::{BINARY_PROBE, is_binary},
+};
 use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
@@ -197,12 +200,12 @@ impl Walk<'_> {
     }
 }
 
-/// The entries of a folder without `.git`, last name first.
+/// The entries of a folder without Git's and Gitmoor's own, last name first.
 fn found_in(folder: &Path) -> io::Result<Vec<Pending>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name() != ".git" {
+        if entry.file_name() != ".git" && entry.file_name() != init_state::FOLDER {
             found.push((entry.path(), entry.file_type()?));
         }
     }
@@ -266,17 +269,26 @@ pub(crate) fn replace(path: &Path, metadata: &Metadata, text: &[u8]) -> Result<(
     put().map_err(fault("replace", path))
 }
 
-/// Writes a file of our own, with the folders above it, in place of what may be there.
+/// Puts `text` at `path`, whether a file stands there or not.
 pub(crate) fn put(path: &Path, text: &[u8]) -> Result<(), FileError> {
-    let put = || -> io::Result<()> {
-        fs::create_dir_all(parent(path))?;
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => replace(path, &metadata, text),
+        Ok(_) => Err(fault("replace", path)(io::Error::other("not a regular file"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, text),
+        Err(error) => Err(fault("read", path)(error)),
+    }
+}
+
+/// Makes a new file that everybody may read, as an editor does.
+fn create(path: &Path, text: &[u8]) -> Result<(), FileError> {
+    let make = || -> io::Result<()> {
         let mut new = temporary_in(parent(path))?;
         new.write_all(text)?;
-        new.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-        new.persist(path).map_err(|error| error.error)?;
+        new.as_file().set_permissions(Permissions::from_mode(0o644))?;
+        new.persist_noclobber(path).map_err(|error| error.error)?;
         Ok(())
     };
-    put().map_err(fault("write", path))
+    make().map_err(fault("create", path))
 }
 
 /// A new file that is removed unless it is persisted.

@@ -1,115 +1,119 @@
 //! `gitmoor init`: puts the values of a setup.conf into a distribution.
+//!
+//! In a Git repository it leaves a state behind ([`gitmoor_core::init_state`]): for each file in which
+//! placeholders stood the blob that holds its template, and the values. By these a later run finds the
+//! places where a value stands in the files as they are then, and puts another one there; what the user
+//! has edited is not touched. The state is written last: a run that was killed is completed by the next,
+//! which knows the files that are done already by the templates in the last commit.
+//!
+//! Where there is no repository there is no state, and a value can be put in once.
 
+mod adopt;
 mod arguments;
+mod commit;
+pub(crate) mod conf;
 mod diff;
+mod files;
+pub(crate) mod history;
+mod protect;
 mod report;
+pub(crate) mod state_file;
 
 use std::path::{Path, PathBuf};
 
 use gitmoor_core::{
-    setup_conf::{Override, Place, Problems, SetupConf},
-    template::{Matcher, TokensError, name, substitute},
+    setup_conf::SetupConf,
+    template::{Matcher, TokensError, name},
 };
 
-pub(crate) use arguments::Arguments;
+pub(crate) use arguments::{Arguments, pair};
 
 use crate::{
     failure::{Exit, Failure},
+    git::Repository,
     terminal::Terminal,
-    work_tree::{self, FileError, Step, WorkTree},
+    work_tree::{FileError, WorkTree},
 };
 use arguments::Mode;
-use report::{FileReport, Report};
+use conf::Source;
+use history::{History, Scope, from_here};
 
 /// Reads setup.conf, then substitutes in every file of the tree; says what was done.
 ///
 /// Touches nothing unless the whole of setup.conf is right; then only files that change.
 pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    let conf = read_setup_conf(&arguments)?;
-    refuse_secrets(&conf, &arguments)?;
-    let tree = open_tree(&arguments)?;
-    let report = initialise(&conf, &tree, &arguments, terminal)?;
+    let source = source(&arguments);
+    let conf = source.read()?;
+    source.refuse_secrets(&conf, arguments.allow_secret_values)?;
+    if arguments.adopt {
+        return adopt::run(&conf, &arguments, terminal);
+    }
+    let (tree, mut history) = open(&conf, &arguments)?;
+    let lock = if arguments.mode() == Mode::Write { Some(tree.lock().map_err(|error| failed(&error))?) } else { None };
+    if let (Some(history), Mode::Write, false) = (&mut history, arguments.mode(), arguments.force) {
+        protect::refuse_to_overwrite(history)?;
+    }
+    let report = files::initialise(&conf, &tree, history.as_mut(), &arguments, terminal)?;
+    let written = match &mut history {
+        Some(history) if arguments.mode() == Mode::Write && report.errors.is_empty() => record(history)?,
+        _ => Vec::new(),
+    };
+    drop(lock);
     report.print(terminal);
+    if let (true, Some(history)) = (arguments.commit && report.errors.is_empty(), &history) {
+        commit::commit(&history.repository, &report, written, &arguments, terminal)?;
+    }
     Ok(report.exit(arguments.allow_missing))
 }
 
-fn read_setup_conf(arguments: &Arguments) -> Result<SetupConf, Failure> {
-    let path = &arguments.setup_conf;
-    let text = std::fs::read(path).map_err(|error| {
-        let failure = Failure::io(format!("cannot read {}", path.display()), &error);
-        match error.kind() {
-            std::io::ErrorKind::NotFound => failure.hint("copy setup.conf.example and put your values in"),
-            _ => failure,
-        }
-    })?;
-    let overrides = overrides(arguments)?;
-    SetupConf::parse(&text, &overrides).map_err(|problems| wrong(path, &problems))
+fn source(arguments: &Arguments) -> Source<'_> {
+    Source { path: &arguments.setup_conf, set: &arguments.set, set_file: &arguments.set_file }
 }
 
-fn wrong(path: &Path, Problems(problems): &Problems) -> Failure {
-    let errors = if problems.len() == 1 { "an error".to_owned() } else { format!("{} errors", problems.len()) };
-    let mut failure = if problems.iter().all(|problem| problem.place == Place::CommandLine) {
-        Failure::new(Exit::Usage, format!("--set and --set-file have {errors}; nothing was written"))
-    } else {
-        Failure::new(Exit::Input, format!("{} has {errors}; nothing was written", path.display()))
+/// Writes the state; gives the paths that belong to it.
+fn record(history: &mut History) -> Result<Vec<String>, Failure> {
+    let state = history.finish();
+    let kept: Vec<_> = std::mem::take(&mut history.kept).into_iter().collect();
+    state_file::save(&history.repository, &history.state, &state, &kept)
+}
+
+/// The files to look at, and what is known about them where they are in a Git repository.
+fn open(conf: &SetupConf, arguments: &Arguments) -> Result<(WorkTree, Option<History>), Failure> {
+    let named = if arguments.distribution.is_empty() { vec![PathBuf::from("distribution")] } else { arguments.distribution.clone() };
+    let around = Repository::around(named.first().map_or(Path::new("."), PathBuf::as_path))?;
+    let Some(repository) = around else {
+        return Ok((open_tree(&named, &arguments.also, arguments)?, None));
     };
-    failure.causes = problems.iter().map(|found| format!("{}: {}", place(path, found.place), found.kind)).collect();
-    failure
-}
-
-fn overrides(arguments: &Arguments) -> Result<Vec<Override>, Failure> {
-    let given = arguments.set.iter().map(|(name, value)| Ok(Override { name: name.clone(), value: value.clone() }));
-    let from_files = arguments.set_file.iter().map(|(name, path)| {
-        let mut value = std::fs::read_to_string(path)
-            .map_err(|error| Failure::io(format!("cannot read {}", path.display()), &error))?;
-        let line = value.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).len());
-        value.truncate(line.unwrap_or(value.len()));
-        Ok(Override { name: name.clone(), value })
-    });
-    given.chain(from_files).collect()
-}
-
-/// The text with the comments that say what values should be: the example beside setup.conf, or where there
-/// is none, setup.conf itself.
-fn example(arguments: &Arguments) -> String {
-    let beside = arguments.setup_conf.with_file_name("setup.conf.example");
-    let text = std::fs::read_to_string(beside).or_else(|_| std::fs::read_to_string(&arguments.setup_conf));
-    // Without it fewer values are checked; nothing else depends on it.
-    text.unwrap_or_default()
-}
-
-/// `setup.conf:3:1`, or where else a value came from.
-fn place(setup_conf: &Path, place: Place) -> String {
-    match place {
-        Place::File(position) => format!("{}:{position}", setup_conf.display()),
-        Place::CommandLine => place.to_string(),
+    let state = state_file::load(&repository)?;
+    let setup_conf = setup_conf_in(&repository, &arguments.setup_conf);
+    let known = state.initialised.iter().find(|one| one.setup_conf == setup_conf);
+    let mut folders = if known.is_some() { arguments.distribution.clone() } else { named };
+    let mut also = arguments.also.clone();
+    if let Some(known) = known {
+        let again = |paths: &[String], named: &mut Vec<PathBuf>| {
+            let there = paths.iter().map(|path| from_here(&repository, path)).filter(|path| path.exists());
+            named.extend(there.collect::<Vec<_>>());
+        };
+        again(&known.folders, &mut folders);
+        again(&known.also, &mut also);
     }
+    let tree = open_tree(&folders, &also, arguments)?;
+    let inside = |paths: &[PathBuf]| -> Vec<String> { paths.iter().filter_map(|path| repository.relative(path)).collect() };
+    let scope = Scope { setup_conf, folders: inside(&folders), also: inside(&also) };
+    let history = History::open(repository, state, scope, conf, &arguments.was)?;
+    Ok((tree, Some(history)))
 }
 
-fn refuse_secrets(conf: &SetupConf, arguments: &Arguments) -> Result<(), Failure> {
-    let secrets = conf.secret_values();
-    if arguments.allow_secret_values || secrets.is_empty() {
-        return Ok(());
-    }
-    let mut failure = Failure::new(
-        Exit::Refused,
-        "values that look like secrets would be committed with the files they are put into; nothing was written",
-    )
-    .hint("keep secrets in AWS Secrets Manager or Parameter Store, and only their names here")
-    .hint("--allow-secret-values if it is none");
-    failure.causes = secrets
-        .iter()
-        .map(|(entry, kind)| {
-            format!("{}: the value of {} looks like {kind}", place(&arguments.setup_conf, entry.place), entry.token)
-        })
-        .collect();
-    Err(failure)
+/// How the state names a setup.conf: by its path in the repository, or one outside of it by its name.
+pub(crate) fn setup_conf_in(repository: &Repository, path: &Path) -> String {
+    let name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    repository.relative(path).unwrap_or_else(name)
 }
 
-/// The files to look at. setup.conf itself and the example beside it stay what they are, also when they
-/// lie in a folder that was named.
-fn open_tree(arguments: &Arguments) -> Result<WorkTree, Failure> {
-    let mut tree = WorkTree::open(&arguments.distribution, &arguments.also).map_err(|error| {
+/// setup.conf itself and the example beside it stay what they are, also when they lie in a folder that was
+/// named.
+fn open_tree(folders: &[PathBuf], also: &[PathBuf], arguments: &Arguments) -> Result<WorkTree, Failure> {
+    let mut tree = WorkTree::open(folders, also).map_err(|error| {
         let failure = failed(&error);
         match error.source.kind() {
             std::io::ErrorKind::NotFound => {
@@ -129,60 +133,6 @@ fn failed(error: &FileError) -> Failure {
     Failure::io(error.to_string(), &error.source)
 }
 
-/// The one pass over the tree. What fails on one file is kept for the report; the others go on.
-fn initialise(
-    conf: &SetupConf,
-    tree: &WorkTree,
-    arguments: &Arguments,
-    terminal: &mut Terminal,
-) -> Result<Report, Failure> {
-    let mode = arguments.mode();
-    let matcher = conf.matcher().map_err(unsearchable)?;
-    let shown = matcher_of_diff(conf, arguments).map_err(unsearchable)?;
-    let lock = if mode == Mode::Write { Some(tree.lock().map_err(|error| failed(&error))?) } else { None };
-    let mut report = Report::new(conf, &example(arguments), arguments);
-    let mut text = Vec::new();
-    for step in tree.walk() {
-        match step {
-            Step::Link => report.totals.links += 1,
-            Step::Failed(error) => report.errors.push(error),
-            Step::Abandoned(path) if mode == Mode::Write => {
-                report.errors.extend(work_tree::remove_abandoned(&path).err());
-            }
-            Step::Abandoned(_) => {}
-            Step::File(path) => match initialise_file(&path, &mut text, &matcher, mode) {
-                Ok(None) => report.totals.binary += 1,
-                Ok(Some(mut file)) => {
-                    if mode == Mode::DryRun && file.changed {
-                        file.diff = diff::show(&path, &text, &substitute(&text, &shown).text, terminal);
-                    }
-                    report.add(file, conf);
-                }
-                Err(error) => report.errors.push(error),
-            },
-        }
-    }
-    drop(lock);
-    report.finish(conf);
-    Ok(report)
-}
-
-/// Substitutes in one file. Gives `None` for a binary one; `text` holds its old content afterwards.
-fn initialise_file(
-    path: &Path,
-    text: &mut Vec<u8>,
-    matcher: &Matcher,
-    mode: Mode,
-) -> Result<Option<FileReport>, FileError> {
-    let Some(metadata) = work_tree::read(path, text)? else { return Ok(None) };
-    let result = substitute(text, matcher);
-    let changed = *result.text != **text;
-    if changed && mode == Mode::Write {
-        work_tree::replace(path, &metadata, &result.text)?;
-    }
-    Ok(Some(FileReport::new(path, changed, mode, result.replaced, result.left_over)))
-}
-
 /// For a diff: without `--show-values` it says whose value stands in a place, not which.
 fn matcher_of_diff(conf: &SetupConf, arguments: &Arguments) -> Result<Matcher, TokensError> {
     if arguments.show_values {
@@ -196,7 +146,7 @@ fn matcher_of_diff(conf: &SetupConf, arguments: &Arguments) -> Result<Matcher, T
     Matcher::new(masked.iter().map(|(token, value)| (*token, value.as_str())))
 }
 
-fn unsearchable(error: TokensError) -> Failure {
+pub(crate) fn unsearchable(error: TokensError) -> Failure {
     Failure::new(Exit::Input, "cannot search for the names of setup.conf").because(&error)
 }
 

@@ -13,7 +13,8 @@ use serde::{Serialize, Serializer};
 
 use super::{
     arguments::{Arguments, Mode},
-    display, place,
+    conf::place,
+    display,
 };
 use crate::{
     failure::Exit,
@@ -34,6 +35,9 @@ pub(super) struct Report {
     /// Placeholders without a value in values of setup.conf.
     left_over_in_setup_conf: Vec<Finding>,
     unused: Vec<Unused>,
+    /// Names that had a value in an earlier run, and whose places keep it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) forgotten: Vec<String>,
     warnings: Vec<String>,
     #[serde(serialize_with = "messages")]
     pub(super) errors: Vec<FileError>,
@@ -51,7 +55,7 @@ pub(super) struct Totals {
     files: usize,
     pub(super) binary: usize,
     pub(super) links: usize,
-    changed: usize,
+    pub(super) changed: usize,
     replaced: usize,
     left_over: usize,
 }
@@ -63,8 +67,11 @@ pub(super) struct FileReport {
     pub(super) changed: bool,
     replaced: Vec<Finding>,
     left_over: Vec<Finding>,
+    /// Places of changed values that the user has edited, and that are left as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    edited: Vec<Finding>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) diff: Option<String>,
+    diff: Option<String>,
 }
 
 /// One placeholder and where it stands.
@@ -106,6 +113,7 @@ impl FileReport {
         mode: Mode,
         replaced: Vec<Occurrence>,
         left_over: Vec<Occurrence>,
+        edited: Vec<Occurrence>,
     ) -> Self {
         let findings = |found: Vec<Occurrence>| {
             found
@@ -115,7 +123,14 @@ impl FileReport {
                 })
                 .collect()
         };
-        Self { path: display(path), changed, replaced: findings(replaced), left_over: findings(left_over), diff: None }
+        let edited = edited.into_iter().map(|Occurrence { token, before: _, after }| finding(token, after)).collect();
+        let (replaced, left_over) = (findings(replaced), findings(left_over));
+        Self { path: display(path), changed, replaced, left_over, edited, diff: None }
+    }
+
+    /// With the diff, where it is part of the document.
+    pub(super) fn with_diff(self, diff: Option<String>) -> Self {
+        Self { diff, ..self }
     }
 }
 
@@ -136,6 +151,7 @@ impl Report {
             files: Vec::new(),
             left_over_in_setup_conf: in_conf.collect(),
             unused: Vec::new(),
+            forgotten: Vec::new(),
             warnings: warnings.collect(),
             errors: Vec::new(),
             totals: Totals { left_over: conf.left_over().len(), ..Totals::default() },
@@ -159,7 +175,7 @@ impl Report {
                 self.found.insert(replaced.placeholder.clone());
             }
         }
-        if !(file.replaced.is_empty() && file.left_over.is_empty()) {
+        if !(file.replaced.is_empty() && file.left_over.is_empty() && file.edited.is_empty()) {
             self.files.push(file);
         }
     }
@@ -196,6 +212,8 @@ impl Report {
         } else {
             self.print_replaced(terminal);
             self.print_left_over(terminal);
+            self.print_edited(terminal);
+            self.print_forgotten(terminal);
             self.print_unused(terminal);
         }
         for error in &self.errors {
@@ -239,6 +257,47 @@ impl Report {
                 self.line(terminal, Style::Plain, &format!("  {path}:{position}: {placeholder}{hint}"));
             }
         }
+    }
+
+    fn print_edited(&self, terminal: &mut Terminal) {
+        if self.files.iter().all(|file| file.edited.is_empty()) {
+            return;
+        }
+        self.line(terminal, Style::Yellow, "edited: places that no longer hold the value, and are left as they are");
+        for file in &self.files {
+            for Finding { placeholder, position, .. } in &file.edited {
+                self.line(terminal, Style::Plain, &format!("  {}:{position}: {placeholder}", file.path));
+            }
+        }
+    }
+
+    fn print_forgotten(&self, terminal: &mut Terminal) {
+        if terminal.is_quiet() || self.forgotten.is_empty() {
+            return;
+        }
+        self.line(terminal, Style::Yellow, "no longer in setup.conf: names whose places keep the value that they have");
+        for token in &self.forgotten {
+            self.line(terminal, Style::Plain, &format!("  {token}"));
+        }
+    }
+
+    /// The files that were written.
+    pub(super) fn written(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().filter(|file| file.changed).map(|file| file.path.as_str())
+    }
+
+    /// What the commit is about; no values.
+    pub(super) fn commit_message(&self) -> String {
+        let Totals { changed, replaced, .. } = self.totals;
+        let tokens: std::collections::BTreeSet<&str> = self
+            .files
+            .iter()
+            .flat_map(|file| &file.replaced)
+            .map(|found| name(&found.placeholder))
+            .collect();
+        let names: Vec<&str> = tokens.into_iter().collect();
+        let conf = &self.setup_conf;
+        format!("Put the values of {conf} in place\n\n{replaced} places in {changed} files: {}\n", names.join(", "))
     }
 
     /// A tree that is initialised already would make every name a finding.

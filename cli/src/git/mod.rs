@@ -1,0 +1,160 @@
+//! The user's own clone, through the `git` program: the only module of the command line that runs it.
+//!
+//! The program and not a library, because here the user's configuration counts: credentials, SSH agent,
+//! hooks, signing, partial clones. (The agent's mirrors are another thing; they are the engine's.)
+
+mod objects;
+mod trees;
+
+use std::{
+    ffi::OsStr,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+pub(crate) use objects::Objects;
+pub(crate) use trees::{Change, Entry, TreeFiles};
+
+use crate::failure::{Exit, Failure};
+
+/// A work tree under Git.
+#[derive(Debug, Clone)]
+pub(crate) struct Repository {
+    top: PathBuf,
+}
+
+/// How `git` ended when it failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GitError {
+    #[error("git does not start")]
+    Start(#[source] io::Error),
+    #[error("git {command} failed")]
+    Failed { command: String, said: String },
+    #[error("git {command} said something unexpected")]
+    Unexpected { command: &'static str },
+}
+
+impl From<GitError> for Failure {
+    fn from(error: GitError) -> Self {
+        let mut failure = Self::new(Exit::Io, error.to_string());
+        match error {
+            GitError::Start(source) => failure = failure.because(&source).hint("install git"),
+            GitError::Failed { said, .. } => failure.causes.extend(said.lines().map(str::to_owned)),
+            GitError::Unexpected { .. } => {}
+        }
+        failure
+    }
+}
+
+impl Repository {
+    /// The repository in whose work tree the folder lies, if it lies in one.
+    pub(crate) fn around(folder: &Path) -> Result<Option<Self>, GitError> {
+        let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        // What Git would look for; it spares a process where there is nothing.
+        if !real.ancestors().any(|ancestor| ancestor.join(".git").exists()) {
+            return Ok(None);
+        }
+        let text = Self { top: real }.text(&["rev-parse", "--show-toplevel"])?;
+        Ok(Some(Self { top: PathBuf::from(text) }))
+    }
+
+    /// The top folder of the work tree.
+    pub(crate) fn top(&self) -> &Path {
+        &self.top
+    }
+
+    /// A path as the repository has it: from its top, with slashes. `None` for one outside of it, and for
+    /// one that is not UTF-8.
+    pub(crate) fn relative(&self, path: &Path) -> Option<String> {
+        let real = match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) if !path.is_dir() => {
+                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                parent.canonicalize().ok()?.join(name)
+            }
+            _ => path.canonicalize().ok()?,
+        };
+        let relative = real.strip_prefix(&self.top).ok()?.to_str()?;
+        Some(if relative.is_empty() { ".".to_owned() } else { relative.to_owned() })
+    }
+
+    fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = Command::new("git");
+        command.arg("--literal-pathspecs").arg("-C").arg(&self.top).args(arguments);
+        // Messages are matched and shown, and looking must not write.
+        command.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `git` and gives what it printed.
+    pub(crate) fn run(&self, arguments: &[impl AsRef<OsStr>]) -> Result<Vec<u8>, GitError> {
+        check(arguments, self.command(arguments).output().map_err(GitError::Start)?)
+    }
+
+    /// The same, with something on standard input.
+    pub(crate) fn run_with(&self, arguments: &[impl AsRef<OsStr>], input: &[u8]) -> Result<Vec<u8>, GitError> {
+        self.feed(self.command(arguments), arguments, input)
+    }
+
+    /// Runs `git` with an index of its own.
+    pub(crate) fn run_on(&self, index: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, GitError> {
+        let mut command = self.command(arguments);
+        command.env("GIT_INDEX_FILE", index);
+        self.feed(command, arguments, input)
+    }
+
+    fn feed(&self, mut command: Command, arguments: &[impl AsRef<OsStr>], input: &[u8]) -> Result<Vec<u8>, GitError> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(GitError::Start)?;
+        let mut pipe = child.stdin.take();
+        std::thread::scope(|scope| {
+            // A git that ends early says why; that its pipe broke adds nothing.
+            scope.spawn(move || pipe.as_mut().map(|pipe| pipe.write_all(input)));
+            check(arguments, child.wait_with_output().map_err(GitError::Start)?)
+        })
+    }
+
+    /// What `git` printed, as one line of text.
+    pub(crate) fn text(&self, arguments: &[impl AsRef<OsStr>]) -> Result<String, GitError> {
+        let output = self.run(arguments)?;
+        Ok(String::from_utf8_lossy(&output).trim_end().to_owned())
+    }
+
+    /// The same, where failing is an answer too: a setting that is not there, a name that means nothing.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Option<String> {
+        self.text(arguments).ok()
+    }
+
+    /// Runs `git` such that the user sees what it says: for what takes long, asks for a password, or
+    /// runs hooks.
+    pub(crate) fn run_visibly(&self, arguments: &[&str], quiet: bool) -> Result<(), GitError> {
+        let mut command = self.command(arguments);
+        command.env_remove("GIT_OPTIONAL_LOCKS").stdin(Stdio::inherit()).stderr(Stdio::inherit());
+        let _ = quiet;
+        let status = command.stdout(Stdio::null()).status().map_err(GitError::Start)?;
+        if status.success() { Ok(()) } else { Err(failed(arguments, String::new())) }
+    }
+
+    /// The commit that a name means.
+    pub(crate) fn commit(&self, name: &str) -> Option<String> {
+        self.ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")])
+    }
+
+    /// Whether the clone has only the end of the history.
+    pub(crate) fn is_shallow(&self) -> bool {
+        self.ask(&["rev-parse", "--is-shallow-repository"]).is_some_and(|answer| answer == "true")
+    }
+}
+
+fn check(arguments: &[impl AsRef<OsStr>], output: Output) -> Result<Vec<u8>, GitError> {
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(failed(arguments, String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+}
+
+fn failed(arguments: &[impl AsRef<OsStr>], said: String) -> GitError {
+    let command = arguments.first().map(|first| first.as_ref().to_string_lossy().into_owned()).unwrap_or_default();
+    GitError::Failed { command, said }
+}
