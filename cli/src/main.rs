@@ -7,6 +7,7 @@ mod arguments;
 mod commands;
 mod distribution;
 mod failure;
+mod git;
 mod settings;
 mod terminal;
 mod work_tree;
