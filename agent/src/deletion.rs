@@ -8,10 +8,10 @@ use gitmoor_core::tracking::ApplicationKey;
 use serde_json::json;
 
 use crate::context::Context;
+use crate::kinds;
 use crate::objects;
 use crate::prune::prune;
 use crate::queue::Next;
-use crate::reconcile::kinds;
 use crate::report::{Findings, report};
 use crate::state::Snapshot;
 
@@ -23,7 +23,7 @@ pub(crate) async fn finish(context: &Context, key: &ApplicationKey, snapshot: &S
         return Next::OnChange;
     }
     let desired = snapshot.evaluation.as_ref().and_then(|evaluation| evaluation.desired.clone());
-    let kinds = kinds(context, desired.as_deref().unwrap_or_default(), &snapshot.object);
+    let kinds = kinds::in_use(&context.state, desired.as_deref().unwrap_or_default(), &snapshot.object);
     if let Err(error) = context.watches.ensure(&kinds).await {
         let condition =
             Condition { kind: ConditionKind::SyncError, category: "WatchFailed", message: error.to_string() };

@@ -1,10 +1,15 @@
-//! What the cluster serves: discovered at the start, and again when something is missing.
+//! What the cluster serves: discovered at the start, and again when something is missing; and what of it is in use.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use gitmoor_core::object::{GroupKind, text_at};
+use gitmoor_core::plan::DesiredObject;
+use gitmoor_core::resource::Resource;
 use gitmoor_engine::cluster::{Change, Cluster, ClusterError, Selector};
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::objects;
@@ -65,4 +70,26 @@ impl Kinds {
             }
         }
     }
+}
+
+/// The kinds of the desired objects and those in the status, as they are served.
+pub(crate) fn in_use(state: &State, desired: &[DesiredObject], object: &Value) -> Vec<Resource> {
+    let served = state.resources();
+    let wanted = desired.iter().filter_map(|object| {
+        let version = object.api_version.rsplit('/').next().unwrap_or_default();
+        served.find(&object.id.group_kind, version)
+    });
+    let had = in_status(object).into_iter().filter_map(|kind| served.preferred(&kind).cloned()).collect::<Vec<_>>();
+    let mut seen = HashSet::new();
+    wanted.cloned().chain(had).filter(|resource| seen.insert(resource.group_kind.clone())).collect()
+}
+
+pub(crate) fn in_status(object: &Value) -> BTreeSet<GroupKind> {
+    let listed = object["status"]["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
+    listed
+        .iter()
+        .filter_map(|entry| {
+            Some(GroupKind::new(text_at(entry, &["group"]).unwrap_or_default(), text_at(entry, &["kind"])?))
+        })
+        .collect()
 }

@@ -1,25 +1,23 @@
 //! The flow of one Application: evaluate, watch, plan, announce, apply, prune, report.
 
-use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gitmoor_core::application::ApplicationSpec;
 use gitmoor_core::names::ANNOTATION_REFRESH;
-use gitmoor_core::object::{GroupKind, annotation, text_at};
-use gitmoor_core::plan::{DesiredObject, Plan};
-use gitmoor_core::resource::Resource;
+use gitmoor_core::object::annotation;
 use gitmoor_core::status::{Condition, ConditionKind};
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::git::CommitId;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::context::Context;
 use crate::deletion;
 use crate::evaluate::{Evaluated, Subject, evaluate};
+use crate::kinds;
 use crate::objects;
 use crate::queue::Next;
-use crate::report::{Findings, report};
+use crate::report::{Findings, report, unreachable};
 use crate::rollout::Rollout;
 use crate::state::{Evaluation, Head, Snapshot};
 
@@ -105,7 +103,7 @@ async fn sync(
     if let Err(next) = watch(context, key, snapshot, &evaluated.evaluation).await {
         return next;
     }
-    let (mut plan, undecided) = plan_for(context, key, &evaluated.evaluation);
+    let (mut plan, undecided) = context.state.plan(key, evaluated.evaluation.wanted());
     if undecided {
         return Next::After(UNDECIDED);
     }
@@ -114,14 +112,10 @@ async fn sync(
         if evaluated.evaluation.desired.is_none() {
             return failed(context, key, snapshot, &evaluated).await;
         }
-        (plan, _) = plan_for(context, key, &evaluated.evaluation);
+        (plan, _) = context.state.plan(key, evaluated.evaluation.wanted());
     }
     let rollout = Rollout { context, key, snapshot, spec, evaluation: &evaluated.evaluation };
     rollout.carry_out(&plan, evaluated.manifests.as_ref()).await.unwrap_or(Next::Retry)
-}
-
-pub(crate) fn plan_for(context: &Context, key: &ApplicationKey, evaluation: &Evaluation) -> (Plan, bool) {
-    context.state.plan(key, evaluation.desired.as_deref().unwrap_or_default())
 }
 
 async fn failed(context: &Context, key: &ApplicationKey, snapshot: &Snapshot, evaluated: &Evaluated) -> Next {
@@ -131,12 +125,6 @@ async fn failed(context: &Context, key: &ApplicationKey, snapshot: &Snapshot, ev
     if told && !evaluated.waiting_helps { Next::OnChange } else { Next::Retry }
 }
 
-pub(crate) fn unreachable(snapshot: &Snapshot) -> Option<Condition> {
-    let error = snapshot.unreachable.as_ref()?;
-    let (kind, category) = (ConditionKind::ComparisonError, error.kind.as_str());
-    Some(Condition { kind, category, message: error.to_string() })
-}
-
 /// Watches every kind that the Application wants or has had.
 async fn watch(
     context: &Context,
@@ -144,7 +132,7 @@ async fn watch(
     snapshot: &Snapshot,
     evaluation: &Evaluation,
 ) -> Result<(), Next> {
-    let kinds = kinds(context, evaluation.desired.as_deref().unwrap_or_default(), &snapshot.object);
+    let kinds = kinds::in_use(&context.state, evaluation.wanted(), &snapshot.object);
     match context.watches.ensure(&kinds).await {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -154,28 +142,6 @@ async fn watch(
             Err(Next::Retry)
         }
     }
-}
-
-/// The kinds of the desired objects and those in the status, as they are served.
-pub(crate) fn kinds(context: &Context, desired: &[DesiredObject], object: &Value) -> Vec<Resource> {
-    let served = context.state.resources();
-    let wanted = desired.iter().filter_map(|object| {
-        let version = object.api_version.rsplit('/').next().unwrap_or_default();
-        served.find(&object.id.group_kind, version)
-    });
-    let had = in_status(object).into_iter().filter_map(|kind| served.preferred(&kind).cloned()).collect::<Vec<_>>();
-    let mut seen = HashSet::new();
-    wanted.cloned().chain(had).filter(|resource| seen.insert(resource.group_kind.clone())).collect()
-}
-
-pub(crate) fn in_status(object: &Value) -> BTreeSet<GroupKind> {
-    let listed = object["status"]["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
-    listed
-        .iter()
-        .filter_map(|entry| {
-            Some(GroupKind::new(text_at(entry, &["group"]).unwrap_or_default(), text_at(entry, &["kind"])?))
-        })
-        .collect()
 }
 
 /// Looks at the repository now, and takes the request away.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use gitmoor_core::health::{Health, HealthStatus};
 use gitmoor_core::plan::{Action, DesiredObject, Plan};
-use gitmoor_core::status::{self, Condition, Operation, Report, ResourceStatus, SyncStatus};
+use gitmoor_core::status::{self, Condition, ConditionKind, Operation, Report, ResourceStatus, SyncStatus};
 use gitmoor_core::tracking::ApplicationKey;
 use serde_json::{Value, json};
 
 use crate::clock;
 use crate::context::Context;
 use crate::objects;
+use crate::state::Snapshot;
 
 /// What there is to say.
 #[derive(Debug, Default)]
@@ -120,4 +121,11 @@ pub(crate) fn resources(context: &Context, desired: &[DesiredObject], plan: &Pla
 pub(crate) fn sync_status(resources: &[ResourceStatus], complete: bool) -> SyncStatus {
     let synced = complete && resources.iter().all(|resource| resource.sync == SyncStatus::Synced);
     if synced { SyncStatus::Synced } else { SyncStatus::OutOfSync }
+}
+
+/// The condition of a repository that has not been reached for long.
+pub(crate) fn unreachable(snapshot: &Snapshot) -> Option<Condition> {
+    let error = snapshot.unreachable.as_ref()?;
+    let (kind, category) = (ConditionKind::ComparisonError, error.kind.as_str());
+    Some(Condition { kind, category, message: error.to_string() })
 }

@@ -14,10 +14,10 @@ use gitmoor_core::tracking::ApplicationKey;
 
 use crate::apply::{Applied, Mode, apply};
 use crate::context::Context;
+use crate::kinds::in_status;
 use crate::prune::{Pruned, prune};
 use crate::queue::Next;
-use crate::reconcile::{in_status, plan_for, unreachable};
-use crate::report::{Findings, report, resources, sync_status};
+use crate::report::{Findings, report, resources, sync_status, unreachable};
 use crate::state::{Evaluation, Snapshot};
 
 /// When a refusal that waiting does not change is tried again all the same.
@@ -43,7 +43,7 @@ impl Rollout<'_> {
             }
             None => Applied::default(),
         };
-        let (after, _) = plan_for(self.context, self.key, self.evaluation);
+        let (after, _) = self.context.state.plan(self.key, self.evaluation.wanted());
         let verdict = self.verdict(&after, &applied);
         let pruned = prune(self.context, &verdict).await;
         self.report(&after, &applied, &pruned).await?;
@@ -51,7 +51,7 @@ impl Rollout<'_> {
     }
 
     fn desired(&self) -> &[DesiredObject] {
-        self.evaluation.desired.as_deref().unwrap_or_default()
+        self.evaluation.wanted()
     }
 
     fn automated(&self) -> Option<&Automated> {

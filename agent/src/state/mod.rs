@@ -60,6 +60,11 @@ pub(crate) struct Evaluation {
 }
 
 impl Evaluation {
+    /// What it wants, as far as that is known.
+    pub(crate) fn wanted(&self) -> &[DesiredObject] {
+        self.desired.as_deref().unwrap_or_default()
+    }
+
     /// True when absence from `desired` means absence from Git.
     pub(crate) fn is_complete(&self) -> bool {
         self.desired.is_some() && self.problems.is_empty()
