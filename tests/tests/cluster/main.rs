@@ -2,7 +2,11 @@
 //! names of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod agent;
+mod app_of_apps;
 mod bad_input;
 mod harness;
+mod kills;
 mod prune;
+mod steady;
 mod sync;
