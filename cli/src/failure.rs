@@ -5,20 +5,23 @@ use std::{error::Error, process::ExitCode};
 /// How the program ended. The numbers are documented in `--help` and do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Done = 0,
-    Findings = 1,
+    Done,
+    Findings,
+    /// A Secret, a certificate or a credentials file is wrong. The status is that of the scripts' former tools.
+    Rejected,
     // The same as clap's, for what it cannot see.
-    Usage = 2,
-    Input = 3,
-    Io = 4,
-    Refused = 5,
+    Usage,
+    Input,
+    Io,
+    Refused,
 }
 
 /// What `--help` says about them.
 pub(crate) const EXIT_STATUS_HELP: &str = "\
 Exit status:
   0  done
-  1  done, with findings: something is left over
+  1  done, with findings: something is left over; or, from seal and credentials, a
+     Secret, certificate or credentials file is wrong and nothing was written
   2  the command line is wrong
   3  an input file is wrong; nothing was written
   4  a file could not be read or written
@@ -30,6 +33,7 @@ impl Exit {
         match self {
             Self::Done => "done",
             Self::Findings => "findings",
+            Self::Rejected => "rejected",
             Self::Usage => "usage",
             Self::Input => "input",
             Self::Io => "io",
@@ -40,7 +44,14 @@ impl Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Findings | Exit::Rejected => 1,
+            Exit::Usage => 2,
+            Exit::Input => 3,
+            Exit::Io => 4,
+            Exit::Refused => 5,
+        })
     }
 }
 

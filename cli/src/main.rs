@@ -6,6 +6,7 @@
 mod arguments;
 mod commands;
 mod distribution;
+mod download;
 mod failure;
 mod git;
 mod settings;

@@ -80,6 +80,13 @@ impl Terminal {
         write_line(&mut self.stdout, self.settings.stdout, style, line);
     }
 
+    /// Whole documents, which somebody may redirect into a file: an incomplete one is an error.
+    pub(crate) fn documents(&mut self, text: &[u8]) -> io::Result<()> {
+        let written = self.stdout.write_all(&shown(self.settings.stdout, text)).and_then(|()| self.stdout.flush());
+        // A reader that has gone wants no more.
+        written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+    }
+
     /// The one document of `--output json`.
     pub(crate) fn json(&mut self, document: &impl Serialize) {
         // What is serialised here has string keys only, so it cannot fail; a full disk can, and the

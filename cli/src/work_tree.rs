@@ -274,21 +274,32 @@ pub(crate) fn put(path: &Path, text: &[u8]) -> Result<(), FileError> {
     match path.symlink_metadata() {
         Ok(metadata) if metadata.is_file() => replace(path, &metadata, text),
         Ok(_) => Err(fault("replace", path)(io::Error::other("not a regular file"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, text, 0o644),
         Err(error) => Err(fault("read", path)(error)),
     }
 }
 
-/// Makes a new file that everybody may read, as an editor does.
-fn create(path: &Path, text: &[u8]) -> Result<(), FileError> {
+/// Makes a new file.
+fn create(path: &Path, text: &[u8], mode: u32) -> Result<(), FileError> {
     let make = || -> io::Result<()> {
         let mut new = temporary_in(parent(path))?;
         new.write_all(text)?;
-        new.as_file().set_permissions(Permissions::from_mode(0o644))?;
+        new.as_file().set_permissions(Permissions::from_mode(mode))?;
         new.persist_noclobber(path).map_err(|error| error.error)?;
         Ok(())
     };
     make().map_err(fault("create", path))
+}
+
+/// Writes `text` to what the user named: a regular file is replaced as a whole and keeps its mode, a new one gets
+/// `mode`, and anything else (a pipe, `/dev/stdout`, a symbolic link to a file) is written to.
+pub(crate) fn write_to(path: &Path, text: &[u8], mode: u32) -> Result<(), FileError> {
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => replace(path, &metadata, text),
+        Ok(_) => fs::write(path, text).map_err(fault("write", path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, text, mode),
+        Err(error) => Err(fault("write", path)(error)),
+    }
 }
 
 /// A new file that is removed unless it is persisted.

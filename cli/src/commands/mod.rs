@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod iam;
 pub(crate) mod init;
+pub(crate) mod seal;
 
 use crate::{
     arguments::{Command, Output},
@@ -18,6 +19,7 @@ pub(crate) fn run(command: Command, terminal: &mut Terminal) -> Result<Exit, Fai
             Err(Failure::new(Exit::Usage, "only `gitmoor iam` writes CloudFormation"))
         }
         Command::Init(arguments) => init::run(arguments, terminal),
+        Command::Seal(arguments) => seal::run(*arguments, terminal),
         Command::Completions(arguments) => Ok(completions::run(&arguments, terminal)),
     }
 }

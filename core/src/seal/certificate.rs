@@ -42,7 +42,8 @@ impl Certificate {
             }
             found += 1;
             let der = block.bytes.ok_or(CertificateError::Broken(found))?;
-            certificates.extend(Self::read(&der).ok_or(CertificateError::Broken(found))?);
+            let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| CertificateError::Broken(found))?;
+            certificates.extend(Self::of(&certificate, &der));
         }
         match (certificates.is_empty(), found) {
             (false, _) => Ok(certificates),
@@ -51,14 +52,13 @@ impl Certificate {
         }
     }
 
-    /// `None` for what is no certificate, `Some(None)` for one with another key.
-    fn read(der: &[u8]) -> Option<Option<Self>> {
-        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    /// `None` for one with another key.
+    fn of(certificate: &X509Certificate<'_>, der: &[u8]) -> Option<Self> {
         let validity = certificate.validity();
         let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
         let expires = validity.not_after.to_datetime().date().to_string();
         let key = SealingKey::new(certificate.public_key());
-        Some(key.map(|key| Self { key, not_before, not_after, expires, pem: pem::encode("CERTIFICATE", der) }))
+        key.map(|key| Self { key, not_before, not_after, expires, pem: pem::encode("CERTIFICATE", der) })
     }
 
     /// The newest one that is valid at `now` (seconds of Unix time). One that is not valid yet is taken only when

@@ -113,7 +113,7 @@ fn insert(
     let mut new = String::new();
     for (depth, key) in path.iter().enumerate() {
         let end = if depth + 1 == path.len() { format!(" {}\n", scalar(value)) } else { "\n".to_owned() };
-        new.push_str(&format!("{blank}{}{}:{end}", "  ".repeat(depth), scalar(key)));
+        new.extend([blank, &"  ".repeat(depth), &scalar(key), ":", &end]);
     }
     Some(Edit { start: at, end: at, text: new })
 }

@@ -6,12 +6,15 @@ mod discovery;
 mod error;
 mod objects;
 mod secrets;
+mod service_proxy;
 mod watch;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use http::header::USER_AGENT;
 use http::{HeaderValue, Request};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -20,6 +23,7 @@ pub use apply::Validation;
 pub use delete::Propagation;
 pub use discovery::ServerVersion;
 pub use error::ClusterError;
+pub use service_proxy::ServiceProxy;
 pub use watch::{Change, Selector};
 
 /// Writes that may be under way at once.
@@ -38,7 +42,32 @@ impl Cluster {
     /// # Errors
     /// When neither can be read.
     pub async fn connect(user_agent: &str) -> Result<Self, ClusterError> {
-        let mut config = Config::infer().await.map_err(|error| ClusterError::Configuration(error.to_string()))?;
+        let config = Config::infer().await.map_err(|error| ClusterError::Configuration(error.to_string()))?;
+        Self::with(config, user_agent)
+    }
+
+    /// Connects as a user of kubectl does: with a kubeconfig file and a context of their choice, where they have one.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be read, or has no such context.
+    pub async fn connect_as(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+        user_agent: &str,
+    ) -> Result<Self, ClusterError> {
+        let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+        let config = match kubeconfig {
+            Some(path) => match Kubeconfig::read_from(path) {
+                Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
+                Err(error) => Err(error),
+            },
+            None if context.is_none() => return Self::connect(user_agent).await,
+            None => Config::from_kubeconfig(&options).await,
+        };
+        Self::with(config.map_err(|error| ClusterError::Configuration(error.to_string()))?, user_agent)
+    }
+
+    fn with(mut config: Config, user_agent: &str) -> Result<Self, ClusterError> {
         if let Ok(value) = HeaderValue::from_str(user_agent) {
             config.headers.push((USER_AGENT, value));
         }

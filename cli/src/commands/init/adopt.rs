@@ -43,14 +43,18 @@ struct NotPlaced {
 pub(super) fn run(conf: &SetupConf, arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let folder = arguments.distribution.first().cloned().unwrap_or_else(|| PathBuf::from("distribution"));
     let repository = Repository::around(&folder)?.ok_or_else(|| {
-        Failure::new(Exit::Refused, format!("{} is not in a Git repository; there is nothing to adopt", folder.display()))
+        Failure::new(
+            Exit::Refused,
+            format!("{} is not in a Git repository; there is nothing to adopt", folder.display()),
+        )
     })?;
     let commit = upstream_commit(&repository, arguments)?;
     let state = state_file::load(&repository)?;
     let setup_conf = setup_conf_in(&repository, &arguments.setup_conf);
     let named = if arguments.distribution.is_empty() { std::slice::from_ref(&folder) } else { &arguments.distribution };
     let inside = |paths: &[PathBuf]| paths.iter().filter_map(|path| repository.relative(path)).collect();
-    let section = Initialised { setup_conf, folders: inside(named), also: inside(&arguments.also), ..Initialised::default() };
+    let section =
+        Initialised { setup_conf, folders: inside(named), also: inside(&arguments.also), ..Initialised::default() };
 
     let mut adoption = Adoption::new(repository, conf, section)?;
     adoption.report.upstream_commit.clone_from(&commit);
@@ -60,7 +64,8 @@ pub(super) fn run(conf: &SetupConf, arguments: &Arguments, terminal: &mut Termin
         let mut new = state.clone();
         let setup_conf = section.setup_conf.clone();
         *new.of(&setup_conf) = section;
-        new.upstream = Some(Upstream { url: state.upstream.as_ref().and_then(|upstream| upstream.url.clone()), commit });
+        new.upstream =
+            Some(Upstream { url: state.upstream.as_ref().and_then(|upstream| upstream.url.clone()), commit });
         state_file::save(&repository, &state, &new, &[])?;
     }
     report.print(arguments, terminal);
@@ -71,8 +76,11 @@ fn upstream_commit(repository: &Repository, arguments: &Arguments) -> Result<Str
     let Some(name) = &arguments.upstream_commit else {
         let heads = ["upstream/HEAD", "upstream/main", "upstream/master"];
         return heads.into_iter().find_map(|head| repository.ask(&["merge-base", "HEAD", head])).ok_or_else(|| {
-            Failure::new(Exit::Usage, "the upstream commit is not known: there is no remote `upstream` that was fetched")
-                .hint("name the commit that the fork was made from: --upstream-commit COMMIT")
+            Failure::new(
+                Exit::Usage,
+                "the upstream commit is not known: there is no remote `upstream` that was fetched",
+            )
+            .hint("name the commit that the fork was made from: --upstream-commit COMMIT")
         });
     };
     repository.commit(name).ok_or_else(|| {

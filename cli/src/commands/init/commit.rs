@@ -24,7 +24,10 @@ pub(super) fn commit(
         return Ok(());
     }
     let message = report.commit_message();
-    repository.run_with(&[&["commit", "--quiet", "--message", &message], &from_standard_input[..]].concat(), listed.as_bytes())?;
+    repository.run_with(
+        &[&["commit", "--quiet", "--message", &message], &from_standard_input[..]].concat(),
+        listed.as_bytes(),
+    )?;
     let commit = repository.text(&["log", "-1", "--format=%h %s"])?;
     terminal.message(&format!("committed {commit}"));
     Ok(())

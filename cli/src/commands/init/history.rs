@@ -160,7 +160,13 @@ impl History {
     }
 
     /// A file in which only its own placeholders count.
-    fn first<'t>(&mut self, path: &str, text: &'t [u8], shown: Option<&Matcher>, known: Option<&Template>) -> Outcome<'t> {
+    fn first<'t>(
+        &mut self,
+        path: &str,
+        text: &'t [u8],
+        shown: Option<&Matcher>,
+        known: Option<&Template>,
+    ) -> Outcome<'t> {
         let mut outcome = Outcome::new(substitute(text, &self.values.new));
         if !outcome.replaced.is_empty() {
             outcome.shown = shown.map(|shown| substitute(text, shown).text.into_owned());
@@ -239,7 +245,9 @@ impl History {
 
     /// Whether the file is just what the last run wrote, so that nothing of the user's is in it.
     pub(super) fn is_own_work(&mut self, path: &str, text: &[u8]) -> bool {
-        let Some(template) = self.state.clone().of(&self.section.setup_conf).files.get(path).cloned() else { return false };
+        let Some(template) = self.state.clone().of(&self.section.setup_conf).files.get(path).cloned() else {
+            return false;
+        };
         let Some(template) = self.template(path, &template) else { return false };
         [&self.values.old, &self.values.new].iter().any(|values| *substitute(&template, values).text == *text)
     }
@@ -283,8 +291,11 @@ fn values(
     new.extend(given.map(|(token, value)| (token.to_owned(), value.to_owned())));
     let in_conf: HashSet<&str> = conf.entries().iter().map(|entry| entry.token.as_str()).collect();
     let forgotten = old.keys().filter(|token| !in_conf.contains(token.as_str())).cloned().collect();
-    let changed: BTreeMap<_, _> =
-        old.iter().filter(|(token, value)| new.get(*token) != Some(*value)).map(|(t, v)| (t.clone(), v.clone())).collect();
+    let changed: BTreeMap<_, _> = old
+        .iter()
+        .filter(|(token, value)| new.get(*token) != Some(*value))
+        .map(|(t, v)| (t.clone(), v.clone()))
+        .collect();
     let matcher = |values: &BTreeMap<String, String>| {
         Matcher::new(values.iter().map(|(token, value)| (token.as_str(), value.as_str()))).map_err(unsearchable)
     };
@@ -327,7 +338,12 @@ pub(crate) fn absent_templates(repository: &Repository, section: &Initialised) -
         Template::Kept => !repository.top().join(init_state::TEMPLATES).join(path).is_file(),
         Template::Blob(id) => missing.contains(id),
     };
-    Ok(section.files.iter().filter(|(path, template)| is_absent(path, template)).map(|(path, _)| path.clone()).collect())
+    Ok(section
+        .files
+        .iter()
+        .filter(|(path, template)| is_absent(path, template))
+        .map(|(path, _)| path.clone())
+        .collect())
 }
 
 /// What to do about templates that this clone does not have.

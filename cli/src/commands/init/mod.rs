@@ -79,7 +79,11 @@ fn record(history: &mut History) -> Result<Vec<String>, Failure> {
 
 /// The files to look at, and what is known about them where they are in a Git repository.
 fn open(conf: &SetupConf, arguments: &Arguments) -> Result<(WorkTree, Option<History>), Failure> {
-    let named = if arguments.distribution.is_empty() { vec![PathBuf::from("distribution")] } else { arguments.distribution.clone() };
+    let named = if arguments.distribution.is_empty() {
+        vec![PathBuf::from("distribution")]
+    } else {
+        arguments.distribution.clone()
+    };
     let around = Repository::around(named.first().map_or(Path::new("."), PathBuf::as_path))?;
     let Some(repository) = around else {
         return Ok((open_tree(&named, &arguments.also, arguments)?, None));
@@ -98,7 +102,8 @@ fn open(conf: &SetupConf, arguments: &Arguments) -> Result<(WorkTree, Option<His
         again(&known.also, &mut also);
     }
     let tree = open_tree(&folders, &also, arguments)?;
-    let inside = |paths: &[PathBuf]| -> Vec<String> { paths.iter().filter_map(|path| repository.relative(path)).collect() };
+    let inside =
+        |paths: &[PathBuf]| -> Vec<String> { paths.iter().filter_map(|path| repository.relative(path)).collect() };
     let scope = Scope { setup_conf, folders: inside(&folders), also: inside(&also) };
     let history = History::open(repository, state, scope, conf, &arguments.was)?;
     Ok((tree, Some(history)))

@@ -289,12 +289,8 @@ impl Report {
     /// What the commit is about; no values.
     pub(super) fn commit_message(&self) -> String {
         let Totals { changed, replaced, .. } = self.totals;
-        let tokens: std::collections::BTreeSet<&str> = self
-            .files
-            .iter()
-            .flat_map(|file| &file.replaced)
-            .map(|found| name(&found.placeholder))
-            .collect();
+        let tokens: std::collections::BTreeSet<&str> =
+            self.files.iter().flat_map(|file| &file.replaced).map(|found| name(&found.placeholder)).collect();
         let names: Vec<&str> = tokens.into_iter().collect();
         let conf = &self.setup_conf;
         format!("Put the values of {conf} in place\n\n{replaced} places in {changed} files: {}\n", names.join(", "))

@@ -24,7 +24,9 @@ pub(crate) fn load(repository: &Repository) -> Result<State, Failure> {
 pub(crate) fn parse(text: &str) -> Result<State, Failure> {
     State::parse(text).map_err(|error| {
         let failure = Failure::new(Exit::Input, format!("{} is wrong; nothing was written", init_state::PATH));
-        failure.because(&error).hint("take the file from the last commit in which it was right, or make it anew with `gitmoor init --adopt`")
+        failure.because(&error).hint(
+            "take the file from the last commit in which it was right, or make it anew with `gitmoor init --adopt`",
+        )
     })
 }
 
@@ -37,7 +39,10 @@ pub(crate) fn save(
 ) -> Result<Vec<String>, Failure> {
     let top = repository.top();
     if top.join(init_state::FOLDER).is_symlink() {
-        return Err(Failure::new(Exit::Refused, format!("{} is a symbolic link, which is not followed", init_state::FOLDER)));
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("{} is a symbolic link, which is not followed", init_state::FOLDER),
+        ));
     }
     for (path, text) in kept {
         put(&top.join(init_state::TEMPLATES).join(path), text)?;
