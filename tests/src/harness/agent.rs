@@ -67,7 +67,12 @@ pub struct Agent {
 impl Agent {
     /// An agent that acts as `identity`.
     pub fn builder(identity: &Identity) -> Builder {
-        Builder { kubeconfig: identity.path().to_owned(), arguments: Vec::new(), environment: Vec::new() }
+        Self::builder_with_kubeconfig(identity.path())
+    }
+
+    /// An agent that acts as whom a kubeconfig file says.
+    pub fn builder_with_kubeconfig(kubeconfig: &Path) -> Builder {
+        Builder { kubeconfig: kubeconfig.to_owned(), arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// Its process id.

@@ -42,6 +42,8 @@ pub mod program;
 
 pub mod agent;
 
+pub mod webhook;
+
 pub mod cluster_dump;
 
 pub mod await_state;
@@ -60,6 +62,7 @@ pub use namespaces::{create_namespace, unique_name};
 pub use program::program;
 pub use repository::Repository;
 pub use usage::Usage;
+pub use webhook::Webhook;
 
 pub mod installation;
 
