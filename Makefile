@@ -43,24 +43,26 @@ check: clippy
 unit: ## Runs the unit tests alone (no tools needed)
 	$(CARGO) test --workspace --lib --bins
 
+# Always the whole workspace: dependencies of a part alone would have other features, and be compiled once more.
 offline: tools ## Runs the offline tests: the real binaries, without a cluster
-	$(CARGO) test -p gitmoor-tests --test offline
+	$(CARGO) test --workspace --test offline
 
 cluster: tools ## Runs the cluster tests: a real API server
 	$(CARGO) build --workspace --bins
-	$(CARGO) test -p gitmoor-tests --test cluster
+	$(CARGO) test --workspace --test cluster
 
 demo: tools ## Shows a fork roll out on a local control plane (DEMO_EXIT=1: leave when done)
-	$(CARGO) build --release --workspace --bins
-	$(CARGO) run --release -p gitmoor-tests --bin demo
+	$(CARGO) build --workspace --bins
+	@$(CARGO) run --quiet --bin demo
 
-bench: tools ## Measures a cold sync and push to applied against their floors
+bench: tools ## Measures syncs, pushes and restarts against floors (BENCH="push --json": what and how)
 	$(CARGO) build --release --workspace --bins
-	$(CARGO) run --release -p gitmoor-tests --bin bench
+	@$(CARGO) run --quiet --release --bin bench -- $(BENCH)
 
 soak: tools ## Runs the long forms of the tests: hundreds of kills, thousands of objects
 	$(CARGO) build --release --workspace --bins
-	$(CARGO) test --release -p gitmoor-tests --test cluster -- --ignored --nocapture soak
+	$(CARGO) test --release --workspace --test cluster -- --ignored --nocapture soak
+	@$(CARGO) run --quiet --release --bin bench -- --applications 10,1000
 
 fmt: ## Formats the code
 	$(CARGO) fmt --all
