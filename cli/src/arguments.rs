@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{completions, iam, init, seal},
+    commands::{completions, iam, init, seal, upgrade},
     failure::EXIT_STATUS_HELP,
 };
 
@@ -43,6 +43,7 @@ pub(crate) enum Output {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Init(init::Arguments),
+    Upgrade(upgrade::Arguments),
     Seal(Box<seal::Arguments>),
     Iam(Box<iam::Arguments>),
     Completions(completions::Arguments),

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{IsTerminal, stderr, stdout},
+    io::{IsTerminal, stderr, stdin, stdout},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,8 @@ pub(crate) struct Settings {
     pub(crate) quiet: bool,
     pub(crate) stdout: Channel,
     pub(crate) stderr: Channel,
+    /// Whether somebody is there to answer.
+    pub(crate) can_ask: bool,
 }
 
 /// What is known about one of the two outputs.
@@ -31,7 +33,13 @@ impl Settings {
         let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_none_or(|value| value == "dumb");
         let channel = |is_terminal: bool| Channel { is_terminal, colour: is_terminal && !no_colour && !dumb };
-        Self { output, quiet, stdout: channel(stdout().is_terminal()), stderr: channel(stderr().is_terminal()) }
+        Self {
+            output,
+            quiet,
+            stdout: channel(stdout().is_terminal()),
+            stderr: channel(stderr().is_terminal()),
+            can_ask: stdin().is_terminal() && stderr().is_terminal(),
+        }
     }
 }
 

@@ -102,6 +102,23 @@ impl Terminal {
         }
     }
 
+    /// Whether a question would be answered.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.settings.can_ask
+    }
+
+    /// Asks for a line; `None` at the end of the input.
+    pub(crate) fn ask(&mut self, question: &str) -> Option<String> {
+        let _ = self.stdout.flush();
+        let _ = self.stderr.write_all(&shown(self.settings.stderr, question.as_bytes()));
+        let _ = self.stderr.flush();
+        let mut answer = String::new();
+        match io::stdin().read_line(&mut answer) {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(answer.trim_end_matches(['\r', '\n']).to_owned()),
+        }
+    }
+
     /// Something doubtful; silent with `--quiet`.
     pub(crate) fn warning(&mut self, line: &str) {
         if !self.settings.quiet {

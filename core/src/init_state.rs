@@ -189,6 +189,11 @@ impl Initialised {
         self.also.iter().any(|file| file == path) || self.folders.iter().any(within)
     }
 
+    /// The folders and single files.
+    pub fn scope(&self) -> Vec<String> {
+        self.folders.iter().chain(&self.also).cloned().collect()
+    }
+
     /// The values that the files hold; a withheld one is among `known` (pairs of token and value) when it
     /// did not change. Gives the tokens of those that are not, too.
     pub fn values_with<'k>(

@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod iam;
 pub(crate) mod init;
 pub(crate) mod seal;
+pub(crate) mod upgrade;
 
 use crate::{
     arguments::{Command, Output},
@@ -19,6 +20,7 @@ pub(crate) fn run(command: Command, terminal: &mut Terminal) -> Result<Exit, Fai
             Err(Failure::new(Exit::Usage, "only `gitmoor iam` writes CloudFormation"))
         }
         Command::Init(arguments) => init::run(arguments, terminal),
+        Command::Upgrade(arguments) => upgrade::run(arguments, terminal),
         Command::Seal(arguments) => seal::run(*arguments, terminal),
         Command::Completions(arguments) => Ok(completions::run(&arguments, terminal)),
     }

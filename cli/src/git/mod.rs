@@ -52,7 +52,8 @@ impl Repository {
     pub(crate) fn around(folder: &Path) -> Result<Option<Self>, GitError> {
         let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         // What Git would look for; it spares a process where there is nothing.
-        if !real.ancestors().any(|ancestor| ancestor.join(".git").exists()) {
+        let is_top = |folder: &Path| folder.join(".git").is_file() || folder.join(".git/HEAD").exists();
+        if !real.ancestors().any(is_top) {
             return Ok(None);
         }
         let text = Self { top: real }.text(&["rev-parse", "--show-toplevel"])?;
@@ -125,12 +126,17 @@ impl Repository {
         self.text(arguments).ok()
     }
 
-    /// Runs `git` such that the user sees what it says: for what takes long, asks for a password, or
-    /// runs hooks.
-    pub(crate) fn run_visibly(&self, arguments: &[&str], quiet: bool) -> Result<(), GitError> {
+    /// What `git` printed, where status 1 is an answer too.
+    pub(crate) fn run_or_one(&self, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
+        let output = self.command(arguments).output().map_err(GitError::Start)?;
+        if output.status.code() == Some(1) { Ok(output.stdout) } else { check(arguments, output) }
+    }
+
+    /// Runs `git` such that the user sees what it says, and can answer it: for what takes long, asks for a
+    /// password, or runs hooks.
+    pub(crate) fn run_visibly(&self, arguments: &[&str]) -> Result<(), GitError> {
         let mut command = self.command(arguments);
         command.env_remove("GIT_OPTIONAL_LOCKS").stdin(Stdio::inherit()).stderr(Stdio::inherit());
-        let _ = quiet;
         let status = command.stdout(Stdio::null()).status().map_err(GitError::Start)?;
         if status.success() { Ok(()) } else { Err(failed(arguments, String::new())) }
     }
@@ -155,6 +161,9 @@ fn check(arguments: &[impl AsRef<OsStr>], output: Output) -> Result<Vec<u8>, Git
 }
 
 fn failed(arguments: &[impl AsRef<OsStr>], said: String) -> GitError {
-    let command = arguments.first().map(|first| first.as_ref().to_string_lossy().into_owned()).unwrap_or_default();
+    let words = arguments.iter().map(|argument| argument.as_ref().to_string_lossy().into_owned());
+    let is_command =
+        |word: &String| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') && !word.starts_with('-');
+    let command = words.into_iter().find(is_command).unwrap_or_default();
     GitError::Failed { command, said }
 }

@@ -83,11 +83,7 @@ impl Repository {
     }
 
     /// Makes a tree of another one: paths with their new entries, or with none for those that go.
-    pub(crate) fn tree_with(
-        &self,
-        tree: &str,
-        changes: &[(String, Option<Entry>)],
-    ) -> Result<String, GitError> {
+    pub(crate) fn tree_with(&self, tree: &str, changes: &[(String, Option<Entry>)]) -> Result<String, GitError> {
         let folder = tempfile::tempdir_in(self.git_folder()?).map_err(GitError::Start)?;
         let index = folder.path().join("index");
         self.run_on(&index, &["read-tree", tree], b"")?;

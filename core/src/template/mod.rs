@@ -4,6 +4,7 @@
 //! endings; inserted text is never looked at again; where tokens overlap, the leftmost wins, and of
 //! those that start at the same place the longest.
 
+pub mod changes;
 mod placeholder;
 pub mod recover;
 

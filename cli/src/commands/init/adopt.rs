@@ -106,7 +106,7 @@ impl<'c> Adoption<'c> {
     }
 
     fn find(&mut self, commit: &str) -> Result<(), Failure> {
-        let paths: Vec<String> = self.section.folders.iter().chain(&self.section.also).cloned().collect();
+        let paths = self.section.scope();
         let files: TreeFiles = self.repository.files(commit, &paths)?;
         let changes = self.repository.changes(commit, None, &paths)?;
         let own = ["setup.conf", "setup.conf.example"];

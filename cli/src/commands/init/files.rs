@@ -49,7 +49,10 @@ pub(super) fn initialise(
             },
         }
     }
-    report.forgotten = pass.history.map(|history| history.forgotten.clone()).unwrap_or_default();
+    if let Some(history) = pass.history {
+        report.forgotten.clone_from(&history.forgotten);
+        report.found.extend(history.section.values.keys().chain(history.section.withheld.keys()).cloned());
+    }
     report.finish(conf);
     Ok(report)
 }

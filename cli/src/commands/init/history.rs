@@ -87,11 +87,12 @@ impl History {
         let mut section = state.clone().of(&scope.setup_conf).clone();
         extend(&mut section.folders, scope.folders);
         extend(&mut section.also, scope.also);
-        let paths: Vec<String> = section.folders.iter().chain(&section.also).cloned().collect();
+        let paths = section.scope();
         let has_commit = repository.commit("HEAD").is_some();
         let committed = if has_commit { repository.files("HEAD", &paths)? } else { TreeFiles::new() };
         let uncommitted = repository.uncommitted(&paths)?;
-        follow_renames(&repository, &mut section, &paths)?;
+        let is_there = |path: &str| repository.top().join(path).symlink_metadata().is_ok();
+        follow_renames(&repository, &mut section, is_there, None)?;
         let (values, forgotten) = values(&section, conf, were)?;
         let objects = Objects::open(&repository)?;
         let secrets = conf.secret_values().iter().map(|(entry, _)| entry.token.clone()).collect();
@@ -279,13 +280,7 @@ fn values(
     let known = given.clone().chain(were.iter().map(|(token, value)| (token.as_str(), *value)));
     let (old, unknown) = section.values_with(known);
     if !unknown.is_empty() {
-        let mut failure = Failure::new(
-            Exit::Input,
-            "values that look like secrets have changed, and the state does not repeat them; nothing was written",
-        )
-        .hint("say what they were: --was NAME=VALUE");
-        failure.causes = unknown;
-        return Err(failure);
+        return Err(unknown_secrets(unknown));
     }
     let mut new = old.clone();
     new.extend(given.map(|(token, value)| (token.to_owned(), value.to_owned())));
@@ -303,20 +298,37 @@ fn values(
     Ok((Values { old: matcher(&old)?, new: matcher(&new)?, changed }, forgotten))
 }
 
-fn token(name: &str) -> String {
+/// Values that the state does not repeat, and that nobody knows any more.
+pub(crate) fn unknown_secrets(tokens: Vec<String>) -> Failure {
+    let mut failure = Failure::new(
+        Exit::Input,
+        "values that look like secrets have changed, and the state does not repeat them; nothing was written",
+    )
+    .hint("say what they were: --was NAME=VALUE");
+    failure.causes = tokens;
+    failure
+}
+
+/// The token of a name as it may be given on the command line.
+pub(crate) fn token(name: &str) -> String {
     use gitmoor_core::template;
     if template::is_conventional(name) { name.to_owned() } else { template::token(name) }
 }
 
 /// Files of the state that are no longer where they were: moved since the state was committed, or removed.
-fn follow_renames(repository: &Repository, section: &mut Initialised, paths: &[String]) -> Result<(), Failure> {
-    let is_there = |path: &str| repository.top().join(path).symlink_metadata().is_ok();
+/// `to` is where to look, the work tree for `None`.
+pub(crate) fn follow_renames(
+    repository: &Repository,
+    section: &mut Initialised,
+    is_there: impl Fn(&str) -> bool,
+    to: Option<&str>,
+) -> Result<(), GitError> {
     let absent: Vec<String> = section.files.keys().filter(|path| !is_there(path)).cloned().collect();
     if absent.is_empty() {
         return Ok(());
     }
     let written = repository.text(&["log", "-1", "--format=%H", "--", init_state::PATH])?;
-    let changes = if written.is_empty() { Vec::new() } else { repository.changes(&written, None, paths)? };
+    let changes = if written.is_empty() { Vec::new() } else { repository.changes(&written, to, &section.scope())? };
     for old in absent {
         let template = section.files.remove(&old);
         let renamed = changes.iter().find(|change| change.from.as_ref() == Some(&old));

@@ -45,8 +45,9 @@ pub(super) struct Report {
     /// By token; filled where values may be shown.
     #[serde(skip)]
     values: HashMap<String, String>,
+    /// Tokens that stand, or stood, in files.
     #[serde(skip)]
-    found: HashSet<String>,
+    pub(super) found: HashSet<String>,
 }
 
 /// How many there were of each.
