@@ -15,7 +15,11 @@ use crate::clock;
 pub(super) fn report(shared: &Shared, object: &Value, store: &Result<Store, Failure>) {
     let class = text_at(object, &["spec", "controller"]).unwrap_or_default();
     let form = gitmoor_core::secrets::request::Form::External;
-    if !(class.is_empty() || class == shared.options.class) || shared.book.lock().left_to_others.contains(&form) {
+    let namespace = text_at(object, &["metadata", "namespace"]);
+    let served = &shared.options.namespaces;
+    let elsewhere = namespace.is_some_and(|name| !served.is_empty() && !served.iter().any(|other| other == name));
+    let other_class = !(class.is_empty() || class == shared.options.class);
+    if elsewhere || other_class || shared.book.lock().left_to_others.contains(&form) {
         return;
     }
     let (status, reason, message) = match store {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::http;
 use super::ports::free_port;
 use super::scratch::Scratch;
@@ -52,6 +54,36 @@ impl Aws {
     /// `http://127.0.0.1:PORT`
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Calls an operation of Secrets Manager, such as `CreateSecret`.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn secrets_manager(&self, operation: &str, arguments: &Value) -> Value {
+        self.call("secretsmanager", &format!("secretsmanager.{operation}"), arguments).await
+    }
+
+    /// Calls an operation of Systems Manager, such as `PutParameter`.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn ssm(&self, operation: &str, arguments: &Value) -> Value {
+        self.call("ssm", &format!("AmazonSSM.{operation}"), arguments).await
+    }
+
+    async fn call(&self, service: &str, target: &str, arguments: &Value) -> Value {
+        let scope = format!("Credential=test/20260101/eu-central-1/{service}/aws4_request");
+        let authorization = format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0");
+        let headers = [
+            ("X-Amz-Target", target),
+            ("Authorization", &authorization),
+            ("Content-Type", "application/x-amz-json-1.1"),
+        ];
+        let answer = http::send("POST", &format!("{}/", self.endpoint()), &headers, &arguments.to_string()).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{target}: {error}"));
+        assert_eq!(answer.status, 200, "{target}: {}", answer.body);
+        serde_json::from_str(&answer.body).unwrap_or_default()
     }
 
     /// What a program needs in its environment to use it.

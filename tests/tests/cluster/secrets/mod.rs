@@ -1,0 +1,8 @@
+//! External secrets: a real API server, the AWS emulator, and a proxy in front of it that counts and fails calls.
+
+mod basics;
+mod fields;
+mod identities;
+mod safety;
+mod workloads;
+mod world;
