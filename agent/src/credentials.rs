@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use futures::StreamExt;
@@ -10,9 +11,12 @@ use gitmoor_core::object::text_at;
 use gitmoor_engine::cluster::{Change, Cluster, Selector};
 use gitmoor_engine::git::{Credentials, RepositoryUrl};
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::objects;
+
+/// How long the first fetch waits for credentials.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a Secret says of repositories.
 #[derive(Clone)]
@@ -29,6 +33,8 @@ pub(crate) struct CredentialStore {
     entries: Mutex<BTreeMap<String, Entry>>,
     /// Something has changed.
     pub changed: Notify,
+    /// True once they have all been read.
+    listed: watch::Sender<bool>,
 }
 
 impl CredentialStore {
@@ -44,6 +50,15 @@ impl CredentialStore {
             templates.max_by_key(|entry| entry.url.len())
         };
         own.or_else(below).map_or(Credentials::None, |entry| entry.credentials.clone())
+    }
+
+    /// Waits until all credentials have been read once, or for [`PATIENCE`] when they cannot be.
+    pub(crate) async fn read_once(&self) {
+        let mut listed = self.listed.subscribe();
+        let read = tokio::time::timeout(PATIENCE, listed.wait_for(|listed| *listed)).await;
+        if read.is_err() {
+            tracing::warn!("Secrets with credentials of repositories are still not read; going on without");
+        }
     }
 
     /// Follows the Secrets of a namespace; the future ends with the agent.
@@ -65,6 +80,7 @@ impl CredentialStore {
                 Ok(Change::ListingDone) => {
                     let listed = listing.take().unwrap_or_default();
                     self.update(|entries| *entries = listed);
+                    self.listed.send_replace(true);
                 }
                 Ok(Change::Changed(secret)) => {
                     if let Some((name, entry)) = read(&secret) {

@@ -127,6 +127,8 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self, mut revisions: watch::Receiver<BTreeSet<String>>, look: Arc<Notify>) {
+        // A repository that needs credentials would only refuse.
+        self.credentials.read_once().await;
         loop {
             let wanted = revisions.borrow_and_update().clone();
             let wait = self.fetch(wanted).await;
