@@ -28,6 +28,7 @@ async fn initialise(world: &Installation) -> String {
         })
         .collect();
     world.repository.write("setup.conf", settings);
+    world.repository.commit_all("a fork").await;
     let mut init = tokio::process::Command::new(program("gitmoor"));
     let done =
         init.env_clear().current_dir(tree).args(["init", "setup.conf"]).stdin(Stdio::null()).output().await.unwrap();

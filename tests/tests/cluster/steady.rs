@@ -121,7 +121,7 @@ async fn a_commit_that_touches_no_input_and_a_restart_after_it_write_nothing() {
         let recorded = request.resource == "configmaps" && request.namespace == namespace;
         request.resource != "leases.coordination.k8s.io" && !recorded
     });
-    assert!(writes.is_empty(), "a restart with everything in place wrote:\n{writes}");
+    assert!(writes.is_empty(), "a restart with everything in place wrote:\n{writes}\n{}", world.agent.log());
     for (name, before) in APPLICATIONS.iter().zip(before) {
         assert_eq!(world.status(name).await, before, "{commit}");
     }
