@@ -31,6 +31,8 @@ pub mod status;
 
 pub mod seal;
 
+pub mod credentials;
+
 pub mod names;
 pub mod object;
 pub mod sensitive;
