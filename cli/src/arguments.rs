@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{completions, iam, init, seal, upgrade},
+    commands::{completions, credentials, iam, init, seal, upgrade},
     failure::EXIT_STATUS_HELP,
 };
 
@@ -45,6 +45,7 @@ pub(crate) enum Command {
     Init(init::Arguments),
     Upgrade(upgrade::Arguments),
     Seal(Box<seal::Arguments>),
+    Credentials(Box<credentials::Arguments>),
     Iam(Box<iam::Arguments>),
     Completions(completions::Arguments),
 }

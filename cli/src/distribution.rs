@@ -102,6 +102,11 @@ impl Distribution {
         }
     }
 
+    /// The text of one file as it stands on the disk, placeholders and all.
+    pub(crate) fn raw_text(&self, inner: &str) -> Result<Option<String>, Failure> {
+        Self { matcher: Matcher::new([]).unwrap_or_else(|_| self.matcher.clone()), ..self.clone() }.text(inner)
+    }
+
     /// The files below a folder of the distribution whose names end so, by their paths in that folder.
     pub(crate) fn texts(&self, inner: &str, ends: &[&str]) -> Result<Vec<(String, String)>, Failure> {
         let tree = self.tree()?;

@@ -52,3 +52,8 @@ pub(crate) fn find_program(program: &Path) -> PathBuf {
     let found = env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file());
     found.unwrap_or_else(|| program.to_owned())
 }
+
+/// A variable that a file of the repository names.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
+}

@@ -70,6 +70,11 @@ impl Terminal {
         self.settings.quiet
     }
 
+    /// Whether what goes to standard output is read by people, and not kept by a program.
+    pub(crate) fn shows_to_people(&self) -> bool {
+        self.settings.stdout.is_terminal && !self.is_json()
+    }
+
     /// A line of data.
     pub(crate) fn data(&mut self, style: Style, line: &str) {
         write_line(&mut self.stdout, self.settings.stdout, style, line.as_bytes());

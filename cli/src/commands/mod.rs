@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod completions;
+pub(crate) mod credentials;
 pub(crate) mod iam;
 pub(crate) mod init;
 pub(crate) mod seal;
@@ -22,6 +23,7 @@ pub(crate) fn run(command: Command, terminal: &mut Terminal) -> Result<Exit, Fai
         Command::Init(arguments) => init::run(arguments, terminal),
         Command::Upgrade(arguments) => upgrade::run(arguments, terminal),
         Command::Seal(arguments) => seal::run(*arguments, terminal),
+        Command::Credentials(arguments) => credentials::run(*arguments, terminal),
         Command::Completions(arguments) => Ok(completions::run(&arguments, terminal)),
     }
 }

@@ -47,7 +47,7 @@ impl fmt::Display for Origin {
 }
 
 /// The certificate to seal with.
-pub(super) fn find(source: &CertificateSource, terminal: &mut Terminal) -> Result<Certificate, Failure> {
+pub(crate) fn find(source: &CertificateSource, terminal: &mut Terminal) -> Result<Certificate, Failure> {
     let pinned = if source.controller.is_named() { None } else { pinned_here() };
     let origin = origin(source, pinned);
     let text = read(&origin, &source.controller, terminal)?;

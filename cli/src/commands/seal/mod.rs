@@ -15,7 +15,8 @@ mod secrets;
 mod status;
 mod validate;
 
-pub(crate) use arguments::Arguments;
+pub(crate) use arguments::{Arguments, CertificateSource};
+pub(crate) use certificate::find as find_certificate;
 
 use arguments::Command;
 

@@ -1,0 +1,104 @@
+//! What `gitmoor credentials` did. Names only, never values.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use gitmoor_core::credentials::{Credentials, Plan, Request, Situation};
+use serde::Serialize;
+
+use super::is_renewal;
+use crate::{
+    distribution::Distribution,
+    terminal::{Style, Terminal},
+};
+
+/// The version of the JSON document; it grows when a reader of the old one could be misled.
+const FORMAT: u32 = 1;
+
+/// Everything that there is to say.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    format: u32,
+    /// Secrets with keys that are sealed anew.
+    sealed: Vec<Sealed>,
+    /// Plain files that changed.
+    plain: Vec<PathBuf>,
+    /// Values that were renewed because they stand in one key with what was asked for.
+    also_renewed: BTreeSet<String>,
+    /// What has to be restarted.
+    restart: BTreeSet<String>,
+    unchanged: usize,
+    left_out: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Sealed {
+    secret: String,
+    file: PathBuf,
+    new: bool,
+    keys: BTreeSet<String>,
+}
+
+impl Report {
+    pub(super) fn new(
+        credentials: &Credentials,
+        situation: &Situation,
+        plan: &Plan,
+        distribution: &Distribution,
+        plain: Vec<PathBuf>,
+        request: &Request,
+    ) -> Self {
+        let secrets =
+            plan.write.iter().filter_map(|(index, keys)| Some((index, keys, credentials.secrets.get(*index)?)));
+        let sealed = secrets.clone().map(|(index, keys, secret)| Sealed {
+            secret: format!("{}/{}", secret.namespace, secret.name),
+            file: distribution.path_of(&secret.file),
+            new: !situation.sealed.contains_key(index),
+            keys: keys.clone(),
+        });
+        let restart = secrets.filter(|(index, ..)| situation.sealed.contains_key(index));
+        let restart = if is_renewal(request, plan, situation) {
+            restart.flat_map(|(_, _, secret)| secret.restart.iter().cloned()).collect()
+        } else {
+            BTreeSet::new()
+        };
+        Self {
+            format: FORMAT,
+            sealed: sealed.collect(),
+            plain,
+            also_renewed: plan.also.clone(),
+            restart,
+            unchanged: situation.active.len() - plan.write.len(),
+            left_out: credentials.secrets.len() - situation.active.len(),
+        }
+    }
+
+    /// Says it.
+    pub(super) fn print(&self, check: bool, terminal: &mut Terminal) {
+        if terminal.is_json() {
+            terminal.json(self);
+            return;
+        }
+        let Self { sealed, plain, also_renewed, restart, unchanged, left_out, format: _ } = self;
+        for Sealed { secret, file, new, keys } in sealed {
+            let done = match (check, new) {
+                (true, _) => "would seal",
+                (false, true) => "sealed",
+                (false, false) => "sealed anew",
+            };
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            terminal.data(Style::Plain, &format!("{done} {secret} ({}) in {}", keys.join(", "), file.display()));
+        }
+        for path in plain {
+            terminal.data(Style::Plain, &format!("set {}", path.display()));
+        }
+        if !also_renewed.is_empty() {
+            let names: Vec<&str> = also_renewed.iter().map(String::as_str).collect();
+            terminal.warning(&format!("renewed as well, because they stand in one key with it: {}", names.join(", ")));
+        }
+        for workload in restart {
+            terminal.data(Style::Yellow, &format!("restart {workload}"));
+        }
+        terminal.message(&format!("{} Secrets sealed, {unchanged} as they were, {left_out} left out", sealed.len()));
+    }
+}
