@@ -58,6 +58,7 @@ demo: tools ## Shows a fork roll out on a local control plane (DEMO_EXIT=1: leav
 bench: tools ## Measures syncs, pushes and restarts against floors (BENCH="push --json": what and how)
 	$(CARGO) build --release --workspace --bins
 	@$(CARGO) run --quiet --release --bin bench -- $(BENCH)
+	@$(CARGO) run --quiet --release --bin bench-init
 
 soak: tools ## Runs the long forms of the tests: hundreds of kills, thousands of objects
 	$(CARGO) build --release --workspace --bins

@@ -16,21 +16,25 @@ use std::{
 use gitmoor_tests::harness::{agent::program, scratch::Scratch};
 use serde_json::Value;
 
+mod adopt;
+mod state;
+pub(crate) mod terminal;
+
 /// A folder as a user has it after cloning a fork.
-struct Fork {
+pub(crate) struct Fork {
     scratch: Scratch,
 }
 
 /// How a run ended.
 #[derive(Debug)]
-struct Run {
+pub(crate) struct Run {
     status: Option<i32>,
-    stdout: String,
-    stderr: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Fork {
-    fn new(setup_conf: &str, files: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(setup_conf: &str, files: &[(&str, &str)]) -> Self {
         let fork = Self { scratch: Scratch::new("init") };
         fork.scratch.folder("distribution");
         fork.write("setup.conf", setup_conf);
@@ -40,25 +44,25 @@ impl Fork {
         fork
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         self.scratch.write(name, text)
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         String::from_utf8(fs::read(self.path(name)).unwrap()).unwrap()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("gitmoor"));
         command.env_clear().current_dir(self.scratch.path()).args(arguments).stdin(Stdio::null());
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
         let output = self.command(arguments).output().unwrap();
         Run {
             status: output.status.code(),
@@ -67,8 +71,65 @@ impl Fork {
         }
     }
 
-    fn init(&self) -> Run {
+    pub(crate) fn init(&self) -> Run {
         self.run(&["init", "setup.conf"])
+    }
+
+    /// A fork under Git with everything in its first commit.
+    pub(crate) fn committed(setup_conf: &str, files: &[(&str, &str)]) -> Self {
+        let fork = Self::new(setup_conf, files);
+        fork.git(&["init", "--quiet", "--initial-branch=main", "."]);
+        fork.identify();
+        fork.commit("a fork");
+        fork
+    }
+
+    /// A clone of a repository.
+    pub(crate) fn clone_of(upstream: &Self, options: &[&str]) -> Self {
+        let fork = Self { scratch: Scratch::new("fork") };
+        let url = format!("file://{}", upstream.scratch.path().display());
+        fork.git(&[&["clone", "--quiet", "--origin=upstream"], options, &[&url, "."]].concat());
+        fork.identify();
+        fork
+    }
+
+    fn identify(&self) {
+        self.git(&["config", "user.name", "Test"]);
+        self.git(&["config", "user.email", "test@example.com"]);
+    }
+
+    /// Commits everything that there is; gives the commit.
+    pub(crate) fn commit(&self, message: &str) -> String {
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", message]);
+        self.git(&["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    /// Runs git, which knows nothing of the user or the machine it runs for.
+    ///
+    /// # Panics
+    /// When git fails, with what it said.
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
+        let (success, stdout, stderr) = self.try_git(arguments);
+        assert!(success, "git {}: {stdout}{stderr}", arguments.join(" "));
+        stdout
+    }
+
+    pub(crate) fn try_git(&self, arguments: &[&str]) -> (bool, String, String) {
+        let mut git = Command::new("git");
+        git.current_dir(self.scratch.path()).env_clear().envs([("HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1")]);
+        let output = git.args(arguments).stdin(Stdio::null()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    }
+
+    /// Everything under the distribution, by path.
+    pub(crate) fn distribution(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let folder = self.path("distribution");
+        files_in(&folder)
+            .into_iter()
+            .map(|path| (path.strip_prefix(&folder).unwrap().to_owned(), fs::read(&path).unwrap()))
+            .collect()
     }
 
     /// Content, mode, modification time and inode of every file.
@@ -85,11 +146,11 @@ impl Fork {
 }
 
 impl Run {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    fn assert(&self, status: i32) -> &Self {
+    pub(crate) fn assert(&self, status: i32) -> &Self {
         assert_eq!(self.status, Some(status), "{self:#?}");
         self
     }

@@ -1,8 +1,12 @@
 //! Tests on real programs without a cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod credentials;
 mod distribution;
+mod fuzz;
 mod git;
 mod harness;
+mod iam;
 mod init;
 mod render;
+mod upgrade;

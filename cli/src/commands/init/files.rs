@@ -51,6 +51,8 @@ pub(super) fn initialise(
     }
     if let Some(history) = pass.history {
         report.forgotten.clone_from(&history.forgotten);
+        let gone = |path: &String| format!("{path} is gone; if it lives on elsewhere, its values are not known there");
+        report.warnings.extend(history.gone.iter().map(gone));
         report.found.extend(history.section.values.keys().chain(history.section.withheld.keys()).cloned());
     }
     report.finish(conf);

@@ -40,6 +40,8 @@ pub(super) struct History {
     pub(super) kept: BTreeMap<String, Vec<u8>>,
     /// Names that once had a value, and whose places keep it.
     pub(super) forgotten: Vec<String>,
+    /// Files of the state that are no longer there.
+    pub(super) gone: Vec<String>,
 }
 
 /// What stands in the files, and what is to stand there.
@@ -92,13 +94,24 @@ impl History {
         let committed = if has_commit { repository.files("HEAD", &paths)? } else { TreeFiles::new() };
         let uncommitted = repository.uncommitted(&paths)?;
         let is_there = |path: &str| repository.top().join(path).symlink_metadata().is_ok();
-        follow_renames(&repository, &mut section, is_there, None)?;
+        let gone = follow_renames(&repository, &mut section, is_there, None)?;
         let (values, forgotten) = values(&section, conf, were)?;
         let objects = Objects::open(&repository)?;
         let secrets = conf.secret_values().iter().map(|(entry, _)| entry.token.clone()).collect();
         let kept = BTreeMap::new();
-        let history =
-            Self { repository, state, section, uncommitted, committed, objects, values, secrets, kept, forgotten };
+        let history = Self {
+            repository,
+            state,
+            section,
+            uncommitted,
+            committed,
+            objects,
+            values,
+            secrets,
+            kept,
+            forgotten,
+            gone,
+        };
         if history.values.changed.is_some() {
             history.require_templates()?;
         }
@@ -244,13 +257,37 @@ impl History {
         if self.section.files.is_empty() && self.state.initialised.is_empty() { self.state.clone() } else { state }
     }
 
-    /// Whether the file is just what the last run wrote, so that nothing of the user's is in it.
+    /// Whether the file is just what the last run made of its template, or of what was committed, so that
+    /// nothing uncommitted of the user's is in it.
     pub(super) fn is_own_work(&mut self, path: &str, text: &[u8]) -> bool {
-        let Some(template) = self.state.clone().of(&self.section.setup_conf).files.get(path).cloned() else {
-            return false;
+        let is_text = |filled: &[u8]| *filled == *text;
+        let known = self.state.clone().of(&self.section.setup_conf).files.get(path).cloned();
+        let template = known.and_then(|template| self.template(path, &template)).unwrap_or_default();
+        if [&self.values.old, &self.values.new].iter().any(|values| is_text(&substitute(&template, values).text)) {
+            return true;
+        }
+        let Some(committed) = self.committed.get(path).cloned() else { return false };
+        let Ok(Some(committed)) = self.objects.blob(&committed.id) else { return false };
+        let Some((template, values)) = self.at_last_commit(path) else {
+            return [&self.values.old, &self.values.new]
+                .iter()
+                .any(|values| is_text(&substitute(&committed, values).text));
         };
-        let Some(template) = self.template(path, &template) else { return false };
-        [&self.values.old, &self.values.new].iter().any(|values| *substitute(&template, values).text == *text)
+        let recovered = recover(&template, &values, &committed);
+        [&self.values.old, &self.values.new].iter().any(|values| is_text(&recovered.fill(values).text))
+    }
+
+    /// The template and the values that the file had when it was committed.
+    fn at_last_commit(&mut self, path: &str) -> Option<(Vec<u8>, Matcher)> {
+        let state = self.objects.blob(&format!("HEAD:{}", init_state::PATH)).ok()??;
+        let mut state = State::parse(std::str::from_utf8(&state).ok()?).ok()?;
+        let section = state.of(&self.section.setup_conf);
+        let template = match section.files.get(path)? {
+            Template::Blob(id) => self.objects.blob(id),
+            Template::Kept => self.objects.blob(&format!("HEAD:{}/{path}", init_state::TEMPLATES)),
+        };
+        let values = section.values.iter().map(|(token, value)| (token.as_str(), value.as_str()));
+        Some((template.ok()??, Matcher::new(values).ok()?))
     }
 
     /// The files, below what is worked on, that differ from the last commit.
@@ -316,27 +353,31 @@ pub(crate) fn token(name: &str) -> String {
 }
 
 /// Files of the state that are no longer where they were: moved since the state was committed, or removed.
-/// `to` is where to look, the work tree for `None`.
+/// `to` is where to look, the work tree for `None`. Gives those that are nowhere.
 pub(crate) fn follow_renames(
     repository: &Repository,
     section: &mut Initialised,
     is_there: impl Fn(&str) -> bool,
     to: Option<&str>,
-) -> Result<(), GitError> {
+) -> Result<Vec<String>, GitError> {
     let absent: Vec<String> = section.files.keys().filter(|path| !is_there(path)).cloned().collect();
     if absent.is_empty() {
-        return Ok(());
+        return Ok(absent);
     }
+    let mut gone = Vec::new();
     let written = repository.text(&["log", "-1", "--format=%H", "--", init_state::PATH])?;
     let changes = if written.is_empty() { Vec::new() } else { repository.changes(&written, to, &section.scope())? };
     for old in absent {
         let template = section.files.remove(&old);
         let renamed = changes.iter().find(|change| change.from.as_ref() == Some(&old));
-        if let (Some(change), Some(template @ Template::Blob(_))) = (renamed, template) {
-            section.files.entry(change.path.clone()).or_insert(template);
+        match (renamed, template) {
+            (Some(change), Some(template @ Template::Blob(_))) => {
+                section.files.entry(change.path.clone()).or_insert(template);
+            }
+            _ => gone.push(old),
         }
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// The files whose templates this clone does not have.

@@ -38,7 +38,7 @@ pub(super) struct Report {
     /// Names that had a value in an earlier run, and whose places keep it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) forgotten: Vec<String>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
     #[serde(serialize_with = "messages")]
     pub(super) errors: Vec<FileError>,
     pub(super) totals: Totals,

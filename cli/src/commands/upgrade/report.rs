@@ -50,7 +50,7 @@ impl<'s> Report<'s> {
     ) -> Result<Self, Failure> {
         let repository = &fork.repository;
         let ours = repository.changes(&templates.base, Some(&templates.ours), &[])?;
-        let theirs = repository.changes(&templates.base, Some(&upstream.tree), &[])?;
+        let theirs = repository.changes(&upstream.base_tree, Some(&upstream.tree), &[])?;
         let origin = |change: &Change| change.from.clone().unwrap_or_else(|| change.path.clone());
         let by_us: BTreeSet<String> = ours.iter().map(origin).collect();
         let both: BTreeSet<String> = theirs.iter().map(origin).filter(|path| by_us.contains(path)).collect();
