@@ -64,7 +64,7 @@ impl Applications {
             self.queue.extend(self.state.remove_application(&gone));
         }
         self.repositories.refollow();
-        self.queue.extend(listed.iter().cloned());
+        self.queue.extend(self.state.namespace_listed(&self.namespace));
         self.listed.send_replace(true);
     }
 

@@ -26,6 +26,9 @@ const UNDECIDED: Duration = Duration::from_millis(200);
 
 /// Brings one Application to what its commit says, as far as that is possible now.
 pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Next {
+    if !context.state.knows_all_applications() {
+        return Next::OnChange;
+    }
     let Some(snapshot) = context.state.snapshot(&key) else { return Next::OnChange };
     if annotation(&snapshot.object, ANNOTATION_REFRESH).is_some() {
         refresh(&context, &key, &snapshot).await;

@@ -92,6 +92,17 @@ impl State {
         self.lock().applications.keys().cloned().collect()
     }
 
+    /// All Applications of a namespace have been seen once. Gives all Applications when that is so for every namespace.
+    pub(crate) fn namespace_listed(&self, namespace: &str) -> Vec<ApplicationKey> {
+        self.lock().listed.insert(namespace.to_owned());
+        if self.knows_all_applications() { self.applications() } else { Vec::new() }
+    }
+
+    /// Whether every Application is known: before that nobody can tell who wants an object.
+    pub(crate) fn knows_all_applications(&self) -> bool {
+        self.namespaces.is_subset(&self.lock().listed)
+    }
+
     /// Everything has to be evaluated again: what the cluster serves has changed. Gives those that wait for a kind.
     pub(crate) fn wake_unknown_kinds(&self) -> Vec<ApplicationKey> {
         let mut inner = self.lock();
@@ -141,4 +152,24 @@ fn same_but_status(one: &Value, other: &Value) -> bool {
         metadata
     };
     one["spec"] == other["spec"] && one["operation"] == other["operation"] && metadata(one) == metadata(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use gitmoor_core::tracking::Installation;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn work_begins_when_the_applications_of_every_namespace_are_known() {
+        let namespaces = ["gitmoor", "team"].map(str::to_owned).into();
+        let state = State::new(Installation::parse("gitmoor").unwrap(), namespaces, UrlPolicy::default());
+        let key = ApplicationKey { namespace: "gitmoor".into(), name: "web".into() };
+        assert!(state.upsert_application(&key, json!({"metadata": {"uid": "1", "resourceVersion": "1"}})));
+        assert_eq!(state.namespace_listed("gitmoor"), []);
+        assert!(!state.knows_all_applications());
+        assert_eq!(state.namespace_listed("team"), [key]);
+        assert!(state.knows_all_applications());
+    }
 }

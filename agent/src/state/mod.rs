@@ -138,6 +138,8 @@ pub(crate) struct Snapshot {
 #[derive(Default)]
 struct Inner {
     applications: BTreeMap<ApplicationKey, Tracked>,
+    /// Namespaces whose Applications have all been seen once.
+    listed: BTreeSet<String>,
     by_label: HashMap<String, ApplicationKey>,
     live: LiveIndex,
     resources: Arc<Resources>,
