@@ -29,6 +29,16 @@ pub(crate) fn deployments() -> Resource {
     kind("apps", "Deployment", "v1", "deployments", true)
 }
 
+/// StatefulSets.
+pub(crate) fn stateful_sets() -> Resource {
+    kind("apps", "StatefulSet", "v1", "statefulsets", true)
+}
+
+/// DaemonSets.
+pub(crate) fn daemon_sets() -> Resource {
+    kind("apps", "DaemonSet", "v1", "daemonsets", true)
+}
+
 /// ServiceAccounts.
 pub(crate) fn service_accounts() -> Resource {
     kind("", "ServiceAccount", "v1", "serviceaccounts", true)

@@ -48,6 +48,8 @@ pub(super) struct LiveSecret {
     pub object: Value,
     /// What we owned after the last apply; `None` when that is not known.
     pub baseline: Option<EntryHash>,
+    /// The watch has told of it as it is.
+    pub seen: bool,
 }
 
 /// All that is known.

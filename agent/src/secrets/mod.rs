@@ -19,6 +19,8 @@ mod read;
 mod sync;
 
 mod credentials;
+mod expected;
+mod restarts;
 mod stores;
 
 mod metrics;
@@ -37,6 +39,7 @@ pub(crate) use self::options::Options;
 
 use self::book::Book;
 use self::read::Reader;
+use self::restarts::Restarts;
 
 /// What external secrets work with.
 pub(crate) struct Setup {
@@ -63,6 +66,17 @@ struct Shared {
     metrics: SecretMetrics,
     book: Book,
     reader: Reader,
+    restarts: Restarts,
+    /// Between 0 and 1: when its slots are.
+    phase: f64,
+}
+
+impl Shared {
+    /// Whether a namespace is served.
+    fn serves(&self, namespace: &str) -> bool {
+        let served = &self.options.namespaces;
+        served.is_empty() || served.iter().any(|other| other == namespace)
+    }
 }
 
 /// Starts to serve ExternalSecrets, unless that is turned off. Where their kinds are not served nothing happens.
@@ -72,7 +86,10 @@ pub(crate) fn start(setup: Setup, tasks: &mut JoinSet<()>) {
         return;
     }
     let aws = Aws::new(Arc::new(credentials::FromCluster::new(cluster.clone())));
+    let (restarts, causes) = Restarts::new();
     let shared = Arc::new(Shared {
+        restarts,
+        phase: f64::from(digester.keyed(b"phase")[0]) / 256.0,
         salt: salt(digester.clone()),
         reader: Reader::new(aws, metrics.clone(), &options),
         permissions: options.permissions(),
@@ -85,6 +102,7 @@ pub(crate) fn start(setup: Setup, tasks: &mut JoinSet<()>) {
     });
     let (listed, receiver) = tokio::sync::watch::channel(false);
     tasks.spawn(watch::follow(Arc::clone(&shared), listed));
+    tasks.spawn(restarts::run(Arc::clone(&shared), causes));
     tasks.spawn(rounds::run(shared, receiver));
 }
 

@@ -17,12 +17,14 @@ use tokio::time::Instant;
 use super::Shared;
 use super::read::Results;
 use super::resolve::{Resolution, Resolved, resolve};
-use super::sync;
+use super::{expected, sync};
 
 /// What comes within this time of each other is read together, …
 const QUIET: Duration = Duration::from_millis(20);
 /// … but nothing waits longer than this for others.
 const LONGEST_GATHERING: Duration = Duration::from_millis(400);
+/// How often the expected calls are counted.
+const MEASURED: Duration = Duration::from_secs(30);
 /// Secrets that are written at once.
 const CONCURRENT: usize = 32;
 
@@ -31,12 +33,17 @@ pub(super) async fn run(shared: Arc<Shared>, mut listed: watch::Receiver<bool>) 
     if listed.wait_for(|listed| *listed).await.is_err() {
         return;
     }
+    let mut measured: Option<Instant> = None;
     loop {
         wait_for_due(&shared).await;
         gather(&shared).await;
         let due = shared.book.lock().take_due(Instant::now());
         if !due.is_empty() {
             round(&shared, due);
+        }
+        if measured.is_none_or(|at| at.elapsed() > MEASURED) {
+            expected::measure(&shared);
+            measured = Some(Instant::now());
         }
     }
 }
@@ -91,15 +98,17 @@ fn round(shared: &Arc<Shared>, due: Vec<RequestId>) {
         }
     }
     shared.metrics.cycle();
+    // What is read together is due together again, however long each takes.
+    let at = crate::clock::since_1970();
     for group in groups.into_values() {
         let ids: Vec<RequestId> = group.iter().map(|resolved| resolved.request.id.clone()).collect();
-        watched(shared, ids, work(Arc::clone(shared), group));
+        watched(shared, ids, work(Arc::clone(shared), group, at));
     }
     let ids = failed.iter().map(|(id, _)| id.clone()).collect();
     let all = Arc::clone(shared);
     watched(shared, ids, async move {
         for (id, failure) in failed {
-            sync::finish(&all, &id, None, Outcome::Failed(failure), false).await;
+            sync::finish(&all, &id, None, (Outcome::Failed(failure), false), at).await;
         }
     });
 }
@@ -118,7 +127,7 @@ fn watched(shared: &Arc<Shared>, ids: Vec<RequestId>, work: impl Future<Output =
     });
 }
 
-async fn work(shared: Arc<Shared>, group: Vec<Resolved>) {
+async fn work(shared: Arc<Shared>, group: Vec<Resolved>, at: Duration) {
     let mut reads: BTreeMap<SessionKey, BTreeSet<Read>> = BTreeMap::new();
     for (session, read) in group.iter().flat_map(|resolved| &resolved.reads) {
         reads.entry(session.clone()).or_default().insert(read.clone());
@@ -135,7 +144,7 @@ async fn work(shared: Arc<Shared>, group: Vec<Resolved>) {
                 found.unwrap_or_else(|| Err(ReadError::Unavailable("it was not read".to_owned())))
             });
             let answers: Vec<_> = answers.collect();
-            sync::sync(&shared, &resolved.request, &answers).await;
+            sync::sync(&shared, &resolved.request, &answers, at).await;
         })
         .await;
 }

@@ -16,8 +16,7 @@ pub(super) fn report(shared: &Shared, object: &Value, store: &Result<Store, Fail
     let class = text_at(object, &["spec", "controller"]).unwrap_or_default();
     let form = gitmoor_core::secrets::request::Form::External;
     let namespace = text_at(object, &["metadata", "namespace"]);
-    let served = &shared.options.namespaces;
-    let elsewhere = namespace.is_some_and(|name| !served.is_empty() && !served.iter().any(|other| other == name));
+    let elsewhere = namespace.is_some_and(|namespace| !shared.serves(namespace));
     let other_class = !(class.is_empty() || class == shared.options.class);
     if elsewhere || other_class || shared.book.lock().left_to_others.contains(&form) {
         return;

@@ -29,22 +29,24 @@ use crate::{clock, objects};
 /// How long a request waits that does not say so itself.
 const NO_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Syncs one request with what was read for it.
-pub(super) async fn sync(shared: &Shared, request: &Arc<SecretRequest>, answers: &[Result<Found, ReadError>]) {
-    let (outcome, written) = match apply(shared, request, answers).await {
-        Ok((outcome, written)) => (outcome, written),
-        Err(failure) => (Outcome::Failed(failure), false),
-    };
-    finish(shared, &request.id, Some(request), outcome, written).await;
+/// Syncs one request with what was read for it in a round that began `at`, since 1970.
+pub(super) async fn sync(
+    shared: &Shared,
+    request: &Arc<SecretRequest>,
+    answers: &[Result<Found, ReadError>],
+    at: Duration,
+) {
+    let done = apply(shared, request, answers).await.unwrap_or_else(|failure| (Outcome::Failed(failure), false));
+    finish(shared, &request.id, Some(request), done, at).await;
 }
 
-/// Writes what came of a request into its status, and says when it is due again.
+/// Writes what came of a request into its status, with whether the Secret was written, and says when it is due again.
 pub(super) async fn finish(
     shared: &Shared,
     id: &RequestId,
     request: Option<&Arc<SecretRequest>>,
-    outcome: Outcome,
-    written: bool,
+    (outcome, written): (Outcome, bool),
+    at: Duration,
 ) {
     let failed = match &outcome {
         Outcome::Failed(failure) => {
@@ -65,10 +67,7 @@ pub(super) async fn finish(
             // Waiting does not help: something has to change, and that is noticed.
             Some(Category::InvalidSpec | Category::NotSupported) => None,
             Some(_) => Some(backoff(failures + 1, interval.unwrap_or(NO_INTERVAL), share(id))),
-            None => interval.map(|interval| {
-                let now = clock::since_1970();
-                next_due(now, interval).saturating_sub(now)
-            }),
+            None => interval.map(|interval| next_due(at, interval, shared.phase).saturating_sub(clock::since_1970())),
         };
         known.done(id, wait.map(|wait| Instant::now() + wait), failed.is_some());
     });
@@ -132,7 +131,9 @@ async fn apply(
     let sources = sources(shared, request).await?;
     let content = content(&request.target, composed.data, &sources, &shared.salt)?;
     let mut desired = secret(request, &content);
-    let digest = shared.digester.digest(&desired);
+    // Of all, and of the data alone, which workloads follow.
+    let data = json!({"apiVersion": "v1", "kind": "Secret", "data": desired["data"]});
+    let digest = format!("{}-{}", shared.digester.digest(&desired), shared.digester.digest(&data));
     stamp(&mut desired, &digest);
     if let Some(live) = &live
         && is_as_desired(request, live, &desired, &digest)
@@ -151,7 +152,7 @@ async fn live(shared: &Shared, request: &SecretRequest) -> Result<Option<LiveSec
         return Ok(Some(live.clone()));
     }
     let found = shared.cluster.get_metadata(&objects::secrets(), Some(namespace), name).await;
-    Ok(found.map_err(|error| refused(name, &error))?.map(|object| LiveSecret { object, baseline: None }))
+    Ok(found.map_err(|error| refused(name, &error))?.map(|object| LiveSecret { object, baseline: None, seen: false }))
 }
 
 fn refused(name: &str, error: &ClusterError) -> Failure {
@@ -233,7 +234,7 @@ fn remember(shared: &Shared, request: &SecretRequest, mut stored: Value) {
     }
     let baseline = Owned::of_manager(&stored, FIELD_MANAGER_SECRETS).map(|owned| owned.hash());
     let key = (request.id.namespace.clone(), request.target.name.clone());
-    shared.book.lock().secrets.insert(key, LiveSecret { object: stored, baseline });
+    shared.book.lock().secrets.insert(key, LiveSecret { object: stored, baseline, seen: false });
 }
 
 /// Every key is gone, definitely, and the policy says that the Secret goes too.

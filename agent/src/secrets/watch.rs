@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use super::Shared;
 use super::book::{Entry, LiveSecret, NamespaceFacts, NewEntry, is_settled};
+use super::restarts::{Cause, data_digest};
 use crate::objects;
 
 /// The versions that are read, best first.
@@ -269,9 +270,8 @@ fn uses(id: &RequestId, entry: &Entry, namespace: Option<&str>, store: &StoreRef
 
 fn observe_request(shared: &Shared, form: Form, mut object: Value) {
     let (namespace, name) = key(&object);
-    let served = &shared.options.namespaces;
     let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
-    if deleting || !(served.is_empty() || served.contains(&namespace)) || of_other_controller(shared, &object) {
+    if deleting || !shared.serves(&namespace) || of_other_controller(shared, &object) {
         return;
     }
     let request = match form {
@@ -331,11 +331,19 @@ fn observe_namespace(shared: &Shared, object: &Value) {
 
 fn observe_secret(shared: &Shared, object: Value) {
     let key = key(&object);
+    if !shared.serves(&key.0) {
+        return;
+    }
     let hash = Owned::of_manager(&object, FIELD_MANAGER_SECRETS).map(|entry| entry.hash());
     shared.book.update(|known| {
-        let baseline = known.secrets.get(&key).and_then(|live| live.baseline);
+        let before = known.secrets.get(&key);
+        let changed = before.and_then(|live| data_digest(&live.object)) != data_digest(&object);
+        if changed || before.is_none_or(|live| !live.seen) {
+            shared.restarts.tell(Cause::Secret(key.clone()));
+        }
+        let baseline = before.and_then(|live| live.baseline);
         let drifted = baseline.is_some() && baseline != hash;
-        known.secrets.insert(key.clone(), LiveSecret { object, baseline });
+        known.secrets.insert(key.clone(), LiveSecret { object, baseline, seen: true });
         if drifted {
             known.wake(|id, entry| id.namespace == key.0 && targets(entry, Some(&key.1)));
         }

@@ -2,15 +2,8 @@
 
 use std::time::Duration;
 
-/// Lengths of a window; each is a multiple of the one before, so that windows of different lengths end together.
-const WINDOWS: [Duration; 6] = [
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(10),
-    Duration::from_secs(30),
-    Duration::from_secs(60),
-    Duration::from_secs(300),
-];
+/// Slots of all intervals that divide each other fall together within this.
+const PHASE: Duration = Duration::from_secs(300);
 
 /// A duration as Go writes it: `1h30m`, `1.5h`, `90s`, `100ms`, `0`. `None` when it is none, or negative.
 pub fn parse_duration(text: &str) -> Option<Duration> {
@@ -45,19 +38,16 @@ fn seconds(unit: &str) -> Option<f64> {
     })
 }
 
-/// The window that due times of an interval are quantised to: at most a twelfth of it, so that what was made at
-/// different times is soon read together.
-pub fn window(interval: Duration) -> Duration {
-    let fits = WINDOWS.iter().rev().find(|window| **window * 12 <= interval);
-    fits.copied().unwrap_or_else(|| (interval / 12).max(Duration::from_millis(100)))
-}
-
-/// When something that was read at `read` is due again: an interval later, at the start of that window.
-pub fn next_due(read: Duration, interval: Duration) -> Duration {
-    let window = window(interval).as_millis().max(1);
-    let due = (read + interval).as_millis();
-    let start = due - due % window;
-    Duration::from_millis(u64::try_from(start).unwrap_or(u64::MAX)).max(read + interval / 2)
+/// When something that was read at `read` is due again: at the next slot. Everything of one interval has the same slots,
+/// an interval apart, so that it is read together, whenever it was made; calls are spread by their rate, not by due times.
+/// `phase` between 0 and 1 is an installation's own, so that not all of them ask at the full hour.
+pub fn next_due(read: Duration, interval: Duration, phase: f64) -> Duration {
+    let length = interval.as_nanos().max(1);
+    let offset = PHASE.mul_f64(phase.clamp(0.0, 1.0)).as_nanos() % length;
+    // A slot that is upon us is the one that was just served.
+    let after = read.as_nanos() + length / 24;
+    let slot = (after + length - offset) / length * length + offset;
+    Duration::from_nanos(u64::try_from(slot).unwrap_or(u64::MAX))
 }
 
 /// How long a failure waits before it is tried again: 1, 2, 4, … seconds, at most 5 minutes or the interval.
@@ -87,15 +77,21 @@ mod tests {
     #[test]
     fn what_was_made_at_different_times_is_due_together() {
         let hour = Duration::from_secs(3600);
-        assert_eq!(window(hour), Duration::from_secs(300));
-        let first = next_due(Duration::from_secs(301), hour);
-        assert_eq!(first, next_due(Duration::from_secs(599), hour));
-        assert_eq!(next_due(first, hour), first + hour, "from then on exactly an interval apart");
+        let slot = next_due(Duration::from_secs(1_000_000), hour, 0.3);
+        for seconds in [100, 900, 3000] {
+            assert_eq!(next_due(slot + Duration::from_secs(seconds), hour, 0.3), slot + hour, "{seconds}");
+        }
+        for late in [0, 1, 140] {
+            let served = slot + Duration::from_secs(late);
+            assert_eq!(next_due(served, hour, 0.3), slot + hour, "from then on an interval apart");
+        }
+        assert_eq!(next_due(slot - Duration::from_millis(5), hour, 0.3), slot + hour, "not twice for one slot");
+        assert_eq!(next_due(slot, hour / 2, 0.3), slot + hour / 2, "intervals that divide each other meet");
         for seconds in [1, 3, 15, 60, 3600, 86_400] {
             let interval = Duration::from_secs(seconds);
             let read = Duration::from_millis(12_345_678);
-            let due = next_due(read, interval);
-            assert!(due > read && due <= read + interval && due + window(interval) > read + interval, "{seconds}");
+            let due = next_due(read, interval, 0.7);
+            assert!(due > read && due <= read + interval + interval / 24, "{seconds}");
         }
     }
 

@@ -38,6 +38,8 @@ pub mod git_remote;
 
 pub mod aws;
 
+pub mod aws_proxy;
+
 pub mod program;
 
 pub mod agent;
@@ -54,6 +56,7 @@ pub use agent::Agent;
 pub use audit::{Audit, Mark, Request, Requests};
 pub use await_state::{Scene, eventually, throughout};
 pub use aws::Aws;
+pub use aws_proxy::{AwsCall, AwsProxy, Fault};
 pub use control_plane::ControlPlane;
 pub use git_remote::{GitRemote, Mode};
 pub use identity::Identity;

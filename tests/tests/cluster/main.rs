@@ -8,5 +8,6 @@ mod bad_input;
 mod harness;
 mod kills;
 mod prune;
+mod secrets;
 mod steady;
 mod sync;

@@ -96,6 +96,7 @@ async fn both_versions_and_both_kinds_of_store_are_served() {
     object["spec"]["secretStoreRef"] = json!({"kind": "ClusterSecretStore", "name": cluster_store});
     world.apply(object).await;
     world.await_data("es", &[("k", "value")]).await;
+    world.await_ready("es").await;
     assert_eq!(world.get(EXTERNAL, "es").await.unwrap()["status"]["conditions"][0]["reason"], "SecretSynced");
 }
 

@@ -14,29 +14,29 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 /// Values that must appear nowhere.
-pub const CANARY: &str = "canary-3f9c";
+pub(super) const CANARY: &str = "canary-3f9c";
 
-pub const EXTERNAL: &str = "external-secrets.io/v1/ExternalSecret";
-pub const LEGACY: &str = "kubernetes-client.io/v1/ExternalSecret";
+pub(super) const EXTERNAL: &str = "external-secrets.io/v1/ExternalSecret";
+pub(super) const LEGACY: &str = "kubernetes-client.io/v1/ExternalSecret";
 
 /// A namespace, an agent that serves it alone, and AWS.
-pub struct World {
-    pub control_plane: &'static ControlPlane,
-    pub client: kube::Client,
-    pub namespace: String,
-    pub agent: Agent,
-    pub user: String,
-    pub aws: Aws,
-    pub proxy: AwsProxy,
+pub(super) struct World {
+    pub(super) control_plane: &'static ControlPlane,
+    pub(super) client: kube::Client,
+    pub(super) namespace: String,
+    pub(super) agent: Agent,
+    pub(super) user: String,
+    pub(super) aws: Aws,
+    pub(super) proxy: AwsProxy,
 }
 
 impl World {
-    pub async fn start(purpose: &str) -> Self {
+    pub(super) async fn start(purpose: &str) -> Self {
         Self::start_with(purpose, &[]).await
     }
 
     /// With more arguments for the agent.
-    pub async fn start_with(purpose: &str, arguments: &[&str]) -> Self {
+    pub(super) async fn start_with(purpose: &str, arguments: &[&str]) -> Self {
         let control_plane = control_plane().await;
         let client = control_plane.client().await;
         let namespace = create_namespace(&client, purpose).await;
@@ -48,10 +48,12 @@ impl World {
             .arg(format!("--namespace={namespace}"))
             .arg(format!("--identity={user}"))
             .arg(format!("--secrets-namespaces={namespace}"))
-            .arg(format!("--secrets-own-role-namespaces={namespace}"))
             .arg("--secrets-legacy-interval=1s")
             .args(arguments.iter().copied())
             .env("RUST_LOG", "info,gitmoor_agent=debug,gitmoor_engine=debug");
+        if !arguments.iter().any(|argument| argument.starts_with("--secrets-own-role-namespaces")) {
+            agent = agent.arg(format!("--secrets-own-role-namespaces={namespace}"));
+        }
         for (name, value) in aws.environment() {
             let value = if name == "AWS_ENDPOINT_URL" { proxy.endpoint() } else { value };
             agent = agent.env(name, value);
@@ -61,12 +63,12 @@ impl World {
         Self { control_plane, client, namespace, agent, user, aws, proxy }
     }
 
-    pub fn scene(&self) -> Scene {
+    pub(super) fn scene(&self) -> Scene {
         Scene::new(self.client.clone()).namespace(&self.namespace).agent(&self.agent)
     }
 
     /// Applies an object; its namespace is this one unless it is cluster-scoped.
-    pub async fn apply(&self, mut object: Value) {
+    pub(super) async fn apply(&self, mut object: Value) {
         if !object["kind"].as_str().unwrap().starts_with("Cluster") && object["kind"] != "Namespace" {
             object["metadata"]["namespace"] = self.namespace.as_str().into();
         }
@@ -74,44 +76,44 @@ impl World {
     }
 
     /// A store of the agent's own role.
-    pub async fn store(&self, name: &str, service: &str) {
+    pub(super) async fn store(&self, name: &str, service: &str) {
         self.apply(store(name, service)).await;
     }
 
-    pub async fn create_secret(&self, name: &str, value: &str) {
+    pub(super) async fn create_secret(&self, name: &str, value: &str) {
         self.aws.secrets_manager("CreateSecret", &json!({"Name": name, "SecretString": value})).await;
     }
 
-    pub async fn put_secret(&self, name: &str, value: &str) {
+    pub(super) async fn put_secret(&self, name: &str, value: &str) {
         self.aws.secrets_manager("PutSecretValue", &json!({"SecretId": name, "SecretString": value})).await;
     }
 
-    pub async fn put_parameter(&self, name: &str, value: &str) {
+    pub(super) async fn put_parameter(&self, name: &str, value: &str) {
         let arguments = json!({"Name": name, "Value": value, "Type": "SecureString", "Overwrite": true});
         self.aws.ssm("PutParameter", &arguments).await;
     }
 
-    pub async fn get(&self, kind: &str, name: &str) -> Option<Value> {
+    pub(super) async fn get(&self, kind: &str, name: &str) -> Option<Value> {
         let object = api(&self.client, kind, Some(&self.namespace)).get_opt(name).await.unwrap()?;
         Some(serde_json::to_value(object).unwrap())
     }
 
-    pub async fn merge(&self, kind: &str, name: &str, patch: &Value) {
+    pub(super) async fn merge(&self, kind: &str, name: &str, patch: &Value) {
         let objects = api(&self.client, kind, Some(&self.namespace));
         objects.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
-    pub async fn delete(&self, kind: &str, name: &str) {
+    pub(super) async fn delete(&self, kind: &str, name: &str) {
         api(&self.client, kind, Some(&self.namespace)).delete(name, &DeleteParams::default()).await.unwrap();
     }
 
     /// The data of a Secret, decoded.
-    pub async fn data(&self, name: &str) -> Option<BTreeMap<String, String>> {
+    pub(super) async fn data(&self, name: &str) -> Option<BTreeMap<String, String>> {
         Some(decoded(&self.get("v1/Secret", name).await?))
     }
 
     /// Waits until a Secret has exactly this data.
-    pub async fn await_data(&self, name: &str, expected: &[(&str, &str)]) {
+    pub(super) async fn await_data(&self, name: &str, expected: &[(&str, &str)]) {
         let expected: BTreeMap<String, String> =
             expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let check = async || match self.data(name).await {
@@ -122,7 +124,7 @@ impl World {
     }
 
     /// Status, reason and message of the Ready condition.
-    pub async fn ready(&self, kind: &str, name: &str) -> Option<(String, String, String)> {
+    pub(super) async fn ready(&self, kind: &str, name: &str) -> Option<(String, String, String)> {
         let object = self.get(kind, name).await?;
         let conditions = object["status"]["conditions"].as_array()?.clone();
         let ready = conditions.into_iter().find(|condition| condition["type"] == "Ready")?;
@@ -131,7 +133,7 @@ impl World {
     }
 
     /// Waits until an ExternalSecret is not Ready with a message that has this in it; gives the message.
-    pub async fn await_failure(&self, name: &str, part: &str) -> String {
+    pub(super) async fn await_failure(&self, name: &str, part: &str) -> String {
         let check = async || match self.ready(EXTERNAL, name).await {
             Some((status, _, message)) if status == "False" && message.contains(part) => Ok(message),
             other => Err(format!("{other:?}")),
@@ -139,7 +141,7 @@ impl World {
         self.scene().eventually(&format!("{name} fails with {part}"), PATIENCE, check).await
     }
 
-    pub async fn await_ready(&self, name: &str) {
+    pub(super) async fn await_ready(&self, name: &str) {
         let check = async || match self.ready(EXTERNAL, name).await {
             Some((status, ..)) if status == "True" => Ok(()),
             other => Err(format!("{other:?}")),
@@ -148,7 +150,7 @@ impl World {
     }
 
     /// Waits until so many rounds of reads were made since.
-    pub async fn await_rounds(&self, rounds: u64) {
+    pub(super) async fn await_rounds(&self, rounds: u64) {
         let start = self.metric("gitmoor_secrets_cycles_total").await;
         let check = async || {
             let now = self.metric("gitmoor_secrets_cycles_total").await;
@@ -159,21 +161,22 @@ impl World {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
 
-    pub async fn metric(&self, name: &str) -> u64 {
+    pub(super) async fn metric(&self, name: &str) -> u64 {
         let text = gitmoor_tests::harness::http::get(&format!("{}/metrics", self.agent.url())).await.unwrap().body;
-        let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.split_whitespace().last()?.parse::<f64>().ok());
+        let lines =
+            text.lines().filter_map(|line| line.strip_prefix(name)?.split_whitespace().last()?.parse::<f64>().ok());
         lines.sum::<f64>() as u64
     }
 }
 
-pub fn decoded(secret: &Value) -> BTreeMap<String, String> {
+pub(super) fn decoded(secret: &Value) -> BTreeMap<String, String> {
     let data = secret["data"].as_object().cloned().unwrap_or_default();
     let text = |value: &Value| String::from_utf8_lossy(&STANDARD.decode(value.as_str().unwrap()).unwrap()).into_owned();
     data.iter().map(|(key, value)| (key.clone(), text(value))).collect()
 }
 
 /// A SecretStore, or with a name that starts with `cluster` a ClusterSecretStore.
-pub fn store(name: &str, service: &str) -> Value {
+pub(super) fn store(name: &str, service: &str) -> Value {
     let kind = if name.starts_with("cluster") { "ClusterSecretStore" } else { "SecretStore" };
     json!({
         "apiVersion": "external-secrets.io/v1", "kind": kind, "metadata": {"name": name},
@@ -182,7 +185,7 @@ pub fn store(name: &str, service: &str) -> Value {
 }
 
 /// An ExternalSecret of store `store` that is read every second.
-pub fn external_secret(name: &str, spec: &Value) -> Value {
+pub(super) fn external_secret(name: &str, spec: &Value) -> Value {
     let mut object = json!({
         "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": name},
         "spec": {"secretStoreRef": {"name": "store"}, "refreshInterval": "1s"},
@@ -193,7 +196,7 @@ pub fn external_secret(name: &str, spec: &Value) -> Value {
 }
 
 /// One entry of `data`.
-pub fn datum(secret_key: &str, key: &str) -> Value {
+pub(super) fn datum(secret_key: &str, key: &str) -> Value {
     json!({"secretKey": secret_key, "remoteRef": {"key": key}})
 }
 

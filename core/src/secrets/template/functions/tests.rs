@@ -129,3 +129,14 @@ fn content_is_made_of_templates_values_and_sources() {
     let missing = content(&target, values(), &vec![], &salt).unwrap_err();
     assert!(missing.message.contains("templateFrom[1]: map: file: "), "{missing}");
 }
+
+#[test]
+fn the_documented_functions_are_those_that_there_are() {
+    const DOCS: &str = include_str!("../../../../../docs/external-secrets.md");
+    let table =
+        DOCS.split_once("## Functions of templates").unwrap().1.split_once("`htpasswd` and `bcrypt`").unwrap().0;
+    let rows = table.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let mut documented: Vec<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    documented.sort_unstable();
+    assert_eq!(documented, names());
+}
