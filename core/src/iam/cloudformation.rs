@@ -16,8 +16,8 @@ const SESSION: u32 = 8 * 60 * 60;
 /// The template.
 pub fn template(documents: &Documents) -> Value {
     let mut resources = Map::new();
-    for (file, policy) in policies(documents) {
-        resources.insert(id("Policy", file), managed_policy(file, policy));
+    for (file, (policy, attached)) in policies(documents) {
+        resources.insert(id("Policy", file), managed_policy(file, policy, attached));
     }
     for attached in &documents.declared {
         add_declared(documents, attached, &mut resources);
@@ -32,26 +32,48 @@ pub fn template(documents: &Documents) -> Value {
     })
 }
 
-/// Each file once, however many roles use it.
-fn policies(documents: &Documents) -> BTreeMap<&str, &Policy> {
-    let declared = documents
-        .declared
-        .iter()
-        .filter_map(|Attached { declaration, policy }| Some((declaration.policy.as_deref()?, policy.as_ref()?)));
-    declared.chain(documents.profile_policies.iter().map(|(file, policy)| (file.as_str(), policy))).collect()
+/// A policy file with the logical ids of those who have it.
+#[derive(Default)]
+struct Attachments {
+    roles: Vec<String>,
+    users: Vec<String>,
 }
 
-fn managed_policy(file: &str, policy: &Policy) -> Value {
-    json!({
-        "Type": "AWS::IAM::ManagedPolicy",
-        "Properties": { "Description": format!("distribution/iam/{file}"), "PolicyDocument": policy.document() },
-    })
+/// Each file once, however many roles use it. The policies name their roles: one resource says all about a file.
+fn policies(documents: &Documents) -> BTreeMap<&str, (&Policy, Attachments)> {
+    let mut policies: BTreeMap<&str, (&Policy, Attachments)> = BTreeMap::new();
+    for Attached { declaration, policy } in &documents.declared {
+        let (Some(file), Some(policy)) = (declaration.policy.as_deref(), policy) else { continue };
+        let (_, attached) = policies.entry(file).or_insert_with(|| (policy, Attachments::default()));
+        match declaration.principal {
+            Principal::User { .. } => attached.users.push(id("User", &declaration.name)),
+            _ => attached.roles.push(id("Role", &declaration.name)),
+        }
+    }
+    for profile in &documents.profiles {
+        let Some(role) = documents.profile_roles.0.get(&profile.role) else { continue };
+        for file in &role.policies {
+            let Some(policy) = documents.profile_policies.get(file) else { continue };
+            let (_, attached) = policies.entry(file).or_insert_with(|| (policy, Attachments::default()));
+            attached.roles.push(id("ProfileRole", &profile.username.to_string()));
+        }
+    }
+    policies
+}
+
+fn managed_policy(file: &str, policy: &Policy, attached: Attachments) -> Value {
+    let mut properties =
+        json!({ "Description": format!("distribution/iam/{file}"), "PolicyDocument": policy.document() });
+    for (field, ids) in [("Roles", attached.roles), ("Users", attached.users)] {
+        if !ids.is_empty() {
+            properties[field] = ids.into_iter().map(|id| json!({ "Ref": id })).collect();
+        }
+    }
+    resource("AWS::IAM::ManagedPolicy", properties)
 }
 
 fn add_declared(documents: &Documents, attached: &Attached, resources: &mut Map<String, Value>) {
-    let Attached { declaration, policy } = attached;
-    let file = declaration.policy.as_deref().filter(|_| policy.is_some());
-    let attachments = attachments(file, &declaration.managed_policies);
+    let declaration = &attached.declaration;
     match &declaration.principal {
         Principal::ServiceAccount { role, .. } | Principal::AssumedBy { role, .. } => {
             let resolve = |other: &Declaration, _: &_| json!({ "Fn::GetAtt": [id("Role", &other.name), "Arn"] });
@@ -59,15 +81,16 @@ fn add_declared(documents: &Documents, attached: &Attached, resources: &mut Map<
                 "RoleName": role.name,
                 "Path": role.path,
                 "AssumeRolePolicyDocument": documents.trust_policy(declaration, resolve),
-                "ManagedPolicyArns": attachments,
             });
+            add_managed(&mut properties, &declaration.managed_policies);
             if let Some(description) = &declaration.description {
                 properties["Description"] = json!(description);
             }
             resources.insert(id("Role", &declaration.name), resource("AWS::IAM::Role", properties));
         }
         Principal::User { name, secret } => {
-            let properties = json!({ "UserName": name, "ManagedPolicyArns": attachments });
+            let mut properties = json!({ "UserName": name });
+            add_managed(&mut properties, &declaration.managed_policies);
             let keys = [("AWS_ACCESS_KEY_ID", "${KEY}"), ("AWS_SECRET_ACCESS_KEY", "${KEY.SecretAccessKey}")];
             let literals = [("AWS_DEFAULT_REGION", documents.account.region.clone())];
             add_user(&declaration.name, properties, resources);
@@ -79,19 +102,16 @@ fn add_declared(documents: &Documents, attached: &Attached, resources: &mut Map<
 fn add_profile(documents: &Documents, profile: &Profile, resources: &mut Map<String, Value>) {
     let name = profile.username.to_string();
     let Some(role) = documents.profile_roles.0.get(&profile.role) else { return };
-    let mut attachments: Vec<Value> = Vec::new();
-    role.policies.iter().for_each(|file| attachments.push(json!({ "Ref": id("Policy", file) })));
-    attachments.extend(role.managed_policies.iter().map(|arn| json!(arn)));
     let role_arn = profile.role_arn(&documents.account);
     let user = json!({ "Fn::GetAtt": [id("User", &name), "Arn"] });
-    let properties = json!({
+    let mut properties = json!({
         "RoleName": role_arn.name,
         "Path": role_arn.path,
         "MaxSessionDuration": SESSION,
         "AssumeRolePolicyDocument": documents.profile_trust_policy(profile, user),
-        "ManagedPolicyArns": attachments,
         "Policies": [{ "PolicyName": "own-secret", "PolicyDocument": documents.own_secret_policy(profile) }],
     });
+    add_managed(&mut properties, &role.managed_policies);
     resources.insert(id("ProfileRole", &name), resource("AWS::IAM::Role", properties));
     add_user(&name, json!({ "UserName": name }), resources);
     let (first, last) = profile.names();
@@ -107,9 +127,11 @@ fn add_profile(documents: &Documents, profile: &Profile, resources: &mut Map<Str
     add_secret(&name, &name, &keys, &literals, resources);
 }
 
-fn attachments(file: Option<&str>, managed: &[String]) -> Vec<Value> {
-    let own = file.map(|file| json!({ "Ref": id("Policy", file) }));
-    own.into_iter().chain(managed.iter().map(|arn| json!(arn))).collect()
+/// Policies that AWS manages.
+fn add_managed(properties: &mut Value, arns: &[String]) {
+    if !arns.is_empty() {
+        properties["ManagedPolicyArns"] = json!(arns);
+    }
 }
 
 fn resource(kind: &str, properties: Value) -> Value {
@@ -202,7 +224,9 @@ mod tests {
         assert_eq!(names, expected);
         let role = &resources["RoleWeb"]["Properties"];
         assert_eq!((role["RoleName"].as_str(), role["Path"].as_str()), (Some("web"), Some("/p/")));
-        assert_eq!(role["ManagedPolicyArns"][0]["Ref"], "PolicyWeb");
+        let policy = &resources["PolicyWeb"]["Properties"];
+        assert_eq!(policy["Roles"], json!([{ "Ref": "RoleReader" }, { "Ref": "RoleWeb" }]));
+        assert_eq!(policy["Users"], json!([{ "Ref": "UserKeys" }]));
         let trust = &resources["RoleReader"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0];
         assert_eq!(trust["Principal"]["AWS"]["Fn::GetAtt"][0], "RoleWeb");
     }
