@@ -30,6 +30,14 @@ pub fn moto_server() -> PathBuf {
     present(folder().join("../venv/bin/moto_server"))
 }
 
+/// The path of the linter of CloudFormation templates, which the AWS emulator brings along.
+///
+/// # Panics
+/// When it is not there.
+pub fn cfn_lint() -> PathBuf {
+    present(folder().join("../venv/bin/cfn-lint"))
+}
+
 fn present(path: PathBuf) -> PathBuf {
     assert!(path.exists(), "{} is missing: run `make tools`", path.display());
     path

@@ -1,6 +1,6 @@
 //! The distribution: its settings are complete, all of it renders, and what it renders keeps the rules.
 
-mod fork;
+pub(crate) mod fork;
 mod policy;
 
 use std::collections::BTreeSet;
