@@ -155,5 +155,6 @@ fn day(seconds: i64) -> (i32, u8, u8) {
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year as i32, month as u8, day as u8)
+    // Month and day fit by construction; a year beyond the type is none that a certificate can have.
+    (i32::try_from(year).unwrap_or(i32::MAX), u8::try_from(month).unwrap_or(12), u8::try_from(day).unwrap_or(28))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::sensitive::Sensitive;
 
-const FILE: &str = r#"
+const FILE: &str = r"
 values:
   email: { input: email, default: admin@example.com }
   username: { input: username, default: admin }
@@ -30,7 +30,7 @@ secrets:
   - { namespace: web, name: other, data: { fernet: fernet, line: line, public: signing.public, token: token } }
 files:
   - { file: components/web/profile.yaml, object: { kind: ConfigMap, name: profile }, path: [data, email], value: email }
-"#;
+";
 
 struct Counting(u8);
 

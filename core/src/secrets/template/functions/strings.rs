@@ -33,9 +33,9 @@ fn each_word(value: &str, change: impl Fn(char) -> String) -> String {
     let mut start = true;
     value.chars().fold(String::new(), |mut done, c| {
         if start {
-            done.push_str(&change(c))
+            done.push_str(&change(c));
         } else {
-            done.push(c)
+            done.push(c);
         }
         start = c.is_whitespace();
         done
