@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::distribution::fork::files;
 
-const DECLARED: &str = r#"
+const DECLARED: &str = r"
 values:
   email: { input: email, default: admin@example.com }
   username: { input: username, default: admin }
@@ -42,7 +42,7 @@ secrets:
   - { namespace: other, name: other, application: other, data: { key: fernet } }
 files:
   - { file: components/web/profile.yaml, object: { kind: ConfigMap, name: profile }, path: [data, email], value: email }
-"#;
+";
 const DEX: &str = "issuer: https://<<__domain__>>/dex\nstaticClients:\n  - id: web\n    secret: {{ client | json }}\n\
                    staticPasswords:\n  - email: {{ email | json }}\n    hash: {{ hash | json }}\n";
 const PROFILE: &str = "# the first\nkind: Other\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: profile}\n\

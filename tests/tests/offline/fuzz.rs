@@ -5,6 +5,8 @@ use std::fs;
 
 use gitmoor_tests::harness::tools::workspace;
 
+// Public for the fuzz targets, which are crates of their own.
+#[allow(unreachable_pub)]
 #[path = "../../../fuzz/properties.rs"]
 mod properties;
 

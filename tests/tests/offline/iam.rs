@@ -174,12 +174,13 @@ fn a_role_that_the_agent_assumes_is_no_finding() {
     assert_eq!(fork.findings(), []);
 }
 
+type Fault = fn(&Fork, &str, &str, &str);
+
 #[test]
 fn what_would_go_wrong_is_found_before_it_does() {
     let mlflow = "distribution/iam/mlflow.yaml";
     let role = "distribution/components/mlflow/overlays/aws/role.yaml";
     let inference = "distribution/components/inference/overlays/aws/role.yaml";
-    type Fault = fn(&Fork, &str, &str, &str);
     let faults: [(&str, &str, Fault); 10] = [
         ("shared-role", "arn:aws:iam::123456789012:role/platform_mlflow_mlflow", |fork, _, _, inference| {
             fork.edit(inference, "<<__role_arn.inference__>>", "<<__role_arn.mlflow__>>");
@@ -191,14 +192,14 @@ fn what_would_go_wrong_is_found_before_it_does() {
             fork.edit("distribution/iam/inference.json", "arn:<<__aws_partition__>>:s3", "arn:aws-cn:s3");
         }),
         ("missing-policy", "mlflow.yaml", |fork, mlflow, _, _| {
-            fork.edit(mlflow, "policy: mlflow.json", "policy: none.json")
+            fork.edit(mlflow, "policy: mlflow.json", "policy: none.json");
         }),
         ("missing-policy", "inference.yaml", |fork, _, _, _| {
             fork.edit("distribution/iam/inference.yaml", "policy: inference.json\n", "");
         }),
         ("unused-policy", "lost.json", |fork, _, _, _| drop(fork.write("distribution/iam/lost.json", READER_POLICY))),
         ("unknown-namespace", "mlflow.yaml", |fork, mlflow, _, _| {
-            fork.edit(mlflow, "namespace: mlflow", "namespace: mlfow")
+            fork.edit(mlflow, "namespace: mlflow", "namespace: mlfow");
         }),
         ("undeclared-role", "ServiceAccount mlflow/mlflow-sa", |fork, mlflow, _, _| {
             fs::remove_file(fork.scratch.path().join(mlflow)).unwrap();
@@ -208,7 +209,7 @@ fn what_would_go_wrong_is_found_before_it_does() {
             fs::remove_file(fork.scratch.path().join("distribution/iam/reader.yaml")).unwrap();
         }),
         ("role-differs", "mlflow.yaml", |fork, _, role, _| {
-            fork.edit(role, "<<__role_arn.mlflow__>>", "arn:aws:iam::123456789012:role/x")
+            fork.edit(role, "<<__role_arn.mlflow__>>", "arn:aws:iam::123456789012:role/x");
         }),
     ];
     for (kind, subject, fault) in faults {
@@ -322,9 +323,9 @@ async fn the_template_deploys_as_it_is() {
     assert!(stack.contains("CREATE_COMPLETE"), "{stack}");
     for (role, expected) in [
         ("platform_mlflow_mlflow", "system%3Aserviceaccount%3Amlflow%3Amlflow-sa"),
-        ("platform_external_secret_mlflow", "role%2Fplatform_agent"),
+        ("platform_external_secret_mlflow", "role/platform_agent"),
         ("mlplatform-access-ada-lovelace", "s3.amazonaws.com"),
-        ("mlplatform-access-grace-hopper", "user%2Fgrace.hopper"),
+        ("mlplatform-access-grace-hopper", "user/grace.hopper"),
     ] {
         let answer = call(&aws, "iam", &form(&[("Action", "GetRole"), ("RoleName", role)])).await;
         assert!(answer.contains(expected), "{role}: {answer}");
