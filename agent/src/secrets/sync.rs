@@ -48,17 +48,13 @@ pub(super) async fn finish(
     (outcome, written): (Outcome, bool),
     at: Duration,
 ) {
-    let failed = match &outcome {
-        Outcome::Failed(failure) => {
-            tracing::warn!(object = %id, category = failure.category.word(), reason = failure.message, "not synced");
-            shared.metrics.synced(failure.category.word());
-            Some(failure.category)
-        }
-        _ => {
-            shared.metrics.synced("success");
-            None
-        }
+    let failed = if let Outcome::Failed(failure) = &outcome {
+        tracing::warn!(object = %id, category = failure.category.word(), reason = failure.message, "not synced");
+        Some(failure.category)
+    } else {
+        None
     };
+    shared.metrics.synced(failed.map_or("success", Category::word));
     report(shared, id, request, &outcome, written).await;
     shared.book.update(|known| {
         let failures = known.entries.get(id).map_or(0, |entry| entry.failures);

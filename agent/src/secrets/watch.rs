@@ -360,10 +360,9 @@ fn observe_operator(shared: &Shared, deployment: &Value) {
         _ => Form::Legacy,
     };
     let running = deployment.pointer("/status/readyReplicas").and_then(Value::as_i64).unwrap_or_default() > 0;
-    let news = shared.book.update(|known| match running {
-        true => known.left_to_others.insert(form),
-        false => known.left_to_others.remove(&form),
-    });
+    let news = shared
+        .book
+        .update(|known| if running { known.left_to_others.insert(form) } else { known.left_to_others.remove(&form) });
     if news && running {
         let (namespace, name) = key(deployment);
         tracing::warn!(

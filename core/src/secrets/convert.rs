@@ -1,5 +1,7 @@
 //! Keys and values made fit for a Secret.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE};
@@ -72,7 +74,10 @@ fn convert_key(key: &str, conversion: Conversion) -> String {
         match conversion {
             _ if c.is_alphanumeric() || matches!(c, '-' | '.' | '_') => text.push(c),
             Conversion::Default => text.push('_'),
-            Conversion::Unicode => text.push_str(&format!("_U{:04x}_", c as u32)),
+            Conversion::Unicode => {
+                // Writing into a text does not fail.
+                let _ = write!(text, "_U{:04x}_", c as u32);
+            }
             Conversion::None => text.push(c),
         }
         text

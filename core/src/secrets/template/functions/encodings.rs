@@ -117,5 +117,6 @@ fn from_json(json: &Json) -> Value {
 fn filter_pem(kind: &str, pem: &str) -> String {
     let (begin, end) = (format!("-----BEGIN {kind}-----"), format!("-----END {kind}-----"));
     let blocks = pem.split(&begin).skip(1).filter_map(|rest| rest.split_once(&end));
-    blocks.map(|(body, _)| format!("{begin}{body}{end}\n")).collect()
+    let blocks: Vec<String> = blocks.map(|(body, _)| format!("{begin}{body}{end}\n")).collect();
+    blocks.concat()
 }
