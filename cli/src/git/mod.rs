@@ -94,25 +94,14 @@ impl Repository {
 
     /// The same, with something on standard input.
     pub(crate) fn run_with(&self, arguments: &[impl AsRef<OsStr>], input: &[u8]) -> Result<Vec<u8>, GitError> {
-        self.feed(self.command(arguments), arguments, input)
+        feed(self.command(arguments), arguments, input)
     }
 
     /// Runs `git` with an index of its own.
     pub(crate) fn run_on(&self, index: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, GitError> {
         let mut command = self.command(arguments);
         command.env("GIT_INDEX_FILE", index);
-        self.feed(command, arguments, input)
-    }
-
-    fn feed(&self, mut command: Command, arguments: &[impl AsRef<OsStr>], input: &[u8]) -> Result<Vec<u8>, GitError> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(GitError::Start)?;
-        let mut pipe = child.stdin.take();
-        std::thread::scope(|scope| {
-            // A git that ends early says why; that its pipe broke adds nothing.
-            scope.spawn(move || pipe.as_mut().map(|pipe| pipe.write_all(input)));
-            check(arguments, child.wait_with_output().map_err(GitError::Start)?)
-        })
+        feed(command, arguments, input)
     }
 
     /// What `git` printed, as one line of text.
@@ -150,6 +139,17 @@ impl Repository {
     pub(crate) fn is_shallow(&self) -> bool {
         self.ask(&["rev-parse", "--is-shallow-repository"]).is_some_and(|answer| answer == "true")
     }
+}
+
+fn feed(mut command: Command, arguments: &[impl AsRef<OsStr>], input: &[u8]) -> Result<Vec<u8>, GitError> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(GitError::Start)?;
+    let mut pipe = child.stdin.take();
+    std::thread::scope(|scope| {
+        // A git that ends early says why; that its pipe broke adds nothing.
+        scope.spawn(move || pipe.as_mut().map(|pipe| pipe.write_all(input)));
+        check(arguments, child.wait_with_output().map_err(GitError::Start)?)
+    })
 }
 
 fn check(arguments: &[impl AsRef<OsStr>], output: Output) -> Result<Vec<u8>, GitError> {

@@ -3,6 +3,7 @@
 
 mod credentials;
 mod distribution;
+mod docs;
 mod fuzz;
 mod git;
 mod harness;

@@ -1,6 +1,6 @@
 //! The one pass over the tree.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gitmoor_core::{
     setup_conf::SetupConf,
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
+    git::Repository,
     terminal::Terminal,
     work_tree::{self, FileError, Step, WorkTree},
 };
@@ -31,7 +32,7 @@ pub(super) fn initialise(
 ) -> Result<Report, Failure> {
     let mode = arguments.mode();
     let shown = if mode == Mode::DryRun { Some(matcher_of_diff(conf, arguments).map_err(unsearchable)?) } else { None };
-    let mut pass = Pass { matcher: conf.matcher().map_err(unsearchable)?, shown, history, mode };
+    let mut pass = Pass { matcher: conf.matcher().map_err(unsearchable)?, shown, history, mode, folder: None };
     let mut report = Report::new(conf, &source(arguments).example(), arguments);
     let mut text = Vec::new();
     for step in tree.walk() {
@@ -65,6 +66,19 @@ struct Pass<'h> {
     shown: Option<Matcher>,
     history: Option<&'h mut History>,
     mode: Mode,
+    /// The folder of the last file, and how the repository calls it.
+    folder: Option<(PathBuf, String)>,
+}
+
+/// A file as the repository has it. A walk goes folder by folder: each is looked up once.
+fn relative(repository: &Repository, path: &Path, folder: &mut Option<(PathBuf, String)>) -> Option<String> {
+    let (parent, name) = (path.parent()?, path.file_name()?.to_str()?);
+    if folder.as_ref().is_none_or(|(known, _)| known != parent) {
+        let real = repository.relative(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+        *folder = Some((parent.to_owned(), real));
+    }
+    let (_, real) = folder.as_ref()?;
+    Some(if real == "." { name.to_owned() } else { format!("{real}/{name}") })
 }
 
 impl Pass<'_> {
@@ -94,7 +108,7 @@ impl Pass<'_> {
 
     fn outcome<'t>(&mut self, path: &Path, text: &'t [u8]) -> Outcome<'t> {
         if let Some(history) = &mut self.history
-            && let Some(path) = history.repository.relative(path)
+            && let Some(path) = relative(&history.repository, path, &mut self.folder)
         {
             return history.outcome(&path, text, self.shown.as_ref());
         }

@@ -18,10 +18,13 @@ use gitmoor_core::{
     },
 };
 
-use super::unsearchable;
+use super::{
+    templates::{absent_templates, follow_renames, missing_templates},
+    unsearchable,
+};
 use crate::{
     failure::{Exit, Failure},
-    git::{GitError, Objects, Repository, TreeFiles},
+    git::{Objects, Repository, TreeFiles},
 };
 
 /// Everything that is known about the files of one setup.conf.
@@ -229,18 +232,19 @@ impl History {
     fn record(&mut self, path: &str, wanted: &[u8], new_text: &[u8], candidates: &[(Option<Template>, Vec<u8>)]) {
         let places = substitute(wanted, &self.values.new).replaced.len();
         let finds_all = |text: &[u8]| recover(text, &self.values.new, new_text).found() >= places;
-        match candidates.iter().find(|(_, text)| finds_all(text)) {
-            Some((Some(template), _)) => drop(self.section.files.insert(path.to_owned(), template.clone())),
-            _ => {
-                self.section.files.insert(path.to_owned(), Template::Kept);
-                self.kept.insert(path.to_owned(), wanted.to_vec());
-            }
+        let found = candidates.iter().find(|(_, text)| finds_all(text)).and_then(|(template, _)| template.clone());
+        let template = found.unwrap_or(Template::Kept);
+        if template == Template::Kept {
+            self.kept.insert(path.to_owned(), wanted.to_vec());
         }
+        self.section.files.insert(path.to_owned(), template);
     }
 
     /// Records what stands for a token now.
     pub(super) fn set(&mut self, token: &str) {
-        if let Some(value) = self.values.new.value(token) {
+        if let Some(value) = self.values.new.value(token)
+            && self.section.values.get(token).is_none_or(|known| known != value)
+        {
             let is_secret = self.secrets.contains(token) || self.section.withheld.contains_key(token);
             self.section.set(token, value, is_secret);
         }
@@ -261,7 +265,8 @@ impl History {
     /// nothing uncommitted of the user's is in it.
     pub(super) fn is_own_work(&mut self, path: &str, text: &[u8]) -> bool {
         let is_text = |filled: &[u8]| *filled == *text;
-        let known = self.state.clone().of(&self.section.setup_conf).files.get(path).cloned();
+        let section = self.state.initialised.iter().find(|one| one.setup_conf == self.section.setup_conf);
+        let known = section.and_then(|section| section.files.get(path)).cloned();
         let template = known.and_then(|template| self.template(path, &template)).unwrap_or_default();
         if [&self.values.old, &self.values.new].iter().any(|values| is_text(&substitute(&template, values).text)) {
             return true;
@@ -350,69 +355,6 @@ pub(crate) fn unknown_secrets(tokens: Vec<String>) -> Failure {
 pub(crate) fn token(name: &str) -> String {
     use gitmoor_core::template;
     if template::is_conventional(name) { name.to_owned() } else { template::token(name) }
-}
-
-/// Files of the state that are no longer where they were: moved since the state was committed, or removed.
-/// `to` is where to look, the work tree for `None`. Gives those that are nowhere.
-pub(crate) fn follow_renames(
-    repository: &Repository,
-    section: &mut Initialised,
-    is_there: impl Fn(&str) -> bool,
-    to: Option<&str>,
-) -> Result<Vec<String>, GitError> {
-    let absent: Vec<String> = section.files.keys().filter(|path| !is_there(path)).cloned().collect();
-    if absent.is_empty() {
-        return Ok(absent);
-    }
-    let mut gone = Vec::new();
-    let written = repository.text(&["log", "-1", "--format=%H", "--", init_state::PATH])?;
-    let changes = if written.is_empty() { Vec::new() } else { repository.changes(&written, to, &section.scope())? };
-    for old in absent {
-        let template = section.files.remove(&old);
-        let renamed = changes.iter().find(|change| change.from.as_ref() == Some(&old));
-        match (renamed, template) {
-            (Some(change), Some(template @ Template::Blob(_))) => {
-                section.files.entry(change.path.clone()).or_insert(template);
-            }
-            _ => gone.push(old),
-        }
-    }
-    Ok(gone)
-}
-
-/// The files whose templates this clone does not have.
-pub(crate) fn absent_templates(repository: &Repository, section: &Initialised) -> Result<Vec<String>, GitError> {
-    let ids = section.files.values().filter_map(|template| match template {
-        Template::Blob(id) => Some(id.as_str()),
-        Template::Kept => None,
-    });
-    let missing = repository.missing(&ids.collect::<Vec<_>>())?;
-    let is_absent = |path: &str, template: &Template| match template {
-        Template::Kept => !repository.top().join(init_state::TEMPLATES).join(path).is_file(),
-        Template::Blob(id) => missing.contains(id),
-    };
-    Ok(section
-        .files
-        .iter()
-        .filter(|(path, template)| is_absent(path, template))
-        .map(|(path, _)| path.clone())
-        .collect())
-}
-
-/// What to do about templates that this clone does not have.
-pub(crate) fn missing_templates(repository: &Repository, mut paths: Vec<String>) -> Failure {
-    let more = paths.len().saturating_sub(10);
-    paths.truncate(10);
-    let count = if more > 0 { format!("; and {more} more") } else { String::new() };
-    let message = format!("this clone does not have the templates of {}{count}; nothing was written", paths.join(", "));
-    let failure = Failure::new(Exit::Input, message);
-    if repository.is_shallow() {
-        failure.hint("the clone is shallow; get the rest of the history: git fetch --unshallow")
-    } else {
-        failure
-            .hint("the history was squashed or rewritten; get the commits that hold them: git fetch URL-OF-UPSTREAM")
-            .hint("or make the state anew: gitmoor init SETUP_CONF --adopt --upstream-commit COMMIT")
-    }
 }
 
 /// The path that leads to the top folder of the repository from here.

@@ -18,6 +18,7 @@ pub(crate) mod history;
 mod protect;
 mod report;
 pub(crate) mod state_file;
+pub(crate) mod templates;
 
 use std::path::{Path, PathBuf};
 

@@ -12,17 +12,16 @@ use crate::{
 pub(super) fn refuse_to_overwrite(history: &mut History) -> Result<(), Failure> {
     let mut refused = Vec::new();
     let mut text = Vec::new();
+    let (section, kept) = (history.section.clone(), history.kept.clone());
     for (name, path) in history.uncommitted_files() {
         // What cannot be read now is reported by the pass over all files.
         let Ok(Some(_)) = work_tree::read(&path, &mut text) else { continue };
-        let section = history.section.clone();
-        let kept = history.kept.clone();
         let changes = *history.outcome(&name, &text, None).text != *text;
-        (history.section, history.kept) = (section, kept);
         if changes && !history.is_own_work(&name, &text) {
             refused.push(name);
         }
     }
+    (history.section, history.kept) = (section, kept);
     if refused.is_empty() {
         return Ok(());
     }

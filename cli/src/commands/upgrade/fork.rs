@@ -13,7 +13,7 @@ use gitmoor_core::{
 
 use super::Arguments;
 use crate::{
-    commands::init::{conf::Source, history, state_file, unsearchable},
+    commands::init::{conf::Source, history, state_file, templates, unsearchable},
     failure::{Exit, Failure},
     git::{Entry, Objects, Repository, TreeFiles},
 };
@@ -45,10 +45,10 @@ impl Fork {
         }
         let head = repository.files("HEAD", &[])?;
         for section in &mut state.initialised {
-            history::follow_renames(&repository, section, |path| head.contains_key(path), Some("HEAD"))?;
-            let absent = history::absent_templates(&repository, section)?;
+            templates::follow_renames(&repository, section, |path| head.contains_key(path), Some("HEAD"))?;
+            let absent = templates::absent_templates(&repository, section)?;
             if !absent.is_empty() {
-                return Err(history::missing_templates(&repository, absent));
+                return Err(templates::missing_templates(&repository, absent));
             }
         }
         let (mut values, mut confs) = (Vec::new(), Vec::new());

@@ -30,7 +30,7 @@ pub(super) struct Templates {
 #[derive(Debug, Clone)]
 pub(super) struct Stage {
     pub(super) path: String,
-    pub(super) stage: u8,
+    pub(super) side: u8,
     pub(super) entry: Entry,
 }
 
@@ -116,7 +116,7 @@ fn parse(output: &[u8]) -> Result<(String, Vec<Stage>), GitError> {
         let (entry, path) = field.split_once('\t')?;
         let [mode, id, stage] = entry.split(' ').collect::<Vec<_>>()[..] else { return None };
         let entry = Entry { mode: mode.to_owned(), id: id.to_owned() };
-        Some(Stage { path: path.to_owned(), stage: stage.parse().ok()?, entry })
+        Some(Stage { path: path.to_owned(), side: stage.parse().ok()?, entry })
     };
     Ok((tree, fields.filter_map(stage).collect()))
 }

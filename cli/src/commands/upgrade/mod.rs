@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
     let templates = merge::merge(&fork, &upstream, &survey)?;
     let report = Report::new(&fork, &upstream, &survey, &templates)?;
     report.print(&arguments, terminal);
-    let values = values::complete(&fork, &upstream, &survey, &arguments, terminal)?;
+    let values = values::complete(&fork, &survey, &arguments, terminal)?;
     if !values.missing.is_empty() && !arguments.allow_missing {
         values.list_missing(terminal);
         return Ok(Exit::Findings);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gitmoor_core::template::name;
+use gitmoor_core::{setup_conf::SetupConf, template::name};
 use serde::Serialize;
 
 use super::{
@@ -57,7 +57,7 @@ impl<'s> Report<'s> {
         let range = format!("{}..{}", upstream.base, upstream.commit);
         let commits = repository.text(&["rev-list", "--count", &range])?.parse().unwrap_or_default();
         let differs = fork.values.iter().zip(&fork.confs).flat_map(|(values, conf)| {
-            let entries = conf.iter().flat_map(|conf| conf.entries());
+            let entries = conf.iter().flat_map(SetupConf::entries);
             entries.filter(|entry| values.get(&entry.token).is_some_and(|value| *value != entry.value))
         });
         Ok(Self {

@@ -156,7 +156,7 @@ impl Filler<'_> {
         let mut texts = Vec::new();
         let mut stages = Vec::new();
         for stage in conflicts {
-            let is_ours = stage.stage == 2 && self.ours.get(&stage.path) == Some(&stage.entry);
+            let is_ours = stage.side == 2 && self.ours.get(&stage.path) == Some(&stage.entry);
             if let Some(head) = self.fork.head.get(&stage.path).filter(|_| is_ours) {
                 stages.push((Stage { entry: head.clone(), ..stage }, None));
             } else if stage.entry.is_file() && self.fork.covers(&stage.path) {

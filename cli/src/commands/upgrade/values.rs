@@ -8,7 +8,7 @@ use gitmoor_core::{
     template::name,
 };
 
-use super::{Arguments, fork::Fork, survey::Survey, upstream::Upstream};
+use super::{Arguments, fork::Fork, survey::Survey};
 use crate::{
     commands::init::{
         conf::{Source, place},
@@ -39,18 +39,17 @@ pub(super) struct Part {
 /// Finds a value for every new placeholder.
 pub(super) fn complete(
     fork: &Fork,
-    upstream: &Upstream,
     survey: &Survey,
     arguments: &Arguments,
     terminal: &mut Terminal,
 ) -> Result<Values, Failure> {
-    let example = example(fork, survey, upstream)?;
+    let example = example(fork, survey)?;
     let mut values = Values { parts: Vec::new(), missing: BTreeMap::new() };
     for (index, needed) in survey.needed.iter().enumerate() {
         let mut finder = Finder { fork, survey, arguments, example: &example, terminal, index };
         let mut part = Part { all: fork.values[index].clone(), ..Part::default() };
         for token in needed {
-            match finder.find(token)? {
+            match finder.find(token) {
                 Found::InConf(value) => drop(part.all.insert(token.clone(), value)),
                 Found::Given(value) => drop(part.to_be_added.insert(token.clone(), value)),
                 Found::Nowhere(suggestion) => drop(values.missing.insert(token.clone(), suggestion)),
@@ -63,7 +62,7 @@ pub(super) fn complete(
 }
 
 /// The comments of the new setup.conf.example: they say what a value should be.
-fn example(fork: &Fork, survey: &Survey, _: &Upstream) -> Result<String, Failure> {
+fn example(fork: &Fork, survey: &Survey) -> Result<String, Failure> {
     let path = fork.state.initialised.iter().map(|section| {
         let folder = section.setup_conf.rsplit_once('/').map(|(folder, _)| format!("{folder}/")).unwrap_or_default();
         format!("{folder}setup.conf.example")
@@ -89,26 +88,26 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    fn find(&mut self, token: &str) -> Result<Found, Failure> {
+    fn find(&mut self, token: &str) -> Found {
         let Arguments { set, set_file, accept_suggestions, dry_run, .. } = self.arguments;
         if let Some((_, value)) = set.iter().find(|(name, _)| history::token(name) == token) {
-            return Ok(Found::Given(value.clone()));
+            return Found::Given(value.clone());
         }
         let in_conf =
             self.fork.confs[self.index].iter().flat_map(SetupConf::entries).find(|entry| entry.token == token);
         if let Some(entry) = in_conf {
             let is_given = set_file.iter().any(|(name, _)| history::token(name) == token);
-            return Ok(if is_given { Found::Given(entry.value.clone()) } else { Found::InConf(entry.value.clone()) });
+            return if is_given { Found::Given(entry.value.clone()) } else { Found::InConf(entry.value.clone()) };
         }
         let old_name = self.survey.placeholders.renamed.get(token);
         let suggestion = old_name.and_then(|old| self.fork.values[self.index].get(old));
         if let (Some(value), true) = (suggestion, *accept_suggestions) {
-            return Ok(Found::Given(value.clone()));
+            return Found::Given(value.clone());
         }
         if !*dry_run && self.terminal.can_ask() {
-            return Ok(self.ask(token, suggestion.cloned()));
+            return self.ask(token, suggestion.cloned());
         }
-        Ok(Found::Nowhere(old_name.cloned()))
+        Found::Nowhere(old_name.cloned())
     }
 
     fn ask(&mut self, token: &str, suggestion: Option<String>) -> Found {

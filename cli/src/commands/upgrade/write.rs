@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{fork::Fork, result::Outcome, upstream::Upstream};
+use super::{fork::Fork, merge::Stage, result::Outcome, upstream::Upstream};
 use crate::{
     failure::{Exit, Failure},
     terminal::{Style, Terminal},
@@ -54,14 +54,14 @@ fn finish(fork: &Fork, terminal: &mut Terminal) -> Result<Exit, Failure> {
 }
 
 fn mark_conflicts(fork: &Fork, outcome: &Outcome) -> Result<(), Failure> {
-    let mut lines = String::new();
     let paths: BTreeSet<&str> = outcome.conflicts.iter().map(|stage| stage.path.as_str()).collect();
-    for path in paths {
-        lines.push_str(&format!("0 {}\t{path}\0", "0".repeat(40)));
-    }
-    for stage in &outcome.conflicts {
-        lines.push_str(&format!("{} {} {}\t{}\0", stage.entry.mode, stage.entry.id, stage.stage, stage.path));
-    }
+    let no_longer_merged = paths.into_iter().map(|path| format!("0 {}\t{path}\0", "0".repeat(40)));
+    let sides = outcome
+        .conflicts
+        .iter()
+        .map(|Stage { path, side, entry }| format!("{} {} {side}\t{path}\0", entry.mode, entry.id));
+    let lines: Vec<String> = no_longer_merged.chain(sides).collect();
+    let lines = lines.concat();
     fork.repository.run_with(&["update-index", "-z", "--index-info"], lines.as_bytes())?;
     Ok(())
 }
