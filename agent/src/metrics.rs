@@ -88,7 +88,6 @@ impl Metrics {
         let secrets = SecretMetrics::register(&mut registry);
         Self {
             registry,
-            secrets,
             fetches,
             webhooks,
             renders,
@@ -102,6 +101,7 @@ impl Metrics {
             objects,
             queue_depth,
             seen_to_applied,
+            secrets,
         }
     }
 

@@ -20,7 +20,7 @@ use super::resolve::{Resolution, Resolved, resolve};
 use super::{expected, sync};
 
 /// What comes within this time of each other is read together, …
-const QUIET: Duration = Duration::from_millis(20);
+const QUIET: Duration = Duration::from_millis(5);
 /// … but nothing waits longer than this for others.
 const LONGEST_GATHERING: Duration = Duration::from_millis(400);
 /// How often the expected calls are counted.
@@ -98,17 +98,15 @@ fn round(shared: &Arc<Shared>, due: Vec<RequestId>) {
         }
     }
     shared.metrics.cycle();
-    // What is read together is due together again, however long each takes.
-    let at = crate::clock::since_1970();
     for group in groups.into_values() {
         let ids: Vec<RequestId> = group.iter().map(|resolved| resolved.request.id.clone()).collect();
-        watched(shared, ids, work(Arc::clone(shared), group, at));
+        watched(shared, ids, work(Arc::clone(shared), group));
     }
     let ids = failed.iter().map(|(id, _)| id.clone()).collect();
     let all = Arc::clone(shared);
     watched(shared, ids, async move {
         for (id, failure) in failed {
-            sync::finish(&all, &id, None, (Outcome::Failed(failure), false), at).await;
+            sync::finish(&all, &id, None, (Outcome::Failed(failure), false)).await;
         }
     });
 }
@@ -127,7 +125,7 @@ fn watched(shared: &Arc<Shared>, ids: Vec<RequestId>, work: impl Future<Output =
     });
 }
 
-async fn work(shared: Arc<Shared>, group: Vec<Resolved>, at: Duration) {
+async fn work(shared: Arc<Shared>, group: Vec<Resolved>) {
     let mut reads: BTreeMap<SessionKey, BTreeSet<Read>> = BTreeMap::new();
     for (session, read) in group.iter().flat_map(|resolved| &resolved.reads) {
         reads.entry(session.clone()).or_default().insert(read.clone());
@@ -144,7 +142,7 @@ async fn work(shared: Arc<Shared>, group: Vec<Resolved>, at: Duration) {
                 found.unwrap_or_else(|| Err(ReadError::Unavailable("it was not read".to_owned())))
             });
             let answers: Vec<_> = answers.collect();
-            sync::sync(&shared, &resolved.request, &answers, at).await;
+            sync::sync(&shared, &resolved.request, &answers).await;
         })
         .await;
 }

@@ -29,15 +29,10 @@ use crate::{clock, objects};
 /// How long a request waits that does not say so itself.
 const NO_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Syncs one request with what was read for it in a round that began `at`, since 1970.
-pub(super) async fn sync(
-    shared: &Shared,
-    request: &Arc<SecretRequest>,
-    answers: &[Result<Found, ReadError>],
-    at: Duration,
-) {
+/// Syncs one request with what was read for it.
+pub(super) async fn sync(shared: &Shared, request: &Arc<SecretRequest>, answers: &[Result<Found, ReadError>]) {
     let done = apply(shared, request, answers).await.unwrap_or_else(|failure| (Outcome::Failed(failure), false));
-    finish(shared, &request.id, Some(request), done, at).await;
+    finish(shared, &request.id, Some(request), done).await;
 }
 
 /// Writes what came of a request into its status, with whether the Secret was written, and says when it is due again.
@@ -46,7 +41,6 @@ pub(super) async fn finish(
     id: &RequestId,
     request: Option<&Arc<SecretRequest>>,
     (outcome, written): (Outcome, bool),
-    at: Duration,
 ) {
     let failed = if let Outcome::Failed(failure) = &outcome {
         tracing::warn!(object = %id, category = failure.category.word(), reason = failure.message, "not synced");
@@ -63,7 +57,11 @@ pub(super) async fn finish(
             // Waiting does not help: something has to change, and that is noticed.
             Some(Category::InvalidSpec | Category::NotSupported) => None,
             Some(_) => Some(backoff(failures + 1, interval.unwrap_or(NO_INTERVAL), share(id))),
-            None => interval.map(|interval| next_due(at, interval, shared.phase).saturating_sub(clock::since_1970())),
+            // From now, not from when it was read: a slot that went by while others were read is over.
+            None => interval.map(|interval| {
+                let now = clock::since_1970();
+                next_due(now, interval, shared.phase).saturating_sub(now)
+            }),
         };
         known.done(id, wait.map(|wait| Instant::now() + wait), failed.is_some());
     });

@@ -1,7 +1,8 @@
 //! How many calls of AWS external secrets need, and what they cost: a real API server, the AWS emulator, and a proxy
 //! that counts.
 //!
-//! `bench-secrets [COUNT]`: COUNT ExternalSecrets (1,000 unless said otherwise) of three keys each.
+//! `bench-secrets [COUNT] [PART]`: COUNT ExternalSecrets (1,000 unless said otherwise) of three keys each; only the
+//! scenarios with PART in their names.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ const EXTERNAL: &str = "external-secrets.io/v1/ExternalSecret";
 #[tokio::main]
 async fn main() {
     let count = std::env::args().nth(1).map_or(1000, |text| text.parse().expect("a number of ExternalSecrets"));
+    let part = std::env::args().nth(2).unwrap_or_default();
     let control_plane = ControlPlane::builder().start().await;
     definitions::install(&control_plane.client().await).await;
     println!("{count} ExternalSecrets of {KEYS} keys\n");
@@ -34,9 +36,13 @@ async fn main() {
         ("Parameter Store, distinct keys", "ParameterStore", count * KEYS),
         ("Secrets Manager, 30 shared keys", "SecretsManager", 30),
     ] {
-        scenario(&control_plane, name, service, count, distinct).await;
+        if name.contains(&part) {
+            scenario(&control_plane, name, service, count, distinct).await;
+        }
     }
-    latency(&control_plane).await;
+    if "latency".contains(&part) {
+        latency(&control_plane).await;
+    }
 }
 
 /// A namespace with an agent that serves it, and AWS.

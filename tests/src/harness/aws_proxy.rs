@@ -116,7 +116,9 @@ async fn forward(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
             let cut = futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) });
             Response::new(axum::body::Body::from_stream(cut))
         }
-        Some(Fault::Answer(answer)) => ([("content-type", "application/x-amz-json-1.1")], answer.to_string()).into_response(),
+        Some(Fault::Answer(answer)) => {
+            ([("content-type", "application/x-amz-json-1.1")], answer.to_string()).into_response()
+        }
         Some(Fault::Slow(delay)) => {
             tokio::time::sleep(delay).await;
             pass(&shared, &headers, &body).await
@@ -127,7 +129,8 @@ async fn forward(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
     let body = json!({"__type": code, "message": format!("{message} (request id: {})", std::process::id())});
-    (status, [("content-type", "application/x-amz-json-1.1"), ("x-amzn-errortype", code)], body.to_string()).into_response()
+    (status, [("content-type", "application/x-amz-json-1.1"), ("x-amzn-errortype", code)], body.to_string())
+        .into_response()
 }
 
 async fn pass(shared: &Shared, headers: &HeaderMap, body: &str) -> Response {

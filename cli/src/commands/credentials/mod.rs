@@ -73,15 +73,24 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
     files.extend(plain);
 
     show::write(&values.shown(), arguments.show_once_to.as_deref())?;
-    for NewFile { path, text } in &files {
-        work_tree::put(path, text.as_bytes()).map_err(|error| Failure::io(error.to_string(), &error.source))?;
-    }
+    write(&files)?;
     drop(lock);
     Report::new(&credentials, &situation, &plan, &distribution, plain_paths, &request).print(false, terminal);
     if arguments.show_once_to.is_none() {
         show::print(&values.shown(), terminal);
     }
     Ok(Exit::Done)
+}
+
+fn write(files: &[NewFile]) -> Result<(), Failure> {
+    for NewFile { path, text } in files {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Failure::io(format!("cannot make {}", folder.display()), &error))?;
+        }
+        work_tree::put(path, text.as_bytes()).map_err(|error| Failure::io(error.to_string(), &error.source))?;
+    }
+    Ok(())
 }
 
 fn read(arguments: &Arguments, distribution: &Distribution) -> Result<Credentials, Failure> {

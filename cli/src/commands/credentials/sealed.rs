@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::Path,
 };
 
 use gitmoor_core::{
@@ -41,7 +41,7 @@ pub(super) fn situation(
     Ok((Situation { active, sealed }, old))
 }
 
-fn present(secret: &SecretDeclaration, text: &str, path: &PathBuf) -> Result<SealedSecret, Failure> {
+fn present(secret: &SecretDeclaration, text: &str, path: &Path) -> Result<SealedSecret, Failure> {
     let SecretDeclaration { namespace, name, .. } = secret;
     let wrong = |reason: String| {
         let mut failure = Failure::new(Exit::Rejected, format!("{} is wrong; nothing was written", path.display()));

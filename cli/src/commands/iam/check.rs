@@ -1,6 +1,6 @@
 //! `gitmoor iam check`: the declarations against what the tree renders to.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use gitmoor_core::iam::{self, Documents, Finding, Kind, Scene, Uses};
 use gitmoor_engine::{
@@ -51,7 +51,7 @@ fn rendered(arguments: &Check, distribution: &Distribution) -> Result<Rendered, 
     result
 }
 
-fn no_kustomize(program: &PathBuf, error: &kustomize::KustomizeError) -> Failure {
+fn no_kustomize(program: &Path, error: &kustomize::KustomizeError) -> Failure {
     Failure::io(format!("cannot run {}", program.display()), error)
         .hint("install kustomize v5, or name it with --kustomize or GITMOOR_KUSTOMIZE")
 }

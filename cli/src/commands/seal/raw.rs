@@ -26,7 +26,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     let text = STANDARD.encode(sealed.map_err(|error| rejected("cannot seal the value").because(&error))?);
     match &arguments.sealed_secret_file {
         Some(file) => {
-            work_tree::write_to(file, text.as_bytes(), PUBLIC).map_err(|error| input::cannot_write(&error))?
+            work_tree::write_to(file, text.as_bytes(), PUBLIC).map_err(|error| input::cannot_write(&error))?;
         }
         None => terminal
             .documents(text.as_bytes())

@@ -164,8 +164,8 @@ impl World {
     pub(super) async fn metric(&self, name: &str) -> u64 {
         let text = gitmoor_tests::harness::http::get(&format!("{}/metrics", self.agent.url())).await.unwrap().body;
         let lines =
-            text.lines().filter_map(|line| line.strip_prefix(name)?.split_whitespace().last()?.parse::<f64>().ok());
-        lines.sum::<f64>() as u64
+            text.lines().filter_map(|line| line.strip_prefix(name)?.split_whitespace().last()?.parse::<u64>().ok());
+        lines.sum()
     }
 }
 
