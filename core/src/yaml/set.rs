@@ -67,12 +67,33 @@ fn edit(text: &str, path: &[&str], value: &str) -> Option<Edit> {
     }
     let Node::Scalar { span, style } = at else { return None };
     let (start, end) = (places.byte(span.start), places.byte(span.end));
+    // Behind quotes the parser's span goes on over blanks and a comment.
+    let end = quotes_end(&text[start..end]).map_or(end, |length| start + length);
     let new = match style {
         ScalarStyle::Plain => scalar(value),
         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => quoted(value),
         ScalarStyle::Literal | ScalarStyle::Folded => return None,
     };
     (!text[start..end].contains('\n')).then_some(Edit { start, end, text: new })
+}
+
+/// The length of the quoted text that `text` starts with; `None` when it starts with no quote.
+fn quotes_end(text: &str) -> Option<usize> {
+    let quote = text.bytes().next().filter(|byte| matches!(byte, b'"' | b'\''))?;
+    let mut bytes = text.bytes().enumerate().skip(1);
+    while let Some((at, byte)) = bytes.next() {
+        if byte == b'\\' && quote == b'"' {
+            bytes.next();
+        } else if byte == quote {
+            // Two single quotes are one of the text.
+            if quote == b'\'' && text.as_bytes().get(at + 1) == Some(&quote) {
+                bytes.next();
+                continue;
+            }
+            return Some(at + 1);
+        }
+    }
+    None
 }
 
 /// A new entry: in a block behind the last one where that is a scalar, else in front of the first.
@@ -208,6 +229,16 @@ mod tests {
             } else {
                 assert_eq!(edited, FILE.replace(old, new));
             }
+        }
+    }
+
+    #[test]
+    fn a_comment_behind_quotes_stays() {
+        for old in ["\"\"", "''", "\"a \\\" b\"", "'it''s'", "\"#\"", "plain", "''  "] {
+            let text = format!("a: {old}   # why\nb: c\n");
+            let edited = set_string(&text, 1, &["a"], "x").unwrap();
+            let expected = format!("a: x{}   # why\nb: c\n", &old[old.trim_end().len()..]);
+            assert_eq!(edited.replace("\"x\"", "x"), expected, "{text}");
         }
     }
 
