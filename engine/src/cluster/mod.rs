@@ -60,11 +60,15 @@ impl Cluster {
             Some(path) => match Kubeconfig::read_from(path) {
                 Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
                 Err(error) => Err(error),
-            },
-            None if context.is_none() => return Self::connect(user_agent).await,
-            None => Config::from_kubeconfig(&options).await,
+            }
+            .map_err(|error| error.to_string()),
+            None if context.is_none() => Config::infer().await.map_err(|error| error.to_string()),
+            None => Config::from_kubeconfig(&options).await.map_err(|error| error.to_string()),
         };
-        Self::with(config.map_err(|error| ClusterError::Configuration(error.to_string()))?, user_agent)
+        let mut config = config.map_err(ClusterError::Configuration)?;
+        // A person waits for the answer, also for a bad one.
+        config.default_retry = false;
+        Self::with(config, user_agent)
     }
 
     fn with(mut config: Config, user_agent: &str) -> Result<Self, ClusterError> {

@@ -42,6 +42,8 @@ pub mod aws_proxy;
 
 pub mod program;
 
+pub mod run;
+
 pub mod agent;
 
 pub mod webhook;
@@ -70,3 +72,5 @@ pub use webhook::Webhook;
 pub mod installation;
 
 pub use installation::{Installation, condition, config_map, kustomization};
+
+pub mod sealed_secrets;

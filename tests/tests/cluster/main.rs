@@ -9,6 +9,7 @@ mod demo;
 mod harness;
 mod kills;
 mod prune;
+mod seal;
 mod secrets;
 mod steady;
 mod sync;

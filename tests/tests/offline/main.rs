@@ -10,4 +10,5 @@ mod harness;
 mod iam;
 mod init;
 mod render;
+mod seal;
 mod upgrade;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gitmoor_core::seal::SealedSecret;
 use gitmoor_engine::cluster::{Cluster, ClusterError, ServiceProxy};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::{runtime::Runtime, time::sleep};
 
 use super::{arguments::Controller, rejected};
@@ -61,8 +61,13 @@ impl Connection {
             Some(500) => rejected("the controller cannot open it: another key, or another name, namespace or scope"),
             _ => self.failed("seal anew", &error),
         })?;
-        let value = serde_json::from_str(&answer).map_err(|_| rejected("the controller's answer is not JSON"))?;
-        SealedSecret::read(value)
+        let not_json = |_| rejected("the controller's answer is not JSON");
+        let mut object: Map<String, Value> = serde_json::from_str(&answer).map_err(not_json)?;
+        // What it answers lacks its type.
+        for field in ["apiVersion", "kind"] {
+            object.entry(field).or_insert_with(|| sealed[field].clone());
+        }
+        SealedSecret::read(Value::Object(object))
             .map_err(|error| rejected("the controller's answer is no SealedSecret").because(&error))
     }
 
