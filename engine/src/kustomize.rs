@@ -197,8 +197,10 @@ fn showable(errors: &str) -> String {
 
 /// After which words kustomize quotes content, and what ends it; no end means the rest of the message.
 /// From `kusttarget.go`, `kv.go`, `PatchTransformer.go`, `PatchJson6902Transformer.go`, `resource/factory.go` and
-/// `kyaml/yaml/rnode.go`.
-const QUOTES: [(&str, &str); 12] = [
+/// `kyaml/yaml/rnode.go`; the first two from `yaml.v3`, to which an unquoted value that starts with `*` is an alias.
+const QUOTES: [(&str, &str); 14] = [
+    ("unknown anchor '", "' referenced"),
+    ("cannot unmarshal !!", " into "),
     ("with config: `", "`"),
     ("[patch: \"", "\"]"),
     ("literal sources [", ""),
@@ -269,6 +271,8 @@ mod tests {
             "trouble configuring builtin SecretGenerator with config: `\nliterals:\n- a=hunter2\n`: cause",
             "literal sources [a hunter2]: invalid literal source hunter2, expected key=value",
             "unable to parse SM or JSON patch from [patch: \"data: hunter2\"]",
+            "yaml: unknown anchor 'hunter2' referenced in File: secret.yaml",
+            "yaml: line 4: cannot unmarshal !!str `hunter2` into map[string]string",
             "empty item at x in object kind: Secret\ndata: hunter2",
         ] {
             let shown = showable(quoted);
