@@ -38,6 +38,8 @@ pub enum Kind {
     RoleDiffers,
     /// A declared ServiceAccount that its Application does not have.
     MissingServiceAccount,
+    /// A role that is to be assumed by another one, whose policy does not let it.
+    MayNotAssume,
     /// A declaration that names another one, or an Application, that is not there.
     UnknownName,
     /// A person's file that is not what `profiles.yaml` says.
@@ -55,6 +57,7 @@ impl fmt::Display for Kind {
             Self::UndeclaredRole => "undeclared role",
             Self::RoleDiffers => "role differs",
             Self::MissingServiceAccount => "missing ServiceAccount",
+            Self::MayNotAssume => "may not assume",
             Self::UnknownName => "unknown name",
             Self::StaleProfile => "stale profile",
         })
@@ -105,16 +108,26 @@ fn of_declaration(documents: &Documents, attached: &Attached, scene: &Scene) -> 
         let own = &documents.account;
         add(Kind::WrongArn, format!("{role} is not in the account {} of the partition {}", own.id, own.partition));
     }
-    if let Some(namespace) = declaration.principal.namespace().filter(|name| !scene.uses.namespaces.contains(*name)) {
+    let namespace = declaration.principal.namespace().filter(|name| !scene.uses.namespaces.contains(*name));
+    if let Some(application) = declaration.application.as_ref().filter(|name| is_unknown(name, scene)) {
+        // Its namespace would come with it.
+        add(Kind::UnknownName, format!("no Application is called {application}"));
+    } else if let Some(namespace) = namespace {
         add(Kind::UnknownNamespace, format!("nothing in the tree makes the namespace {namespace}"));
     }
-    if let Some(application) = declaration.application.as_ref().filter(|name| is_unknown(name, scene)) {
-        add(Kind::UnknownName, format!("no Application is called {application}"));
-    }
     match &declaration.principal {
-        Principal::AssumedBy { declaration: other, .. } => {
-            if documents.find(other).and_then(|found| found.declaration.principal.role()).is_none() {
-                add(Kind::UnknownName, format!("it is assumed by {other}, and {other}.yaml declares no role"));
+        Principal::AssumedBy { declaration: other, role, .. } => {
+            let assuming = documents.find(other).filter(|found| found.declaration.principal.role().is_some());
+            let policy = assuming.map(|found| found.policy.as_ref());
+            match policy {
+                None => add(Kind::UnknownName, format!("it is assumed by {other}, and {other}.yaml declares no role")),
+                Some(Some(policy)) if !policy.may_allow("sts:AssumeRole", &role.to_string()) => {
+                    let text =
+                        format!("it is assumed by {other}, whose policy does not allow sts:AssumeRole on {role}");
+                    add(Kind::MayNotAssume, text);
+                }
+                // Without a policy file, that is the finding.
+                Some(_) => {}
             }
         }
         Principal::ServiceAccount { namespace, name, role } => {
@@ -256,6 +269,8 @@ mod tests {
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "annotations": annotations}})
     }
 
+    const ASSUMES: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole",
+        "Resource":"arn:aws:iam::123456789012:role/read*"}]}"#;
     const OWN: &str = "123456789012:role/web";
 
     fn found(more: &[(&str, &str)], objects: &[Value]) -> Vec<(Kind, String)> {
@@ -271,7 +286,7 @@ mod tests {
         let store = json!({"apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "s"},
             "spec": {"provider": {"aws": {"role": "arn:aws:iam::123456789012:role/reader"}}}});
         let reader = "assumedBy: web\nnamespace: web\nrole: arn:aws:iam::123456789012:role/reader\npolicy: web.json\n";
-        let files = [("web.yaml", web.as_str()), ("web.json", POLICY), ("reader.yaml", reader)];
+        let files = [("web.yaml", web.as_str()), ("web.json", ASSUMES), ("reader.yaml", reader)];
         assert_eq!(found(&files, &[account("web", Some(OWN)), store]), []);
     }
 
@@ -289,7 +304,9 @@ mod tests {
             r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"a","Resource":"arn:aws-cn:s3:::b"}]}"#,
         )];
         let astray = "assumedBy: nobody\nnamespace: web\nrole: arn:aws:iam::123456789012:role/r\npolicy: web.json\n";
+        let other = astray.replace("nobody", "web");
         for (expected, more, objects) in [
+            (Kind::MayNotAssume, vec![("r.yaml", other.as_str()), ("web.json", ASSUMES)], vec![own.clone()]),
             (Kind::SharedRole, vec![("twin.yaml", twin.as_str())], vec![own.clone(), account("twin", Some(OWN))]),
             (
                 Kind::WrongArn,

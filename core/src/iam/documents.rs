@@ -22,6 +22,8 @@ const PROFILE_ROLES: &str = "profiles/roles.yaml";
 pub struct Selection {
     /// Names of the Applications that are selected.
     pub applications: BTreeSet<String>,
+    /// Names of all Applications that could be selected; empty when they are not known.
+    pub offered: BTreeSet<String>,
     /// Declares also what is not selected.
     pub all: bool,
 }
@@ -263,7 +265,13 @@ fn left_out(draft: &Draft, selection: &Selection, environment: Option<&str>) -> 
         return Some(format!("for the environment {wanted}, not {actual}"));
     }
     let application = draft.application()?;
-    (!selection.applications.contains(application)).then(|| format!("the Application {application} is not selected"))
+    if selection.applications.contains(application) {
+        None
+    } else if selection.offered.is_empty() || selection.offered.contains(application) {
+        Some(format!("the Application {application} is not selected"))
+    } else {
+        Some(format!("there is no Application {application}"))
+    }
 }
 
 fn describe(error: &super::PolicyError) -> String {
@@ -295,7 +303,7 @@ pub(super) mod tests {
     }
 
     pub(crate) fn read(files: &Files, profiles: &str) -> Result<Documents, Vec<IamError>> {
-        let selection = Selection { applications: ["web".to_owned()].into(), all: false };
+        let selection = Selection { applications: ["web".to_owned()].into(), ..Selection::default() };
         Documents::read(files, Some(profiles), &selection, |_| {})
     }
 
@@ -324,7 +332,7 @@ pub(super) mod tests {
         let inactive: Vec<_> = documents.inactive.iter().map(|inactive| inactive.name.as_str()).collect();
         assert_eq!(inactive, ["keys", "off"]);
         assert_eq!(documents.unused_policies, ["lost.json"]);
-        let everything = Selection { applications: BTreeSet::new(), all: true };
+        let everything = Selection { all: true, ..Selection::default() };
         let errors = Documents::read(&files, None, &everything, |_| {}).unwrap_err();
         assert_eq!(errors[0].file, "off.yaml");
         assert_eq!(errors[0].reason, "4:7: <<__role__>> has no value");

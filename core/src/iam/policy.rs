@@ -58,6 +58,20 @@ impl Policy {
         &self.0
     }
 
+    /// Whether a statement allows the action on the resource. Conditions, and statements that deny, are not looked at.
+    pub fn may_allow(&self, action: &str, resource: &str) -> bool {
+        let statements = self.0["Statement"].as_array().into_iter().flatten();
+        let names = |value: &Value, text: &str| texts(value).iter().any(|pattern| is_like(pattern, text));
+        let mut allowing = statements.filter(|statement| statement["Effect"] == "Allow");
+        allowing.any(|statement| {
+            let is_action = names(&statement["Action"], action)
+                || (statement["NotAction"] != Value::Null && !names(&statement["NotAction"], action));
+            let is_resource = names(&statement["Resource"], resource)
+                || (statement["NotResource"] != Value::Null && !names(&statement["NotResource"], resource));
+            is_action && is_resource
+        })
+    }
+
     /// ARNs in `Resource` that lie in another account or partition.
     pub fn foreign_resources(&self, account: &Account) -> Vec<String> {
         let statements = self.0["Statement"].as_array().into_iter().flatten();
@@ -89,6 +103,33 @@ fn grammar(statement: &Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// IAM's wildcards: `*` stands for any text, `?` for one character. Case counts in ARNs, and not in actions.
+fn is_like(pattern: &str, text: &str) -> bool {
+    let is_action = !text.starts_with("arn:");
+    let fold = |text: &str| if is_action { text.to_ascii_lowercase() } else { text.to_owned() };
+    let (pattern, text): (Vec<char>, Vec<char>) = (fold(pattern).chars().collect(), fold(text).chars().collect());
+    // Where the last `*` stood, and how much of the text it has taken so far.
+    let (mut at, mut in_text, mut star) = (0, 0, None);
+    while in_text < text.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, in_text));
+                at += 1;
+            }
+            Some(expected) if *expected == '?' || *expected == text[in_text] => {
+                at += 1;
+                in_text += 1;
+            }
+            _ => {
+                let Some((behind, taken)) = star else { return false };
+                star = Some((behind, taken + 1));
+                (at, in_text) = (behind + 1, taken + 1);
+            }
+        }
+    }
+    pattern[at..].iter().all(|left| *left == '*')
 }
 
 /// One text, or a list of them.
@@ -126,6 +167,26 @@ mod tests {
         let long = format!(r#"{{"Effect":"Allow","Action":"{}","Resource":"*"}}"#, "a".repeat(LONGEST));
         assert!(matches!(policy(&long), Err(PolicyError::TooLong(_))));
         assert!(matches!(Policy::parse("{"), Err(PolicyError::Syntax(_))));
+    }
+
+    #[test]
+    fn what_a_policy_allows() {
+        let role = "arn:aws:iam::1:role/platform_secrets_web";
+        for (action, resource, expected) in [
+            ("\"sts:AssumeRole\"", "\"arn:aws:iam::1:role/platform_secrets*\"", true),
+            ("\"STS:assume*\"", "[\"arn:aws:s3:::b\", \"arn:*:role/*_secrets_w?b\"]", true),
+            ("[\"*\"]", "\"*\"", true),
+            ("\"sts:AssumeRole\"", "\"arn:aws:iam::1:role/Platform*\"", false),
+            ("\"sts:AssumeRole\"", "\"arn:aws:iam::1:role/platform_secrets\"", false),
+            ("\"sts:AssumeRoleWith*\"", "\"*\"", false),
+        ] {
+            let allow = policy(&format!(r#"{{"Effect":"Allow","Action":{action},"Resource":{resource}}}"#)).unwrap();
+            assert_eq!(allow.may_allow("sts:AssumeRole", role), expected, "{action} {resource}");
+        }
+        let deny = policy(r#"{"Effect":"Deny","Action":"*","Resource":"*"}"#).unwrap();
+        assert!(!deny.may_allow("sts:AssumeRole", role));
+        let but = policy(r#"{"Effect":"Allow","NotAction":"iam:*","NotResource":"arn:aws:s3:::*"}"#).unwrap();
+        assert!(but.may_allow("sts:AssumeRole", role) && !but.may_allow("iam:PassRole", role));
     }
 
     #[test]

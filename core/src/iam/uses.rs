@@ -84,6 +84,10 @@ impl Uses {
                 self.roles.extend(role.clone().map(|role| RoleUse { user, role }));
                 self.service_accounts.insert((namespace, name), role);
             }
+            // Without it, there would be no Application to begin with.
+            ("argoproj.io", "Application") => {
+                self.namespaces.insert(namespace);
+            }
             ("kubernetes-client.io", "ExternalSecret") => {
                 let role = text_at(object, &["spec", "roleArn"]);
                 self.secrets(kind, Some(namespace), &name, role);

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use gitmoor_core::iam::{self, Documents, Finding, Kind, Scene, Uses};
+use gitmoor_core::iam::{self, Documents, Finding, Inactive, Kind, Scene, Uses};
 use gitmoor_engine::{
     kustomize::{self, Kustomize},
     materialise, process,
@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Check, terminal: &mut Terminal) -> Result<Exit, Fa
     let scene = Scene { uses: uses(&rendered), rendered: rendered.complete.clone(), known: distribution.offered()? };
     let mut findings = iam::check(&documents, &scene);
     findings.extend(stale_profiles(&documents, &distribution)?);
-    print(&findings, &rendered, terminal);
+    print(&findings, &rendered, &documents.inactive, terminal);
     Ok(if findings.is_empty() { Exit::Done } else { Exit::Findings })
 }
 
@@ -78,14 +78,17 @@ fn stale_profiles(documents: &Documents, distribution: &Distribution) -> Result<
         .collect())
 }
 
-fn print(findings: &[Finding], rendered: &Rendered, terminal: &mut Terminal) {
+fn print(findings: &[Finding], rendered: &Rendered, left_out: &[Inactive], terminal: &mut Terminal) {
     if terminal.is_json() {
         let skipped: Vec<_> = rendered
             .skipped
             .iter()
             .map(|(application, reason)| json!({ "application": application, "reason": reason }))
             .collect();
-        terminal.json(&json!({ "format": 1, "findings": findings, "notRendered": skipped }));
+        let left_out: Vec<_> =
+            left_out.iter().map(|Inactive { name, reason }| json!({ "declaration": name, "reason": reason })).collect();
+        let report = json!({ "format": 1, "findings": findings, "notRendered": skipped, "leftOut": left_out });
+        terminal.json(&report);
     } else {
         for Finding { check, subject, message } in findings {
             terminal.data(Style::Yellow, &format!("{check}: {subject}: {message}"));
@@ -94,6 +97,9 @@ fn print(findings: &[Finding], rendered: &Rendered, terminal: &mut Terminal) {
             terminal.warning(&format!("not checked, because it was not rendered: {application}: {reason}"));
         }
     }
-    let complete = rendered.complete.len();
-    terminal.message(&format!("{} findings in {complete} rendered Applications", findings.len()));
+    for Inactive { name, reason } in left_out {
+        terminal.message(&format!("left out: {name} ({reason})"));
+    }
+    let (findings, complete) = (findings.len(), rendered.complete.len());
+    terminal.message(&format!("{findings} findings in {complete} rendered Applications"));
 }

@@ -52,7 +52,8 @@ fn read(inputs: &Inputs, distribution: &Distribution) -> Result<Documents, Failu
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(Failure::io(format!("cannot read {}", inputs.profiles.display()), &error)),
     };
-    let selection = Selection { applications: distribution.selected()?, all: inputs.all };
+    let selection =
+        Selection { applications: distribution.selected()?, offered: distribution.offered()?, all: inputs.all };
     Documents::read(&files, profiles.as_deref(), &selection, |account| inputs.adjust(account))
         .map_err(|errors| wrong(inputs, &errors))
 }
