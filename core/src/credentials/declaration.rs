@@ -30,8 +30,8 @@ pub struct SecretDeclaration {
     pub labels: BTreeMap<String, String>,
     /// Where it is written, sealed, below the distribution.
     pub file: String,
-    /// The Application that needs it; without the Application it is left out.
-    pub application: Option<String>,
+    /// The Applications that need it; when none of them is selected, it is left out. Empty: it is always needed.
+    pub applications: Vec<String>,
     /// The environment that needs it; in another one it is left out.
     pub environment: Option<String>,
     /// What has to be restarted when a value changes.
@@ -84,11 +84,18 @@ struct RawSecret {
     #[serde(default)]
     labels: BTreeMap<String, String>,
     file: Option<String>,
-    application: Option<String>,
+    application: Option<OneOrMore>,
     environment: Option<String>,
     #[serde(default)]
     restart: Vec<String>,
     data: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "application: a name, or a list of names")]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
 }
 
 #[derive(Deserialize)]
@@ -366,7 +373,15 @@ fn secret(item: Value) -> Result<SecretDeclaration, String> {
         Ok((key, reference))
     };
     let data = data.into_iter().map(reference).collect::<Result<_, String>>()?;
-    Ok(SecretDeclaration { namespace, name, secret_type, labels, file, application, environment, restart, data })
+    let applications = match application {
+        None => Vec::new(),
+        Some(OneOrMore::One(name)) => vec![name],
+        Some(OneOrMore::More(names)) if names.is_empty() => {
+            return Err("application: an empty list would always leave it out".to_owned());
+        }
+        Some(OneOrMore::More(names)) => names,
+    };
+    Ok(SecretDeclaration { namespace, name, secret_type, labels, file, applications, environment, restart, data })
 }
 
 fn plain(item: Value) -> Result<Plain, String> {

@@ -18,7 +18,8 @@ use std::path::PathBuf;
 
 use gitmoor_core::{
     credentials::{
-        Credentials, GenerateError, Plan, PlanError, Problem, Request, Situation, SystemRandom, Values, plan,
+        Credentials, GenerateError, Plan, PlanError, Problem, Request, SecretDeclaration, Situation, SystemRandom,
+        Values, plan,
     },
     seal::Certificate,
 };
@@ -118,12 +119,13 @@ fn described(file: &str, Problem { path, reason }: &Problem) -> String {
 /// The Secrets of what is deployed.
 fn active(credentials: &Credentials, distribution: &Distribution) -> Result<BTreeSet<usize>, Failure> {
     let selected = distribution.selected()?;
-    let is_wanted = |wanted: &Option<String>, is: &dyn Fn(&String) -> bool| wanted.as_ref().is_none_or(is);
     let indices = credentials.secrets.iter().enumerate().filter(|(_, secret)| {
-        let of_environment =
-            |name: &String| credentials.environment.as_ref().is_none_or(|environment| environment == name);
-        is_wanted(&secret.application, &|name| selected.contains(name))
-            && is_wanted(&secret.environment, &of_environment)
+        let SecretDeclaration { applications, environment, .. } = secret;
+        let is_here = match (environment, &credentials.environment) {
+            (Some(wanted), Some(here)) => wanted == here,
+            _ => true,
+        };
+        is_here && (applications.is_empty() || applications.iter().any(|name| selected.contains(name)))
     });
     Ok(indices.map(|(index, _)| index).collect())
 }
@@ -149,8 +151,9 @@ fn certificate(arguments: &Arguments, plan: &Plan, terminal: &mut Terminal) -> R
     if plan.write.is_empty() {
         return Ok(None);
     }
-    find_certificate(&arguments.certificate, terminal).map(Some).map_err(|failure| {
-        failure.hint("nothing was generated; pin the controller's certificate with `gitmoor seal --pin-cert`")
+    find_certificate(&arguments.certificate, terminal).map(Some).map_err(|failure| Failure {
+        exit: Exit::Rejected,
+        ..failure.hint("nothing was generated; pin the controller's certificate with `gitmoor seal --pin-cert`")
     })
 }
 

@@ -1,6 +1,6 @@
 //! What `gitmoor credentials` did. Names only, never values.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use gitmoor_core::credentials::{Credentials, Plan, Request, Situation};
 use serde::Serialize;
@@ -28,7 +28,8 @@ pub(super) struct Report {
     /// What has to be restarted.
     restart: BTreeSet<String>,
     unchanged: usize,
-    left_out: usize,
+    /// Secrets that nothing that is selected needs.
+    left_out: Vec<LeftOut>,
 }
 
 #[derive(Debug, Serialize)]
@@ -37,6 +38,13 @@ struct Sealed {
     file: PathBuf,
     new: bool,
     keys: BTreeSet<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct LeftOut {
+    secret: String,
+    applications: Vec<String>,
+    environment: Option<String>,
 }
 
 impl Report {
@@ -69,7 +77,7 @@ impl Report {
             also_renewed: plan.also.clone(),
             restart,
             unchanged: situation.active.len() - plan.write.len(),
-            left_out: credentials.secrets.len() - situation.active.len(),
+            left_out: left_out(credentials, situation),
         }
     }
 
@@ -99,6 +107,32 @@ impl Report {
         for workload in restart {
             terminal.data(Style::Yellow, &format!("restart {workload}"));
         }
-        terminal.message(&format!("{} Secrets sealed, {unchanged} as they were, {left_out} left out", sealed.len()));
+        if !left_out.is_empty() {
+            let named: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+            terminal.message(&format!("left out, because nothing that is selected needs them: {}", named.join(", ")));
+        }
+        let left_out = left_out.len();
+        let done = if check { "to be sealed" } else { "sealed" };
+        terminal.message(&format!("{} Secrets {done}, {unchanged} as they were, {left_out} left out", sealed.len()));
+    }
+}
+
+fn left_out(credentials: &Credentials, situation: &Situation) -> Vec<LeftOut> {
+    let secrets = credentials.secrets.iter().enumerate().filter(|(index, _)| !situation.active.contains(index));
+    let named = secrets.map(|(_, secret)| LeftOut {
+        secret: format!("{}/{}", secret.namespace, secret.name),
+        applications: secret.applications.clone(),
+        environment: secret.environment.clone(),
+    });
+    named.collect()
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { secret, applications, environment } = self;
+        let environment = environment.iter().map(|name| format!("environment {name}")).collect();
+        let wanted = [applications.join(" or "), environment];
+        let wanted: Vec<&str> = wanted.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+        write!(f, "{secret} ({})", wanted.join(", "))
     }
 }

@@ -74,7 +74,12 @@ fn origin(source: &CertificateSource, pinned: Option<PathBuf>) -> Origin {
 fn read(origin: &Origin, controller: &Controller, terminal: &mut Terminal) -> Result<String, Failure> {
     match origin {
         Origin::File(path) | Origin::Pinned(path) => {
-            let bytes = fs::read(path).map_err(|error| Failure::io(format!("cannot read {origin}"), &error))?;
+            let bytes = fs::read(path).map_err(|error| {
+                let failure = Failure::io(format!("cannot read the certificate {origin}"), &error);
+                // A file that is not there is a mistake in what was given; any other error is the machine's.
+                let exit = if error.kind() == io::ErrorKind::NotFound { Exit::Rejected } else { failure.exit };
+                Failure { exit, ..failure }
+            })?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         }
         Origin::Url(url) => {
