@@ -111,7 +111,9 @@ fn main() -> anyhow::Result<()> {
     world.check("gitmoor.yaml")?;
     let ratio = |time: Duration| time.as_secs_f64() / ours.as_secs_f64();
     let seconds = |time: Duration| time.as_secs_f64();
-    println!("sealing {SECRETS} Secrets of {KEYS} keys, RSA 4096; aim: 20x faster than a kubeseal each, 3x than one for all");
+    println!(
+        "sealing {SECRETS} Secrets of {KEYS} keys, RSA 4096; aim: 20x faster than a kubeseal each, 3x than one for all"
+    );
     println!("  gitmoor seal, one run                {:8.3} s   (best of {RUNS})", seconds(ours));
     println!(
         "  kubeseal, a run for each Secret      {:8.3} s   gitmoor is {:.1}x faster ({SAMPLE} runs measured, scaled to {SECRETS})",

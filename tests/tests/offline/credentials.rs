@@ -1,6 +1,6 @@
 //! `gitmoor credentials`, run as a user runs it: the real binary, and the real kubeseal to open what it sealed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -15,6 +15,8 @@ use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::Value;
 
 use super::distribution::fork::files;
+use crate::canary::{self, Signs};
+use crate::init::terminal::on_terminal;
 
 const DECLARED: &str = r"
 values:
@@ -286,7 +288,7 @@ fn without_a_certificate_nothing_is_generated() {
     fork.write("broken.pem", "no certificate");
     for certificate in [&[][..], &["--cert", "none.pem"], &["--cert", "broken.pem"]] {
         let run = finish(&mut fork.command(&[certificate, &["--password-file", "password.txt"]].concat()));
-        assert!(matches!(run.status, Some(1 | 4)), "{:?} {}", run.status, run.stderr);
+        assert!(run.assert(1).stderr.contains("nothing was generated"), "{}", run.stderr);
         assert_eq!(fork.state(), before);
     }
 }
@@ -329,42 +331,161 @@ fn bad_declarations_are_named_with_file_and_path() {
 }
 
 #[test]
-fn no_secret_is_found_anywhere_afterwards() {
-    let (password, token) = ("canary-password-7f3a", "canary-token-91bc");
+fn generated_passwords_are_shown_on_the_terminal_and_not_twice() {
     let fork = Fork::new();
-    for arguments in [&[][..], &["--rotate", "password"], &["--all"], &["--check"], &["--rotate", "nothing"]] {
-        for json in [&[][..], &["--output", "json"]] {
-            let mut command = fork.command(&[&["--cert", "cert.pem"], arguments, json].concat());
-            command.env("GITMOOR_PASSWORD", password).env("WEB_TOKEN", token);
-            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-            let mut seen = fs::read(format!("/proc/{}/cmdline", child.id())).unwrap_or_default();
-            let output = child.wait_with_output().unwrap();
-            seen.extend(output.stdout);
-            seen.extend(output.stderr);
-            for file in files(fork.scratch.path()) {
-                seen.extend(fs::read(file).unwrap());
-            }
-            let seen = String::from_utf8_lossy(&seen);
-            for canary in [password, token, &STANDARD.encode(password), &STANDARD.encode(token)] {
-                assert!(!seen.contains(canary), "{arguments:?}");
-            }
-        }
-    }
-    assert_eq!(fork.open("web.web")["token"], token);
+    let (status, screen) = on_terminal(&mut fork.command(&["--cert", "cert.pem"]), "");
+    assert_eq!(status, Some(0), "{screen}");
+    let (_, shown) =
+        screen.split_once("generated, and shown this once:\npassword: ").unwrap_or_else(|| panic!("{screen}"));
+    let password = shown.trim_end();
+    assert_eq!(password.len(), 24, "{screen}");
+    assert!(fork.open("web.web")["line"].starts_with("admin:$2y$12$"));
+    assert!(bcrypt_fits(password, fork.open("web.web")["line"].strip_prefix("admin:").unwrap()));
+    let (status, screen) = on_terminal(&mut fork.command(&["--cert", "cert.pem"]), "");
+    assert!(status == Some(0) && !screen.contains(password), "{screen}");
+
+    // Only half of a terminal: what is shown would go into a file.
+    let fork = Fork::new();
+    let run = on_terminal(
+        Command::new("sh")
+            .current_dir(fork.scratch.path())
+            .args(["-c", &format!("{} credentials --cert cert.pem > out.txt", program("gitmoor").display())]),
+        "",
+    );
+    assert!(run.0 == Some(2) && run.1.contains("no terminal to show it on"), "{run:?}");
 }
 
 #[test]
-fn the_distribution_has_its_own() {
+fn no_subcommand_shows_a_value() {
+    let (password, token, file) = ("canary-password-7f3a", "canary-token-91bc", "canary-in-file-55d2");
+    let signs = Signs::new(&[password, token, file], &[]);
+    let fork = Fork::new();
+    let top = fork.scratch.path();
+    let (given, shown) = (top.join("password.txt"), top.join("shown.txt"));
+    fork.write("password.txt", file);
+    let long = "x".repeat(80);
+    let runs: Vec<(Vec<&str>, &str, i32)> = vec![
+        (vec!["--check"], password, 1),
+        (vec![], password, 0),
+        (vec!["--output", "json"], password, 0),
+        (vec!["--rotate", "password"], password, 0),
+        (vec!["--rotate", "client", "--password-file", "password.txt"], password, 0),
+        (vec!["--all", "--output", "json"], password, 0),
+        (vec!["--all", "--show-once-to", "shown.txt"], "", 0),
+        (vec!["--check", "--quiet"], password, 0),
+        (vec!["--rotate", "nothing"], password, 2),
+        (vec!["--rotate", "password", "--cert", "none.pem"], password, 1),
+        (vec!["--rotate", "password", "--cert", "password.txt"], password, 1),
+        (vec!["--password-file", "none.txt"], password, 4),
+        // Too long for bcrypt, which says so.
+        (vec!["--rotate", "password"], &long, 1),
+        (vec!["--rotate", "client", "--email", "ada@example.org"], password, 0),
+        (vec!["--distribution", "none"], password, 4),
+    ];
+    let seen = signs.in_processes(&["cmdline"], || {
+        for (arguments, password, status) in runs {
+            let certificate: &[&str] = if arguments.contains(&"--cert") { &[] } else { &["--cert", "cert.pem"] };
+            let mut command = fork.command(&[certificate, &arguments].concat());
+            command.env("GITMOOR_PASSWORD", password).env("WEB_TOKEN", token).env("RUST_BACKTRACE", "1");
+            let run = finish(&mut command);
+            run.assert(status);
+            assert!(
+                !signs.in_text(run.stdout.as_bytes()) && !run.stdout.contains(&long),
+                "{arguments:?}: {}",
+                run.stdout
+            );
+            assert!(
+                !signs.in_text(run.stderr.as_bytes()) && !run.stderr.contains(&long),
+                "{arguments:?}: {}",
+                run.stderr
+            );
+            assert!(!run.stderr.contains("panicked"), "{arguments:?}: {}", run.stderr);
+            assert_eq!(signs.in_files(top), [given.clone()].into(), "{arguments:?}");
+            let left = canary::files(&top.join("tmp"));
+            assert!(left.is_empty(), "{arguments:?}: {left:?}");
+        }
+    });
+    assert_eq!(seen, BTreeSet::new());
+    assert!(shown.is_file());
+    assert_eq!(fork.open("web.web")["token"], token);
+}
+
+/// The distribution, with everything in it that could be selected.
+fn distribution(applications: &[&str]) -> Fork {
     let fork = Fork::new();
     for file in files(&workspace().join("distribution")) {
         let name = file.strip_prefix(workspace()).unwrap().to_str().unwrap();
         fork.write(name, fs::read(&file).unwrap());
     }
+    let named = applications.iter().map(|name| APPLICATION.replace("name: web", &format!("name: {name}")));
+    fork.write("distribution/applications/more.yaml", named.collect::<Vec<_>>().join("---\n"));
+    let selection = fork.read("distribution/kustomization.yaml") + "  - applications/more.yaml\n";
+    fork.write("distribution/kustomization.yaml", selection);
     fork.write("setup.conf", fs::read(workspace().join("setup.conf.example")).unwrap());
-    fork.run(&["--show-once-to", "shown.txt"]).assert(0);
+    fork
+}
+
+#[test]
+fn the_distribution_has_its_own() {
+    let fork = distribution(&[]);
+    let run = fork.run(&["--show-once-to", "shown.txt"]);
+    assert!(
+        run.assert(0).stderr.contains("monitoring/grafana-admin (kube-prometheus-stack or grafana)"),
+        "{}",
+        run.stderr
+    );
     let mlflow = fork.open("mlflow.mlflow-secret");
     assert_eq!(mlflow["RDS_USERNAME"], "mlflow_admin");
     assert_eq!(fork.read("shown.txt"), format!("mlflow-db-password: {}\n", mlflow["RDS_PASSWORD"]));
+    let sealed = canary::files(&fork.scratch.path().join("distribution/credentials"));
+    assert_eq!(sealed.len(), 2, "more than README.md and mlflow: {sealed:?}");
     let run = finish(fork.command(&["--check"]).arg("--quiet"));
     assert_eq!(run.assert(0).stdout, "");
+}
+
+#[test]
+fn every_component_gets_what_it_needs_once_it_is_selected() {
+    let all = ["gitmoor", "grafana", "airflow", "jupyterhub", "oauth2-proxy", "dex", "keycloak"];
+    let fork = distribution(&all);
+    fork.write("password.txt", "correct horse");
+    let given = ["--password-file", "password.txt", "--email", "ada@example.org", "--username", "ada"];
+    let named = ["--firstname", "Ada", "--lastname", "Lovelace", "--show-once-to", "shown.txt"];
+    let run = fork.run(&[&given[..], &named].concat());
+    run.assert(0);
+    let webhook = &fork.open("gitmoor.gitmoor-webhook")["secret"];
+    assert!(fork.read("shown.txt").contains(&format!("webhook-secret: {webhook}\n")));
+    let users = &fork.open("gitmoor.gitmoor-dashboard")["users"];
+    assert!(bcrypt_fits("correct horse", users.trim_end().strip_prefix("ada:").unwrap()));
+    let grafana = fork.open("monitoring.grafana-admin");
+    assert_eq!((grafana["admin-user"].as_str(), grafana["admin-password"].as_str()), ("ada", "correct horse"));
+    let airflow = fork.open("airflow.airflow-keys");
+    let lengths: Vec<usize> = ["fernet-key", "api-secret-key", "jwt-secret"].map(|key| airflow[key].len()).into();
+    assert_eq!(lengths, [44, 64, 64]);
+    let hub = fork.open("jupyterhub.jupyterhub-secrets");
+    assert_eq!(hub.values().map(String::len).collect::<Vec<_>>(), [64, 64, 64]);
+
+    let proxy = fork.open("auth.oauth2-proxy");
+    // 32 bytes in base64 make a key for AES-256.
+    assert_eq!(proxy["cookie-secret"].len(), 43);
+    let dex: Value = serde_yaml::from_str(&fork.open("auth.dex-config")["config.yaml"]).unwrap();
+    assert_eq!(dex["staticClients"][0]["secret"], proxy["client-secret"].as_str());
+    assert_eq!(dex["staticClients"][0]["id"], proxy["client-id"].as_str());
+    assert!(bcrypt_fits("correct horse", dex["staticPasswords"][0]["hash"].as_str().unwrap()));
+    assert_eq!(dex["issuer"], "https://auth.platform.example.com/dex");
+    let realm: Value = serde_json::from_str(&fork.open("auth.keycloak-realm")["realm.json"]).unwrap();
+    assert_eq!(realm["clients"][0]["secret"], proxy["client-secret"].as_str());
+    assert_eq!((&realm["users"][0]["username"], &realm["users"][0]["lastName"]), (&"ada".into(), &"Lovelace".into()));
+    let keycloak = fork.open("auth.keycloak-secret");
+    assert_eq!(keycloak["database-password"], fork.open("auth.keycloak-postgresql")["postgresql-password"]);
+    assert_eq!(keycloak["admin-password"], "correct horse");
+
+    let before = fork.state();
+    fork.run(&[]).assert(0);
+    assert_eq!(fork.state(), before);
+}
+
+/// As the C library, and with it most programs that read such hashes, checks them.
+fn bcrypt_fits(password: &str, hash: &str) -> bool {
+    let output = Command::new("perl").args(["-e", "print crypt($ARGV[0], $ARGV[1])", password, hash]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout) == hash
 }

@@ -1,6 +1,6 @@
 //! `gitmoor iam`, run as a user runs it: the real binary on a copy of the distribution.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,6 +11,7 @@ use gitmoor_tests::harness::{Aws, http, program};
 use serde_json::Value;
 
 use super::distribution::fork::files;
+use crate::canary::Signs;
 
 /// A fork whose setup.conf has the example's values; `init` has not been run.
 struct Fork {
@@ -26,13 +27,9 @@ struct Run {
 const PEOPLE: &str = "profiles:\n  - { username: ada.lovelace, email: ada@example.com, role: Developer }\n";
 const GRACE: &str = "  - { username: grace.hopper, email: grace@example.com, role: User }\n";
 
-/// The agent, and a role that it assumes for a namespace.
-const AGENT: &str = "namespace: gitmoor\nserviceAccount: gitmoor-agent\n\
-                     role: arn:aws:iam::123456789012:role/platform_agent\npolicy: agent.json\n";
-const READER: &str = "assumedBy: agent\nnamespace: mlflow\n\
+/// A role that the agent assumes for a namespace.
+const READER: &str = "assumedBy: gitmoor\nnamespace: mlflow\n\
                       role: arn:aws:iam::123456789012:role/platform_external_secret_mlflow\npolicy: reader.json\n";
-const AGENT_POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole",
-    "Resource":"arn:aws:iam::123456789012:role/platform_external_secret*"}]}"#;
 const READER_POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"secretsmanager:GetSecretValue",
     "Resource":"arn:aws:secretsmanager:eu-central-1:123456789012:secret:platform/mlflow*"}]}"#;
 const KEYS: &str = "user: platform-keys\nsecret: platform/keys\npolicy: reader.json\n";
@@ -65,10 +62,15 @@ impl Fork {
         self.write(name, text.replace(from, to));
     }
 
-    fn run(&self, arguments: &[&str]) -> Run {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("gitmoor"));
         command.env_clear().env("GITMOOR_KUSTOMIZE", tool("kustomize")).current_dir(self.scratch.path());
-        let output = command.args(arguments).stdin(Stdio::null()).output().unwrap();
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        let output = self.command(arguments).output().unwrap();
         Run {
             status: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -92,19 +94,13 @@ impl Fork {
         files(self.scratch.path()).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }
 
-    fn with_agent(&self) {
-        self.write("distribution/iam/agent.yaml", AGENT);
-        self.write("distribution/iam/agent.json", AGENT_POLICY);
+    fn with_store(&self) {
         self.write("distribution/iam/reader.yaml", READER);
         self.write("distribution/iam/reader.json", READER_POLICY);
         self.write("distribution/iam/keys.yaml", KEYS);
         self.write("distribution/components/mlflow/overlays/aws/store.yaml", STORE);
         let overlay = "distribution/components/mlflow/overlays/aws/kustomization.yaml";
         self.edit(overlay, "  - ../../base\n", "  - ../../base\n  - store.yaml\n");
-        let namespaces = "distribution/components/namespaces/base/kustomization.yaml";
-        self.edit(namespaces, "resources:\n", "resources:\n  - agent.yaml\n");
-        let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: gitmoor}\n";
-        self.write("distribution/components/namespaces/base/agent.yaml", namespace);
     }
 }
 
@@ -142,7 +138,16 @@ fn each_role_is_listed_with_a_trust_that_fits_its_pods_alone() {
         assert_eq!(condition["oidc.example.com/id/X:aud"], "sts.amazonaws.com");
         assert!(!declared["policy"].is_null());
     }
-    assert_eq!(report["leftOut"][0]["declaration"], "single-node");
+    let left_out = |name: &str| {
+        let mut all = report["leftOut"].as_array().unwrap().iter();
+        all.find(|entry| entry["declaration"] == name).map(|entry| entry["reason"].as_str().unwrap())
+    };
+    assert_eq!(left_out("single-node"), Some("for the environment single-node, not aws"));
+    // Declared for a component that this tree does not have.
+    let unknown = "distribution/iam/unknown.yaml";
+    fork.write(unknown, "application: unknown\nenvironment: aws\nuser: u\nsecret: s\npolicy: mlflow.json\n");
+    let run = fork.run(&["iam", "check"]);
+    assert!(run.assert(0).stderr.contains("left out: unknown (there is no Application unknown)"), "{}", run.stderr);
 }
 
 #[test]
@@ -170,7 +175,7 @@ fn the_distribution_has_no_findings_in_any_environment() {
 #[test]
 fn a_role_that_the_agent_assumes_is_no_finding() {
     let fork = Fork::new();
-    fork.with_agent();
+    fork.with_store();
     assert_eq!(fork.findings(), []);
 }
 
@@ -181,7 +186,11 @@ fn what_would_go_wrong_is_found_before_it_does() {
     let mlflow = "distribution/iam/mlflow.yaml";
     let role = "distribution/components/mlflow/overlays/aws/role.yaml";
     let inference = "distribution/components/inference/overlays/aws/role.yaml";
-    let faults: [(&str, &str, Fault); 10] = [
+    let faults: [(&str, &str, Fault); 11] = [
+        ("may-not-assume", "reader.yaml", |fork, _, _, _| {
+            fork.with_store();
+            fork.edit("distribution/iam/gitmoor.json", "_external_secret*", "_secrets*");
+        }),
         ("shared-role", "arn:aws:iam::123456789012:role/platform_mlflow_mlflow", |fork, _, _, inference| {
             fork.edit(inference, "<<__role_arn.inference__>>", "<<__role_arn.mlflow__>>");
         }),
@@ -205,7 +214,7 @@ fn what_would_go_wrong_is_found_before_it_does() {
             fs::remove_file(fork.scratch.path().join(mlflow)).unwrap();
         }),
         ("undeclared-role", "SecretStore mlflow/aws", |fork, _, _, _| {
-            fork.with_agent();
+            fork.with_store();
             fs::remove_file(fork.scratch.path().join("distribution/iam/reader.yaml")).unwrap();
         }),
         ("role-differs", "mlflow.yaml", |fork, _, role, _| {
@@ -240,7 +249,8 @@ fn a_component_that_is_off_needs_no_role() {
     fork.edit("distribution/kustomization.yaml", "  - applications/inference.yaml\n", "");
     fork.edit("setup.conf", "<<__role_arn.inference__>>=", "# ");
     let report = fork.run(&["iam", "--output", "json"]).json();
-    assert_eq!(report["declared"].as_array().unwrap().len(), 1);
+    let names: Vec<_> = report["declared"].as_array().unwrap().iter().map(|entry| &entry["declaration"]).collect();
+    assert_eq!(names, ["gitmoor", "mlflow"]);
     assert_eq!(fork.findings(), []);
     let run = fork.run(&["iam", "--all", "--environment", "aws"]);
     run.assert(3);
@@ -303,13 +313,16 @@ fn mistakes_are_named_with_their_files_and_nothing_is_written() {
 #[tokio::test]
 async fn the_template_deploys_as_it_is() {
     let fork = Fork::new();
-    fork.with_agent();
+    fork.with_store();
     fork.write("profiles.yaml", format!("{PEOPLE}{GRACE}"));
-    let run = fork.run(&["iam", "--output", "cloudformation"]);
+    let run = fork.run(&["iam", "--output", "cloudformation", "--all"]);
     run.assert(0);
     let template = fork.write("template.json", &run.stdout);
     let lint = Command::new(cfn_lint()).arg(&template).env("HOME", fork.scratch.path()).output().unwrap();
     assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stdout));
+
+    // The emulator does not know policies that AWS manages.
+    assert!(run.stdout.contains("arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy"), "{}", run.stdout);
 
     let aws = Aws::start().await;
     let body = form(&[
@@ -323,7 +336,9 @@ async fn the_template_deploys_as_it_is() {
     assert!(stack.contains("CREATE_COMPLETE"), "{stack}");
     for (role, expected) in [
         ("platform_mlflow_mlflow", "system%3Aserviceaccount%3Amlflow%3Amlflow-sa"),
-        ("platform_external_secret_mlflow", "role/platform_agent"),
+        ("platform_external_secret_mlflow", "role/platform_external_secrets"),
+        ("platform_airflow", "system%3Aserviceaccount%3Aairflow%3Aairflow-sa"),
+        ("platform_aws_load_balancer_controller", "aws-load-balancer-controller"),
         ("mlplatform-access-ada-lovelace", "s3.amazonaws.com"),
         ("mlplatform-access-grace-hopper", "user/grace.hopper"),
     ] {
@@ -338,6 +353,46 @@ async fn the_template_deploys_as_it_is() {
     for user in ["ada.lovelace", "grace.hopper", "platform-keys"] {
         let keys = call(&aws, "iam", &form(&[("Action", "ListAccessKeys"), ("UserName", user)])).await;
         assert!(keys.contains("<AccessKeyId>"), "{user}: {keys}");
+    }
+}
+
+/// Of what the tree holds in Secrets, nothing is shown: neither when it renders, nor when it cannot be read.
+#[test]
+fn no_subcommand_shows_a_value_of_the_tree() {
+    let canary = "canary-of-the-tree-81c4";
+    let signs = Signs::new(&[canary], &[]);
+    let overlay = "distribution/components/mlflow/overlays/aws";
+    let secret = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: plain}}\nstringData: {{a: {canary}}}\n");
+    let faults = [
+        secret.clone(),
+        secret
+            .replace("stringData: {a: ", "stringData: [")
+            .replace("}\n", "]\n")
+            .replace("{name: plain]", "{name: plain}"),
+        secret.replace(&format!("a: {canary}"), &format!("a: \"{canary}")),
+        secret.replace("v1", "v1\n\t"),
+        secret.replace(&format!("{{a: {canary}}}"), &format!("\n  a: &a {canary}\n  b: *{canary}")),
+        secret.replace("stringData: {a", "data: {a"),
+    ];
+    for text in faults {
+        let fork = Fork::new();
+        let temporary = fork.scratch.folder("tmp");
+        let file = fork.write(&format!("{overlay}/secret.yaml"), &text);
+        fork.edit(&format!("{overlay}/kustomization.yaml"), "  - ../../base\n", "  - ../../base\n  - secret.yaml\n");
+        fork.write("profiles.yaml", PEOPLE);
+        let seen = signs.in_processes(&["cmdline", "environ"], || {
+            for command in [&["iam"][..], &["iam", "check"], &["iam", "profiles"]] {
+                for output in [&[][..], &["--output", "json"], &["--all"]] {
+                    let arguments = [command, output].concat();
+                    let mut command = fork.command(&arguments);
+                    let output = command.env("TMPDIR", &temporary).env("RUST_BACKTRACE", "1").output().unwrap();
+                    let said = [output.stdout, output.stderr].concat();
+                    assert!(!signs.in_text(&said), "{arguments:?}: {}", String::from_utf8_lossy(&said));
+                    assert_eq!(signs.in_files(fork.scratch.path()), [file.clone()].into(), "{arguments:?}");
+                }
+            }
+        });
+        assert_eq!(seen, BTreeSet::new());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests on real programs without a cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod canary;
 mod credentials;
 mod distribution;
 mod docs;

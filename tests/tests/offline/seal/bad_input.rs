@@ -70,7 +70,7 @@ fn certificates_that_are_none() {
         ("binary", 1, "no certificate in it: PEM"),
         ("0.key", 1, "no certificate in it: PEM"),
         ("broken", 1, "certificate 1 cannot be read"),
-        ("missing", 4, "cannot read missing"),
+        ("missing", 1, "cannot read the certificate missing"),
         ("http://127.0.0.1:1/", 4, "cannot fetch http://127.0.0.1:1/"),
     ] {
         for flags in [&["--cert", file, "-f", "secrets.yaml", "-w", "out"][..], &["--cert", file, "--pin-cert"]] {

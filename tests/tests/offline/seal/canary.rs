@@ -3,58 +3,19 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use gitmoor_tests::harness::program;
 
 use super::{PAIRS, Repository};
+use crate::canary::{Signs, files};
 
 const CANARY: &str = "cAnArY-of-the-test-0123456789";
 
-/// What must not be seen: the value, its base64, and a part of the private key.
-fn signs() -> [String; 3] {
-    let key = PAIRS[0].key.lines().nth(3).unwrap().to_owned();
-    [CANARY.to_owned(), STANDARD.encode(CANARY), key]
-}
-
-fn has_sign(text: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(text);
-    signs().iter().any(|sign| text.contains(sign.as_str()))
-}
-
-/// Looks at the arguments and the environment of every process until it is told to stop.
-fn watch_processes(stop: &AtomicBool) -> BTreeSet<String> {
-    let mut seen = BTreeSet::new();
-    while !stop.load(Ordering::Relaxed) {
-        for process in fs::read_dir("/proc").unwrap().flatten() {
-            for file in ["cmdline", "environ"] {
-                let text = fs::read(process.path().join(file)).unwrap_or_default();
-                if has_sign(&text) {
-                    seen.insert(String::from_utf8_lossy(&text).replace('\0', " "));
-                }
-            }
-        }
-    }
-    seen
-}
-
-/// Ends the watch, also when an assertion fails.
-struct Watching<'a>(&'a AtomicBool);
-
-impl Drop for Watching<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.flat_map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { vec![entry.path()] }).collect()
+/// The value, and a part of the private key.
+fn signs() -> Signs {
+    Signs::new(&[CANARY], &[PAIRS[0].key.lines().nth(3).unwrap()])
 }
 
 /// Runs it with a temporary folder of its own, and gives what it wrote to standard output.
@@ -75,7 +36,7 @@ fn run(repository: &Repository, arguments: &[&str], stdin: &str) -> (Option<i32>
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(!has_sign(&output.stderr), "{arguments:?}: {stderr}");
+    assert!(!signs().in_text(&output.stderr), "{arguments:?}: {stderr}");
     assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
     assert_eq!(files(&temporary), [] as [PathBuf; 0], "{arguments:?}");
     (output.status.code(), output.stdout)
@@ -89,22 +50,18 @@ fn no_subcommand_shows_a_value() {
          kubectl.kubernetes.io/last-applied-configuration: '{{\"data\":\"{CANARY}\"}}'\nstringData: {{a: {CANARY}}}\n"
     );
     repository.write("value", CANARY);
-    let stop = AtomicBool::new(false);
-    let seen = thread::scope(|scope| {
-        let watcher = scope.spawn(|| watch_processes(&stop));
-        let watching = Watching(&stop);
+    let signs = signs();
+    let seen = signs.in_processes(&["cmdline", "environ"], || {
         for (arguments, stdin, status) in commands(&secret) {
             let before: BTreeSet<PathBuf> = files(repository.scratch.path()).into_iter().collect();
             let (ended, stdout) = run(&repository, &arguments, &stdin);
             assert_eq!(ended, Some(status), "{arguments:?}");
             let opens = arguments.contains(&"--recovery-unseal");
-            assert!(opens == has_sign(&stdout), "{arguments:?}: {}", String::from_utf8_lossy(&stdout));
+            assert!(opens == signs.in_text(&stdout), "{arguments:?}: {}", String::from_utf8_lossy(&stdout));
             for file in files(repository.scratch.path()).into_iter().filter(|file| !before.contains(file)) {
-                assert!(!has_sign(&fs::read(&file).unwrap()), "{arguments:?}: {}", file.display());
+                assert!(!signs.in_text(&fs::read(&file).unwrap()), "{arguments:?}: {}", file.display());
             }
         }
-        drop(watching);
-        watcher.join().unwrap()
     });
     assert_eq!(seen, BTreeSet::new());
 }
