@@ -62,6 +62,7 @@ impl Applications {
         let known = self.state.applications().into_iter().filter(|key| key.namespace == self.namespace);
         for gone in known.filter(|key| !listed.contains(key)) {
             self.queue.extend(self.state.remove_application(&gone));
+            self.queue.push(gone);
         }
         self.repositories.refollow();
         self.queue.extend(self.state.namespace_listed(&self.namespace));
@@ -82,6 +83,7 @@ impl Applications {
         let Some(key) = self.key(object) else { return };
         tracing::info!(application = %key, "gone");
         self.queue.extend(self.state.remove_application(&key));
+        self.queue.push(key);
         self.repositories.refollow();
     }
 }

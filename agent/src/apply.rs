@@ -2,26 +2,34 @@
 //!
 //! May write every object that the Application wants; deletes nothing.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use gitmoor_core::health::HealthStatus;
+use gitmoor_core::hook::HookPhase;
 use gitmoor_core::live::LiveObject;
 use gitmoor_core::manifest::{Manifest, Manifests, Stamped};
 use gitmoor_core::object::ObjectId;
+use gitmoor_core::operation::Selected;
 use gitmoor_core::ownership::FieldPath;
-use gitmoor_core::plan::{Action, DesiredObject, Order, Plan, lost_field};
+use gitmoor_core::plan::{Action, DesiredObject, Plan, lost_field};
 use gitmoor_core::resource::Resource;
 use gitmoor_core::status::{Condition, ConditionKind, OperationResult};
 use gitmoor_engine::cluster::{ClusterError, Validation};
 use serde_json::json;
 
 use crate::context::Context;
+use crate::hooks::{Hooks, Progress};
 use crate::metrics::Result as ResultLabel;
 use crate::objects;
 
 /// Objects of one Application that are applied at the same time.
 const CONCURRENT: usize = 16;
+/// How long webhooks are kept back for what serves them.
+const INTERCEPTION_PATIENCE: Duration = Duration::from_secs(120);
+/// How often that is looked at, if nothing else happens.
+const INTERCEPTION_LOOK: Duration = Duration::from_secs(10);
 
 /// What an apply did.
 #[derive(Debug, Default)]
@@ -36,6 +44,10 @@ pub(crate) struct Applied {
     pub retry: bool,
     /// How long repairs wait that somebody else undoes every time.
     pub wait: Option<Duration>,
+    /// All errors are such as go away by themselves.
+    pub transient: bool,
+    /// Where the hooks stand that run together with objects, when they keep later waves waiting.
+    pub hooks: Option<Progress>,
 }
 
 /// How objects are applied.
@@ -45,12 +57,25 @@ pub(crate) struct Mode<'a> {
     pub heal: bool,
     /// Roll out what Git has changed.
     pub roll_out: bool,
+    /// Delete what is left over.
+    pub prune: bool,
+    /// Do so when everything is healthy.
+    pub prune_last: bool,
+    /// Change nothing.
+    pub dry_run: bool,
+    /// How long this sync has been under way.
+    pub running_for: Duration,
+    /// Only these objects.
+    pub only: Option<&'a [Selected]>,
     /// Create this namespace when an object needs it.
     pub create_namespace: Option<&'a str>,
 }
 
 impl Mode<'_> {
-    fn wants(self, action: &Action) -> bool {
+    pub(crate) fn wants(self, id: &ObjectId, action: &Action) -> bool {
+        if self.only.is_some_and(|only| !only.iter().any(|selected| selected.is(id))) {
+            return false;
+        }
         match action {
             Action::Skip | Action::AwaitDeletion | Action::Conflict(_) => false,
             Action::Create | Action::Update | Action::Adopt => self.roll_out,
@@ -60,56 +85,107 @@ impl Mode<'_> {
     }
 }
 
-/// Applies what the plan asks for.
+/// Applies what the plan asks for, and runs the hooks that belong to its waves.
 pub(crate) async fn apply(
     context: &Context,
     plan: &Plan,
     desired: &[DesiredObject],
-    manifests: &Manifests<Stamped>,
+    manifests: Option<&Manifests<Stamped>>,
     mode: Mode<'_>,
+    mut hooks: Option<&mut Hooks<'_>>,
 ) -> Applied {
-    let mut applied = Applied::default();
-    let mut steps = plan.steps.iter().peekable();
-    let mut wave = i32::MIN;
-    while let Some(first) = steps.peek() {
-        let order = desired[first.desired].order;
-        if order.wave > wave && pending(&steps, desired, order, mode) {
-            applied.waiting = unhealthy_before(context, desired, order.wave);
-            if applied.waiting.is_some() {
+    let mut applied = Applied { transient: true, ..Applied::default() };
+    let waves_of_hooks = hooks.as_ref().map(|hooks| hooks.waves(HookPhase::Sync)).unwrap_or_default();
+    let mut waves: BTreeSet<i32> = plan.steps.iter().map(|step| desired[step.desired].order.wave).collect();
+    waves.extend(&waves_of_hooks);
+    for wave in waves {
+        let has_hooks = waves_of_hooks.contains(&wave);
+        if has_hooks || pending(plan, desired, wave, mode) {
+            applied.waiting = unhealthy_before(context, desired, wave);
+        }
+        if applied.waiting.is_none() {
+            apply_wave(context, plan, desired, manifests, (wave, mode), &mut applied).await;
+        }
+        if applied.waiting.is_some() {
+            break;
+        }
+        if let Some(hooks) = hooks.as_mut().filter(|_| has_hooks && applied.errors.is_empty()) {
+            let progress = hooks.run(HookPhase::Sync, wave).await;
+            if progress != Progress::Done {
+                applied.hooks = Some(progress);
                 break;
             }
         }
-        wave = order.wave;
-        let mut group = Vec::new();
-        while let Some(step) = steps.next_if(|step| desired[step.desired].order == order) {
-            if mode.wants(&step.action) {
-                group.push((&desired[step.desired], &step.action));
-            }
-        }
-        apply_group(context, &group, manifests, mode, &mut applied).await;
     }
     applied
 }
 
-/// Whether anything of this wave or a later one is still to be rolled out; repairs do not wait.
-fn pending<'a>(
-    steps: &(impl Iterator<Item = &'a gitmoor_core::plan::Step> + Clone),
+/// Applies the tiers of a wave, one after the other.
+async fn apply_wave(
+    context: &Context,
+    plan: &Plan,
     desired: &[DesiredObject],
-    order: Order,
+    manifests: Option<&Manifests<Stamped>>,
+    (wave, mode): (i32, Mode<'_>),
+    applied: &mut Applied,
+) {
+    let Some(manifests) = manifests else { return };
+    let of_wave = plan.steps.iter().map(|step| (&desired[step.desired], &step.action));
+    let of_wave = of_wave.filter(|(object, action)| object.order.wave == wave && mode.wants(&object.id, action));
+    for group in of_wave.collect::<Vec<_>>().chunk_by(|(one, _), (other, _)| one.order == other.order) {
+        if let Some(why) = intercepts_too_early(context, group, desired, mode) {
+            (applied.waiting, applied.wait) = (Some(why), Some(INTERCEPTION_LOOK));
+            return;
+        }
+        apply_group(context, group, manifests, mode, applied).await;
+    }
+}
+
+/// Webhooks refuse every request as long as nobody serves them: they come when the workloads of their wave run, but
+/// not later than [`INTERCEPTION_PATIENCE`], should one of those wait for them in turn.
+fn intercepts_too_early(
+    context: &Context,
+    group: &[(&DesiredObject, &Action)],
+    desired: &[DesiredObject],
     mode: Mode<'_>,
-) -> bool {
-    steps.clone().any(|step| {
-        desired[step.desired].order >= order && mode.roll_out && !matches!(step.action, Action::Skip | Action::Verify)
+) -> Option<String> {
+    let (first, _) = group.iter().find(|(object, action)| {
+        object.id.group_kind.group == "admissionregistration.k8s.io"
+            && object.id.group_kind.kind.ends_with("WebhookConfiguration")
+            && matches!(action, Action::Create)
+    })?;
+    if mode.running_for > INTERCEPTION_PATIENCE {
+        return None;
+    }
+    let serves = |object: &&DesiredObject| {
+        object.order.wave == first.order.wave
+            && object.id.group_kind.group == "apps"
+            && matches!(object.id.group_kind.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
+    };
+    context.state.live(|live| {
+        desired.iter().filter(serves).find_map(|object| {
+            let why = holds(object, live.get(&object.id))?;
+            Some(format!("{} waits for {}, which is {why}", first.id, object.id))
+        })
     })
 }
 
+/// Whether anything of this wave or a later one is still to be rolled out; repairs do not wait.
+fn pending(plan: &Plan, desired: &[DesiredObject], wave: i32, mode: Mode<'_>) -> bool {
+    mode.roll_out
+        && plan.steps.iter().any(|step| {
+            desired[step.desired].order.wave >= wave && !matches!(step.action, Action::Skip | Action::Verify)
+        })
+}
+
 /// What an earlier wave is still waited for, in a sentence.
-fn unhealthy_before(context: &Context, desired: &[DesiredObject], wave: i32) -> Option<String> {
+pub(crate) fn unhealthy_before(context: &Context, desired: &[DesiredObject], wave: i32) -> Option<String> {
     context.state.live(|live| {
-        let mut earlier = desired.iter().filter(|object| object.order.wave < wave);
+        let mut earlier = desired.iter().filter(|object| object.role.is_object() && object.order.wave < wave);
         earlier.find_map(|object| {
             let why = holds(object, live.get(&object.id))?;
-            Some(format!("wave {wave} waits for {}, which is {why}", object.id))
+            let waits = if wave == i32::MAX { "what comes last".to_owned() } else { format!("wave {wave}") };
+            Some(format!("{waits} waits for {}, which is {why}", object.id))
         })
     })
 }
@@ -143,7 +219,7 @@ async fn apply_group(
     let mut outcomes = futures::stream::iter(work).buffer_unordered(CONCURRENT);
     while let Some((object, action, outcome)) = outcomes.next().await {
         let version = object.api_version.rsplit('/').next().unwrap_or_default().to_owned();
-        let result = |status, message| OperationResult { id: object.id.clone(), version, status, message };
+        let result = |status, message| OperationResult { id: object.id.clone(), version, status, message, hook: None };
         match outcome {
             Ok(Outcome::Nothing) => {}
             Ok(Outcome::Contested { wait, message }) => {
@@ -160,6 +236,7 @@ async fn apply_group(
                 context.metrics.applies.get_or_create(&ResultLabel::of(category)).inc();
                 tracing::warn!(object = %object.id, ?action, %error, category, "apply failed");
                 applied.retry |= retry;
+                applied.transient &= error.is_transient() || error.is_missing_namespace(&object.id);
                 applied.results.push(result("SyncFailed", error.to_string()));
                 let message = format!("{}: {error}", object.id);
                 applied.errors.push(Condition { kind: ConditionKind::SyncError, category, message });
@@ -206,6 +283,10 @@ async fn apply_one(
         done = format!("repaired: {field} was changed by somebody else");
     }
     let resource = resource_of(context, manifest)?;
+    if mode.dry_run {
+        context.cluster.apply_dry(&resource, manifest, Validation::Strict).await?;
+        return Ok(Outcome::Done(format!("would be {done}")));
+    }
     let answer = match context.cluster.apply(&resource, manifest, Validation::Strict).await {
         Err(error) if may_create_namespace(&error, &manifest.id, mode) => {
             create_namespace(context, mode).await?;
@@ -235,7 +316,7 @@ async fn contested(context: &Context, manifest: &Manifest, field: &FieldPath) ->
     format!("{id}: {others} and gitmoor both keep writing {field}; take the field out of Git, or stop the other writer")
 }
 
-fn resource_of(context: &Context, manifest: &Manifest) -> Result<Resource, ClusterError> {
+pub(crate) fn resource_of(context: &Context, manifest: &Manifest) -> Result<Resource, ClusterError> {
     let version = manifest.object["apiVersion"].as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default();
     context.state.resources().find(&manifest.id.group_kind, version).cloned().ok_or_else(|| ClusterError::Refused {
         code: 404,
@@ -244,14 +325,14 @@ fn resource_of(context: &Context, manifest: &Manifest) -> Result<Resource, Clust
     })
 }
 
-fn may_create_namespace(error: &ClusterError, id: &ObjectId, mode: Mode<'_>) -> bool {
+pub(crate) fn may_create_namespace(error: &ClusterError, id: &ObjectId, mode: Mode<'_>) -> bool {
     mode.create_namespace.is_some()
         && id.namespace.as_deref() == mode.create_namespace
         && error.is_missing_namespace(id)
 }
 
 /// The namespace of `CreateNamespace=true`: created, never tracked, never pruned.
-async fn create_namespace(context: &Context, mode: Mode<'_>) -> Result<(), ClusterError> {
+pub(crate) async fn create_namespace(context: &Context, mode: Mode<'_>) -> Result<(), ClusterError> {
     let Some(name) = mode.create_namespace else { return Ok(()) };
     let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     match context.cluster.create(&objects::namespaces(), None, &object).await {
@@ -264,6 +345,7 @@ async fn create_namespace(context: &Context, mode: Mode<'_>) -> Result<(), Clust
 pub(crate) fn classify(error: &ClusterError, id: &ObjectId) -> (&'static str, bool) {
     match error {
         ClusterError::Configuration(_) | ClusterError::Unreachable(_) => ("ClusterUnreachable", true),
+        _ if error.is_webhook_failure() => ("WebhookUnavailable", true),
         _ if error.is_missing_namespace(id) => ("NamespaceNotFound", true),
         ClusterError::Refused { code: 403, message, .. } if message.contains("exceeded quota") => {
             ("QuotaExceeded", true)

@@ -24,3 +24,9 @@ pub(crate) fn unix_seconds() -> i64 {
 pub(crate) fn since_1970() -> std::time::Duration {
     std::time::Duration::try_from(Timestamp::now().as_duration()).unwrap_or_default()
 }
+
+/// How long ago a time was, written as RFC 3339; nothing when it cannot be read or is to come.
+pub(crate) fn since(time: &str) -> std::time::Duration {
+    let past = time.parse::<Timestamp>().ok().map(|time| Timestamp::now().duration_since(time));
+    past.and_then(|past| std::time::Duration::try_from(past).ok()).unwrap_or_default()
+}

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use gitmoor_core::tracking::Digester;
+use gitmoor_core::tracking::{ApplicationKey, Digester};
 use gitmoor_engine::cluster::Cluster;
 use gitmoor_engine::render::Renderer;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::kinds::Kinds;
@@ -41,4 +42,14 @@ pub(crate) struct Context {
     pub repairs: Repairs,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+}
+
+impl Context {
+    /// Takes in the answer to our own write of an Application.
+    pub(crate) fn wrote_application(&self, key: &ApplicationKey, object: Value) {
+        if self.state.wrote_application(key, object) {
+            self.repositories.refollow();
+            self.queue.push(key.clone());
+        }
+    }
 }

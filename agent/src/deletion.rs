@@ -8,6 +8,7 @@ use gitmoor_core::tracking::ApplicationKey;
 use serde_json::json;
 
 use crate::context::Context;
+use crate::hooks;
 use crate::kinds;
 use crate::objects;
 use crate::prune::prune;
@@ -19,7 +20,12 @@ use crate::state::Snapshot;
 pub(crate) async fn finish(context: &Context, key: &ApplicationKey, snapshot: &Snapshot) -> Next {
     let finalizers = snapshot.object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
     let ours = |name: &serde_json::Value| name == FINALIZER_CASCADE || name == FINALIZER_CASCADE_BACKGROUND;
-    if !finalizers.iter().any(ours) {
+    let cascades = finalizers.iter().any(ours);
+    if let Err(error) = hooks::let_go(context, key, cascades).await {
+        tracing::warn!(application = %key, %error, "its hooks cannot be let go");
+        return Next::Retry;
+    }
+    if !cascades {
         return Next::OnChange;
     }
     let desired = snapshot.evaluation.as_ref().and_then(|evaluation| evaluation.desired.clone());

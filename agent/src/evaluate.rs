@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use gitmoor_core::application::ApplicationSpec;
 use gitmoor_core::closure::ReadSet;
+use gitmoor_core::hook;
 use gitmoor_core::manifest::{ManifestError, Manifests, Origin, Rendered, Stamp, Stamped};
 use gitmoor_core::object::text_at;
 use gitmoor_core::plan::DesiredObject;
@@ -128,6 +129,7 @@ async fn rendered(
         inputs: digest,
         desired: Some(DesiredObject::all(&manifests).into()),
         images: images(&manifests).into_iter().collect(),
+        warnings: warnings(&manifests),
         unknown_kinds: problems.iter().any(|problem| problem.category == "UnknownKind"),
         problems,
     });
@@ -193,6 +195,7 @@ fn refused(
         desired: None,
         images: Arc::new([]),
         problems,
+        warnings: Vec::new(),
         unknown_kinds: false,
     });
     remember(context, subject, &evaluation, reads);
@@ -265,11 +268,21 @@ async fn stamp(
 fn category(error: &ManifestError) -> &'static str {
     match error {
         ManifestError::UnknownKind { .. } => "UnknownKind",
-        ManifestError::Hook { .. } => "UnsupportedField",
-        ManifestError::NoNamespace { .. } | ManifestError::Duplicate { .. } | ManifestError::NotAnObject { .. } => {
-            "InvalidManifest"
-        }
+        ManifestError::GeneratedName { .. }
+        | ManifestError::NoNamespace { .. }
+        | ManifestError::Duplicate { .. }
+        | ManifestError::NotAnObject { .. } => "InvalidManifest",
     }
+}
+
+/// Hooks that never run here.
+fn warnings(manifests: &Manifests<Stamped>) -> Vec<Condition> {
+    let found = manifests.items().iter().filter_map(|manifest| {
+        let words = hook::without_effect(&manifest.object)?;
+        let message = format!("{}: {} is a hook for {words}, which never comes here", manifest.origin, manifest.id);
+        Some(Condition { kind: ConditionKind::UnsupportedFieldWarning, category: "UnsupportedHook", message })
+    });
+    found.collect()
 }
 
 /// Every image of every pod template.

@@ -85,9 +85,12 @@ pub(crate) fn in_use(state: &State, desired: &[DesiredObject], object: &Value) -
 }
 
 pub(crate) fn in_status(object: &Value) -> BTreeSet<GroupKind> {
-    let listed = object["status"]["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
-    listed
-        .iter()
+    let status = &object["status"];
+    let lists = [&status["resources"], &status["operationState"]["syncResult"]["resources"]];
+    lists
+        .into_iter()
+        .filter_map(Value::as_array)
+        .flatten()
         .filter_map(|entry| {
             Some(GroupKind::new(text_at(entry, &["group"]).unwrap_or_default(), text_at(entry, &["kind"])?))
         })

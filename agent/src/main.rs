@@ -19,10 +19,12 @@ mod evaluate;
 mod kinds;
 mod watches;
 
+mod attempt;
 mod rollout;
 
 mod apply;
 mod deletion;
+mod hooks;
 mod prune;
 mod repairs;
 mod report;

@@ -32,7 +32,7 @@ pub(crate) async fn prune(context: &Context, verdict: &Verdict) -> Pruned {
                 context.metrics.prunes.inc();
                 tracing::info!(object = %id, "deleted");
                 let message = "deleted".to_owned();
-                pruned.results.push(OperationResult { id: id.clone(), version, status: "Pruned", message });
+                pruned.results.push(OperationResult { id: id.clone(), version, status: "Pruned", message, hook: None });
             }
             Err(error) => {
                 let (category, _) = classify(&error, id);

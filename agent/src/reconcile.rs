@@ -14,11 +14,12 @@ use serde_json::json;
 use crate::context::Context;
 use crate::deletion;
 use crate::evaluate::{Evaluated, Subject, evaluate};
+use crate::hooks;
 use crate::kinds;
 use crate::objects;
 use crate::queue::Next;
 use crate::report::{Findings, report, unreachable};
-use crate::rollout::Rollout;
+use crate::rollout::{Carried, Rollout};
 use crate::state::{Evaluation, Head, Snapshot};
 
 /// How long to wait for another Application that has to be evaluated first.
@@ -29,7 +30,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Nex
     if !context.state.knows_all_applications() {
         return Next::OnChange;
     }
-    let Some(snapshot) = context.state.snapshot(&key) else { return Next::OnChange };
+    let Some(snapshot) = context.state.snapshot(&key) else { return gone(&context, &key).await };
     if annotation(&snapshot.object, ANNOTATION_REFRESH).is_some() {
         refresh(&context, &key, &snapshot).await;
     }
@@ -49,6 +50,17 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Nex
     match at_commit(&context, &key, &snapshot).await {
         Ok(commit) => sync(&context, &key, &snapshot, &spec, &commit).await,
         Err(next) => next,
+    }
+}
+
+/// The Application is gone, and what it had stays; its hooks can go whenever somebody deletes them.
+async fn gone(context: &Context, key: &ApplicationKey) -> Next {
+    match hooks::let_go(context, key, false).await {
+        Ok(()) => Next::OnChange,
+        Err(error) => {
+            tracing::warn!(application = %key, %error, "its hooks cannot be let go");
+            Next::Retry
+        }
     }
 }
 
@@ -110,15 +122,19 @@ async fn sync(
     if undecided {
         return Next::After(UNDECIDED);
     }
-    if plan.needs_bodies() && evaluated.manifests.is_none() {
+    loop {
+        let rollout = Rollout::new(context, key, snapshot, spec, &evaluated.evaluation);
+        match rollout.carry_out(&plan, evaluated.manifests.as_ref()).await {
+            None => return Next::Retry,
+            Some(Carried::Out(next)) => return next,
+            Some(Carried::NeedsBodies) => {}
+        }
         evaluated = evaluate(context, &subject, true).await;
-        if evaluated.evaluation.desired.is_none() {
+        if evaluated.evaluation.desired.is_none() || evaluated.manifests.is_none() {
             return failed(context, key, snapshot, &evaluated).await;
         }
         (plan, _) = context.state.plan(key, evaluated.evaluation.wanted());
     }
-    let rollout = Rollout { context, key, snapshot, spec, evaluation: &evaluated.evaluation };
-    rollout.carry_out(&plan, evaluated.manifests.as_ref()).await.unwrap_or(Next::Retry)
 }
 
 async fn failed(context: &Context, key: &ApplicationKey, snapshot: &Snapshot, evaluated: &Evaluated) -> Next {
@@ -154,7 +170,7 @@ async fn refresh(context: &Context, key: &ApplicationKey, snapshot: &Snapshot) {
     }
     let patch = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: null}}});
     match context.cluster.merge(&objects::applications(), Some(&key.namespace), &key.name, &patch).await {
-        Ok(object) => context.state.wrote_application(key, object),
+        Ok(object) => context.wrote_application(key, object),
         Err(error) => tracing::warn!(application = %key, %error, "the refresh annotation cannot be removed"),
     }
 }

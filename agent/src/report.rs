@@ -73,7 +73,7 @@ async fn write(context: &Context, key: &ApplicationKey, before: &Value, after: &
                 revision = after["sync"]["revision"].as_str(),
                 "status"
             );
-            context.state.wrote_application(key, answer);
+            context.wrote_application(key, answer);
             true
         }
         // Deleted meanwhile: there is nobody to tell.

@@ -1,19 +1,25 @@
-//! Carries the plan of an Application out: announce, apply, prune, report.
+//! Carries the plan of an Application out: announce, run hooks, apply, prune, report.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gitmoor_core::application::{ApplicationSpec, Automated};
+use gitmoor_core::hook::HookPhase;
 use gitmoor_core::manifest::{Manifests, Stamped};
 use gitmoor_core::names::ANNOTATION_CONFIRM_PRUNE;
 use gitmoor_core::object::annotation;
+use gitmoor_core::operation::{Attempt, Request};
 use gitmoor_core::plan::{Action, DesiredObject, Plan, Step};
 use gitmoor_core::prune::{PruneContext, Verdict, judge};
 use gitmoor_core::status::{Condition, ConditionKind, Operation, OperationResult, Phase};
 use gitmoor_core::tracking::ApplicationKey;
+use serde_json::Value;
 
-use crate::apply::{Applied, Mode, apply};
+use crate::apply::{Applied, Mode, apply, unhealthy_before};
+use crate::attempt::{Situation, Turn, Turned};
+use crate::clock;
 use crate::context::Context;
+use crate::hooks::{Hooks, Progress, accept, live_hooks, settle};
 use crate::kinds::in_status;
 use crate::prune::{Pruned, prune};
 use crate::queue::Next;
@@ -23,31 +29,84 @@ use crate::state::{Evaluation, Snapshot};
 /// When a refusal that waiting does not change is tried again all the same.
 const REFUSED: Duration = Duration::from_secs(300);
 
-/// One run of a plan.
-pub(crate) struct Rollout<'a> {
-    pub context: &'a Context,
-    pub key: &'a ApplicationKey,
-    pub snapshot: &'a Snapshot,
-    pub spec: &'a ApplicationSpec,
-    pub evaluation: &'a Evaluation,
+/// What was done, and what there is to say of it.
+#[derive(Debug, Default)]
+struct Done {
+    applied: Applied,
+    pruned: Pruned,
+    /// For the status; `None`: as before.
+    operation: Option<Operation>,
+    /// Why the sync has failed.
+    failed: Option<String>,
+    /// How long to wait for the next attempt.
+    pause: Option<Duration>,
 }
 
-impl Rollout<'_> {
-    /// Announce, apply, prune, report. `None`: the status could not be written.
-    pub(crate) async fn carry_out(&self, plan: &Plan, manifests: Option<&Manifests<Stamped>>) -> Option<Next> {
-        let mode = self.mode();
-        let applied = match manifests.filter(|_| plan.needs_bodies()) {
-            Some(manifests) => {
-                self.announce(plan, mode).await?;
-                apply(self.context, plan, self.desired(), manifests, mode).await
+/// One run of a plan.
+pub(crate) struct Rollout<'a> {
+    context: &'a Context,
+    key: &'a ApplicationKey,
+    snapshot: &'a Snapshot,
+    /// The Application as it is now: a status that this reconcile wrote counts.
+    object: Arc<Value>,
+    spec: &'a ApplicationSpec,
+    evaluation: &'a Evaluation,
+}
+
+/// What a rollout needs to go on, or when it is looked at again.
+pub(crate) enum Carried {
+    /// Done as far as that is possible now.
+    Out(Next),
+    /// The bodies of the manifests are needed.
+    NeedsBodies,
+}
+
+impl<'a> Rollout<'a> {
+    /// For the Application as it is now.
+    pub(crate) fn new(
+        context: &'a Context,
+        key: &'a ApplicationKey,
+        snapshot: &'a Snapshot,
+        spec: &'a ApplicationSpec,
+        evaluation: &'a Evaluation,
+    ) -> Self {
+        let now = context.state.snapshot(key).map(|now| now.object);
+        let object = now.unwrap_or_else(|| Arc::clone(&snapshot.object));
+        Self { context, key, snapshot, object, spec, evaluation }
+    }
+
+    /// Announce, run hooks, apply, prune, report. `None`: the status could not be written.
+    pub(crate) async fn carry_out(&self, plan: &Plan, manifests: Option<&Manifests<Stamped>>) -> Option<Carried> {
+        let turn = self.turn();
+        let mode = self.mode(&turn);
+        let wanted = |step: &Step| mode.wants(&self.desired()[step.desired].id, &step.action);
+        if manifests.is_none() && plan.steps.iter().any(wanted) {
+            return Some(Carried::NeedsBodies);
+        }
+        let (done, after) = match &turn {
+            Turn::Attempt(turned) => {
+                self.begin(plan, turned).await?;
+                match self.attempt(plan, manifests, mode, turned).await {
+                    Some(carried) => carried,
+                    None => return Some(Carried::NeedsBodies),
+                }
             }
-            None => Applied::default(),
+            _ => self.plain(plan, manifests, mode, &turn).await?,
         };
-        let (after, _) = self.context.state.plan(self.key, self.evaluation.wanted());
-        let verdict = self.verdict(&after, &applied);
-        let pruned = prune(self.context, &verdict).await;
-        self.report(&after, &applied, &pruned).await?;
-        Some(next(self.evaluation, &applied, &pruned, &after, mode))
+        self.report(&after, &done).await?;
+        let settled = settle(self.context, self.key).await;
+        if let (Some(since), false) = (self.snapshot.since, done.applied.results.is_empty()) {
+            self.context.metrics.seen_to_applied.observe(since.elapsed().as_secs_f64());
+        }
+        let next = next(self.evaluation, &done, &after, mode);
+        Some(Carried::Out(if settled { next } else { Next::Retry }))
+    }
+
+    fn turn(&self) -> Turn {
+        let due = self.automated().is_some() && !self.settled();
+        let hooks = live_hooks(self.context, self.key);
+        let (object, now) = (&self.object, clock::now());
+        Situation { object, spec: self.spec, evaluation: self.evaluation, hooks: &hooks, due, now: &now }.turn()
     }
 
     fn desired(&self) -> &[DesiredObject] {
@@ -58,60 +117,250 @@ impl Rollout<'_> {
         self.spec.automated()
     }
 
-    fn mode(&self) -> Mode<'_> {
-        let heal = self.automated().is_some_and(|automated| automated.self_heal);
-        let create = self.spec.sync_policy.sync_options.iter().any(|option| option == "CreateNamespace=true");
+    fn mode<'m>(&'m self, turn: &'m Turn) -> Mode<'m> {
+        let request = match turn {
+            Turn::Attempt(turned) => turned.request.as_ref(),
+            _ => None,
+        };
+        let options = request.and_then(|request| request.sync_options.as_ref());
+        let options = options.unwrap_or(&self.spec.sync_policy.sync_options);
+        let has = |wanted: &str| options.iter().any(|option| option == wanted);
+        let heal = request.is_some() || self.automated().is_some_and(|automated| automated.self_heal);
+        let roll_out = match turn {
+            Turn::Rest { failed: Some(_) } | Turn::Hold(_) | Turn::Pause { .. } => false,
+            Turn::Rest { failed: None } | Turn::Plain => self.automated().is_some() && (heal || !self.settled()),
+            Turn::Attempt(_) => true,
+        };
+        let prune = request.map_or_else(|| self.automated().is_some_and(|automated| automated.prune), |r| r.prune);
         Mode {
             heal,
-            roll_out: self.automated().is_some() && (heal || !self.settled()),
-            create_namespace: self.spec.destination.namespace.as_deref().filter(|_| create),
+            roll_out,
+            prune,
+            prune_last: has("PruneLast=true"),
+            running_for: self.running_for(),
+            dry_run: request.is_some_and(|request| request.dry_run),
+            only: request.map(|request| request.resources.as_slice()).filter(|only| !only.is_empty()),
+            create_namespace: self.spec.destination.namespace.as_deref().filter(|_| has("CreateNamespace=true")),
         }
+    }
+
+    /// How long the sync to these inputs has been under way.
+    fn running_for(&self) -> Duration {
+        let state = &self.object["status"]["operationState"];
+        let current = state["phase"] == "Running" && state["syncResult"]["revision"] == self.evaluation.commit.as_str();
+        state["startedAt"].as_str().filter(|_| current).map(clock::since).unwrap_or_default()
     }
 
     /// The present inputs have been rolled out completely: what differs since was changed in the cluster.
     fn settled(&self) -> bool {
-        let (object, status) = (&self.snapshot.object, &self.snapshot.object["status"]);
-        let compared = &status["sync"]["comparedTo"];
-        status["operationState"]["phase"] == "Succeeded"
-            && status["operationState"]["syncResult"]["revision"] == self.evaluation.commit.as_str()
+        let (object, status) = (&self.object, &self.object["status"]);
+        let (compared, state) = (&status["sync"]["comparedTo"], &status["operationState"]);
+        let commit = self.evaluation.commit.as_str();
+        let partial = Attempt::of(status).and_then(|attempt| attempt.request()).is_some_and(|r| !r.is_whole());
+        let rolled_out = if partial {
+            let last = status["history"].as_array().and_then(|history| history.last());
+            last.is_some_and(|last| last["revision"] == commit)
+        } else {
+            state["phase"] == "Succeeded" && state["syncResult"]["revision"] == commit
+        };
+        rolled_out
             && compared["source"] == object["spec"]["source"]
             && compared["destination"] == object["spec"]["destination"]
+    }
+
+    /// A sync that needs no memory, or repairs between two syncs.
+    async fn plain(
+        &self,
+        plan: &Plan,
+        manifests: Option<&Manifests<Stamped>>,
+        mode: Mode<'_>,
+        turn: &Turn,
+    ) -> Option<(Done, Plan)> {
+        self.announce(plan, mode).await?;
+        let applied = apply(self.context, plan, self.desired(), manifests, mode, None).await;
+        let (after, _) = self.context.state.plan(self.key, self.evaluation.wanted());
+        let held = match turn {
+            Turn::Hold(why) => Some(why.clone()),
+            Turn::Rest { failed: Some(why) } | Turn::Pause { failed: why, .. } => Some(why.clone()),
+            _ => None,
+        };
+        let pruned = prune(self.context, &self.verdict(&after, &applied, mode, held.as_deref())).await;
+        let mut done = Done { operation: None, applied, pruned, failed: None, pause: None };
+        match turn {
+            Turn::Hold(_) => {}
+            Turn::Rest { failed: Some(why) } => done.failed = Some(why.clone()),
+            Turn::Pause { failed, left } => {
+                done.failed = Some(failed.clone());
+                done.pause = Some(*left);
+            }
+            _ => done.operation = self.outcome(&done.applied, &done.pruned),
+        }
+        Some((done, after))
+    }
+
+    /// Writes an attempt into the status before anything is done, and takes the request for it away.
+    async fn begin(&self, plan: &Plan, turned: &Turned) -> Option<()> {
+        if turned.fresh {
+            let operation = self.attempt_operation(turned, Phase::Running, "syncing".to_owned(), Vec::new());
+            self.tell(plan, operation).await?;
+        }
+        if self.object["operation"].is_object()
+            && let Err(error) = accept(self.context, self.key).await
+        {
+            tracing::warn!(application = %self.key, %error, "the request for a sync cannot be taken away");
+        }
+        Some(())
+    }
+
+    /// Carries an attempt on. `None`: the bodies of the manifests are needed.
+    async fn attempt(
+        &self,
+        plan: &Plan,
+        manifests: Option<&Manifests<Stamped>>,
+        mode: Mode<'_>,
+        turned: &Turned,
+    ) -> Option<(Done, Plan)> {
+        let status = self.context.state.snapshot(self.key).map(|snapshot| snapshot.object["status"].clone());
+        let status = status.unwrap_or_default();
+        let runs_hooks = turned.request.as_ref().is_none_or(Request::runs_hooks);
+        let desired = if runs_hooks { self.desired() } else { &[] };
+        let names = (self.context, self.key);
+        let mut hooks = Hooks::new(names, (&turned.id, &status), desired, manifests, mode);
+        let failing = hooks.is_failing().then(|| status["operationState"]["message"].as_str().unwrap_or_default());
+        let mut done = Done::default();
+        let mut progress = match (&turned.end, failing) {
+            (Some(why), _) => Progress::Failed(why.clone()),
+            (None, Some(why)) => Progress::Failed(why.to_owned()),
+            (None, None) => hooks.run_phase(HookPhase::PreSync).await,
+        };
+        if progress == Progress::Done {
+            done.applied = apply(self.context, plan, self.desired(), manifests, mode, Some(&mut hooks)).await;
+            progress = done.applied.hooks.take().unwrap_or(progress);
+        }
+        let (after, _) = self.context.state.plan(self.key, self.evaluation.wanted());
+        if progress == Progress::Done {
+            progress = self.applied(&done.applied);
+        }
+        if progress == Progress::Done {
+            done.pruned = prune(self.context, &self.verdict(&after, &done.applied, mode, None)).await;
+            if hooks.has(HookPhase::PostSync) {
+                progress = match unhealthy_before(self.context, self.desired(), i32::MAX) {
+                    Some(why) => Progress::Waiting(why),
+                    None => hooks.run_phase(HookPhase::PostSync).await,
+                };
+            }
+        }
+        if let Progress::Failed(why) = &progress
+            && turned.end.is_none()
+        {
+            match hooks.run_phase(HookPhase::SyncFail).await {
+                Progress::Waiting(_) => progress = Progress::Waiting(why.clone()),
+                Progress::NeedsBodies => progress = Progress::NeedsBodies,
+                Progress::Done | Progress::Failed(_) => {}
+            }
+        }
+        if progress == Progress::NeedsBodies {
+            return None;
+        }
+        let results = [&done.applied.results[..], &done.pruned.results, &hooks.results].concat();
+        self.conclude(&mut done, turned, progress, results);
+        Some((done, after))
+    }
+
+    /// Whether what was applied lets an attempt go on.
+    fn applied(&self, applied: &Applied) -> Progress {
+        if let Some(waiting) = &applied.waiting {
+            return Progress::Waiting(waiting.clone());
+        }
+        let problem = self.evaluation.problems.first().map(|problem| problem.message.clone());
+        match applied.errors.first() {
+            Some(error) if applied.transient => Progress::Waiting(error.message.clone()),
+            Some(error) => Progress::Failed(error.message.clone()),
+            // A kind that is missing may come; what else is wrong with the render needs a commit.
+            None if self.evaluation.unknown_kinds => Progress::Waiting(problem.unwrap_or_default()),
+            None => problem.map_or(Progress::Done, Progress::Failed),
+        }
+    }
+
+    /// What the status is to say of an attempt.
+    fn conclude(&self, done: &mut Done, turned: &Turned, progress: Progress, results: Vec<OperationResult>) {
+        let operation = |phase, message| self.attempt_operation(turned, phase, message, results);
+        done.operation = Some(match progress {
+            Progress::Done => {
+                let dry = turned.request.as_ref().is_some_and(|request| request.dry_run);
+                let message = if dry { "nothing was changed: a dry run" } else { "everything is applied" };
+                operation(Phase::Succeeded, message.to_owned())
+            }
+            Progress::Waiting(why) => operation(Phase::Running, why),
+            Progress::NeedsBodies => return,
+            Progress::Failed(why) => {
+                done.failed = Some(why.clone());
+                let recorded = Attempt {
+                    id: turned.id.clone(),
+                    revision: String::new(),
+                    phase: String::new(),
+                    retry_count: turned.record.retry_count,
+                    finished_at: None,
+                    operation: turned.record.operation.clone(),
+                };
+                let retry = recorded.retry(self.spec.sync_policy.retry.as_ref());
+                done.pause = retry.pause(turned.record.retry_count).filter(|_| turned.end.is_none());
+                let mut operation = operation(Phase::Failed, why);
+                if let (Some(_), Some(attempt)) = (done.pause, &mut operation.attempt) {
+                    operation.phase = Phase::Retrying;
+                    attempt.retry_count += 1;
+                }
+                operation
+            }
+        });
+    }
+
+    fn attempt_operation(
+        &self,
+        turned: &Turned,
+        phase: Phase,
+        message: String,
+        results: Vec<OperationResult>,
+    ) -> Operation {
+        let revision = self.evaluation.commit.to_string();
+        Operation { revision, phase, message, results, attempt: Some(turned.record.clone()) }
     }
 
     /// Writes the kinds into the status before the first object of a kind is applied: left-over objects of a kind that
     /// leaves Git while no agent runs are found by it.
     async fn announce(&self, plan: &Plan, mode: Mode<'_>) -> Option<()> {
-        let known = in_status(&self.snapshot.object);
+        let known = in_status(&self.object);
         let desired = self.desired();
         let writes = |step: &Step| !matches!(step.action, Action::Skip | Action::Verify);
         let news = plan.steps.iter().any(|step| writes(step) && !known.contains(&desired[step.desired].id.group_kind));
         if !(news && mode.roll_out) {
             return Some(());
         }
-        let resources = resources(self.context, desired, plan);
         let operation = self.operation(Phase::Running, "applying".to_owned(), Vec::new());
-        let told = report(
-            self.context,
-            self.key,
-            Findings {
-                revision: Some(self.evaluation.commit.to_string()),
-                sync: Some(sync_status(&resources, false)),
-                resources: Some(resources),
-                conditions: self.evaluation.problems.clone(),
-                operation: Some(operation),
-                images: Some(Arc::clone(&self.evaluation.images)),
-                history_limit: self.spec.revision_history_limit,
-            },
-        );
-        told.await.then_some(())
+        self.tell(plan, operation).await
+    }
+
+    /// Writes into the status that a sync runs, and what of.
+    async fn tell(&self, plan: &Plan, operation: Operation) -> Option<()> {
+        let resources = resources(self.context, self.desired(), plan);
+        let findings = Findings {
+            revision: Some(self.evaluation.commit.to_string()),
+            sync: Some(sync_status(&resources, false)),
+            resources: Some(resources),
+            conditions: self.evaluation.problems.clone(),
+            operation: Some(operation),
+            images: Some(Arc::clone(&self.evaluation.images)),
+            history_limit: self.spec.revision_history_limit,
+        };
+        report(self.context, self.key, findings).await.then_some(())
     }
 
     fn operation(&self, phase: Phase, message: String, results: Vec<OperationResult>) -> Operation {
-        Operation { revision: self.evaluation.commit.to_string(), phase, message, results }
+        Operation { revision: self.evaluation.commit.to_string(), phase, message, results, attempt: None }
     }
 
-    fn verdict(&self, plan: &Plan, applied: &Applied) -> Verdict {
-        if plan.left_over.is_empty() {
+    fn verdict(&self, plan: &Plan, applied: &Applied, mode: Mode<'_>, held: Option<&str>) -> Verdict {
+        if plan.left_over.is_empty() || mode.dry_run || mode.only.is_some() {
             return Verdict::default();
         }
         let elsewhere = self.context.state.wanted_elsewhere(&plan.left_over, self.key);
@@ -119,14 +368,16 @@ impl Rollout<'_> {
         let problems = self.evaluation.problems.first().map(|problem| problem.message.clone());
         // What is applied later must not find its predecessor gone.
         let unfinished = applied.waiting.clone().or_else(|| applied.errors.first().map(|error| error.message.clone()));
+        let last = || unhealthy_before(self.context, self.desired(), i32::MAX).filter(|_| mode.prune_last);
+        let unfinished = held.map(str::to_owned).or(unfinished).or_else(last);
         let context = PruneContext {
-            enabled: self.automated().is_some_and(|automated| automated.prune),
+            enabled: mode.prune,
             incomplete: problems.or(unfinished),
             held_by,
-            desired: self.desired().len(),
+            desired: self.desired().iter().filter(|object| object.role.is_object()).count(),
             allow_empty: self.automated().is_some_and(|automated| automated.allow_empty),
             cascade: false,
-            confirmed: annotation(&self.snapshot.object, ANNOTATION_CONFIRM_PRUNE),
+            confirmed: annotation(&self.object, ANNOTATION_CONFIRM_PRUNE),
             agent_namespace: &self.context.namespace,
         };
         self.context.state.live(|live| {
@@ -136,9 +387,15 @@ impl Rollout<'_> {
         })
     }
 
-    async fn report(&self, plan: &Plan, applied: &Applied, pruned: &Pruned) -> Option<()> {
+    async fn report(&self, plan: &Plan, done: &Done) -> Option<()> {
         let mut conditions = self.evaluation.problems.clone();
-        conditions.extend(applied.errors.iter().chain(&pruned.conditions).cloned());
+        conditions.extend(done.applied.errors.iter().chain(&done.pruned.conditions).cloned());
+        conditions.extend(self.evaluation.warnings.iter().cloned());
+        conditions.extend(done.failed.clone().map(|message| Condition {
+            kind: ConditionKind::SyncError,
+            category: "SyncFailed",
+            message,
+        }));
         conditions.extend(conflicts(plan, self.desired()));
         conditions.extend(self.spec.warnings().map(|field| Condition {
             kind: ConditionKind::UnsupportedFieldWarning,
@@ -159,14 +416,11 @@ impl Rollout<'_> {
                 sync,
                 resources: Some(resources),
                 conditions,
-                operation: self.outcome(applied, pruned),
+                operation: done.operation.clone(),
                 images: Some(Arc::clone(&self.evaluation.images)),
                 history_limit: self.spec.revision_history_limit,
             },
         );
-        if let Some(since) = self.snapshot.since.filter(|_| !applied.results.is_empty()) {
-            self.context.metrics.seen_to_applied.observe(since.elapsed().as_secs_f64());
-        }
         told.await.then_some(())
     }
 
@@ -201,18 +455,25 @@ fn conflicts<'a>(plan: &'a Plan, desired: &'a [DesiredObject]) -> impl Iterator<
     })
 }
 
-fn next(evaluation: &Evaluation, applied: &Applied, pruned: &Pruned, after: &Plan, mode: Mode<'_>) -> Next {
+fn next(evaluation: &Evaluation, done: &Done, after: &Plan, mode: Mode<'_>) -> Next {
+    let (applied, pruned) = (&done.applied, &done.pruned);
+    let attempted = done.operation.as_ref().is_some_and(|operation| operation.attempt.is_some());
     let unfinished = applied.wait.is_none()
         && mode.roll_out
+        && !attempted
         && applied.waiting.is_none()
         && applied.errors.is_empty()
         && after.needs_bodies();
-    if evaluation.unknown_kinds || applied.retry || pruned.retry || unfinished {
+    if let Some(pause) = done.pause {
+        return Next::After(pause);
+    }
+    let failed = done.failed.is_some();
+    if evaluation.unknown_kinds || (applied.retry && !failed) || pruned.retry || unfinished {
         return Next::Retry;
     }
     match applied.wait {
         Some(wait) => Next::After(wait),
-        None if applied.errors.is_empty() => Next::OnChange,
+        None if applied.errors.is_empty() || failed => Next::OnChange,
         None => Next::After(REFUSED),
     }
 }

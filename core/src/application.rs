@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::operation::Retry;
+
 /// `spec` of an Application, as far as it is supported.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -72,6 +74,8 @@ pub struct SyncPolicy {
     pub automated: Option<Automated>,
     /// Options by name.
     pub sync_options: Vec<String>,
+    /// How a sync that failed is repeated.
+    pub retry: Option<Retry>,
     #[serde(flatten)]
     rest: Rest,
 }
@@ -196,10 +200,9 @@ impl ApplicationSpec {
     }
 }
 
-/// Failures are retried in any case; who deletes what in which order does not change what is deleted.
+/// Who deletes what in which order does not change what is deleted.
 fn is_harmless(field: &str) -> bool {
-    field == "spec.syncPolicy.retry"
-        || field == "spec.syncPolicy.managedNamespaceMetadata"
+    field == "spec.syncPolicy.managedNamespaceMetadata"
         || field.starts_with("spec.syncPolicy.syncOptions PrunePropagationPolicy=")
 }
 
@@ -246,7 +249,7 @@ mod tests {
             "project": "tenant",
             "source": {"repoURL": "https://git/x.git", "path": ".", "helm": {"values": "a: 1"}},
             "ignoreDifferences": [{"kind": "Deployment"}],
-            "syncPolicy": {"retry": {"limit": 3}, "syncOptions": ["Replace=true"]},
+            "syncPolicy": {"retry": {"limit": 3}, "managedNamespaceMetadata": {"labels": {"a": "b"}}, "syncOptions": ["Replace=true"]},
         }));
         let expected = [
             "spec.ignoreDifferences",
@@ -255,7 +258,7 @@ mod tests {
             "spec.syncPolicy.syncOptions Replace=true",
         ];
         assert_eq!(spec.unsupported(), expected);
-        assert_eq!(spec.warnings().collect::<Vec<_>>(), ["spec.syncPolicy.retry"]);
+        assert_eq!(spec.warnings().collect::<Vec<_>>(), ["spec.syncPolicy.managedNamespaceMetadata"]);
         assert!(matches!(spec.validate(), Err(SpecError::Unsupported(_))));
     }
 

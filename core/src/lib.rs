@@ -18,7 +18,9 @@ pub mod resource;
 pub mod tree;
 pub mod yaml;
 
+pub mod hook;
 pub mod live;
+pub mod operation;
 pub mod ownership;
 pub mod plan;
 pub mod prune;

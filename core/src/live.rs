@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_json::Value;
 
 use crate::health::{self, Health};
+use crate::hook::LiveHook;
 use crate::names::{
     ANNOTATION_DIGEST, ANNOTATION_SYNC_OPTIONS, FINALIZER_CASCADE, FINALIZER_CASCADE_BACKGROUND, LABEL_APPLICATION,
 };
@@ -37,6 +38,8 @@ pub struct LiveObject {
     pub health: Health,
     /// What speaks against deleting it.
     pub guard: Guard,
+    /// It runs as a hook.
+    pub hook: Option<Box<LiveHook>>,
 }
 
 /// Our managed-fields entry: whole while it may have to be compared, else only its hash.
@@ -94,6 +97,7 @@ impl LiveObject {
             deleting: object["metadata"].get("deletionTimestamp").is_some(),
             health: health::assess(object),
             guard: Guard::of(object, &id),
+            hook: LiveHook::of(object).map(Box::new),
             id,
         })
     }
@@ -255,4 +259,5 @@ fn same(before: &LiveObject, after: &LiveObject) -> bool {
         && before.deleting == after.deleting
         && before.health == after.health
         && before.guard == after.guard
+        && before.hook == after.hook
 }

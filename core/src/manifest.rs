@@ -11,7 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::names::{ANNOTATION_DIGEST, ANNOTATION_HOOK, ANNOTATION_TRACKING_ID, LABEL_APPLICATION};
+use crate::hook::Role;
+use crate::names::{ANNOTATION_DIGEST, ANNOTATION_TRACKING_ID, LABEL_APPLICATION};
 use crate::object::{GroupKind, ObjectId, annotation, group_of, text_at};
 use crate::resource::Resources;
 use crate::tracking::{ApplicationKey, Digester, Installation};
@@ -112,15 +113,13 @@ pub enum ManifestError {
         /// The object.
         id: ObjectId,
     },
-    /// A hook, which is not supported yet.
-    #[error("{origin}: {id} is a hook (`{hook}`), which is not supported yet; it is not run")]
-    Hook {
+    /// An object without a name of its own that is kept: each sync would make another one.
+    #[error("{origin}: {id} has a generateName, which only hooks may have; give it a name")]
+    GeneratedName {
         /// Where it stands.
         origin: Origin,
         /// The object.
         id: ObjectId,
-        /// The annotation's value.
-        hook: String,
     },
 }
 
@@ -169,7 +168,11 @@ fn identify(object: &Value) -> Result<ObjectId, String> {
     };
     let api_version = required(&["apiVersion"])?;
     let kind = required(&["kind"])?;
-    let name = required(&["metadata", "name"])?;
+    // The name of a hook may be made anew for each run.
+    let name = required(&["metadata", "name"]).or_else(|missing| {
+        let generate_name = text_at(object, &["metadata", "generateName"]).filter(|text| !text.is_empty());
+        generate_name.ok_or(missing)
+    })?;
     for (field, path) in [("labels", "metadata.labels"), ("annotations", "metadata.annotations")] {
         let bad =
             object["metadata"][field].as_object().and_then(|map| map.iter().find(|(_, value)| !value.is_string()));
@@ -232,9 +235,9 @@ impl Manifests<Rendered> {
 /// Scope and namespace, and the form that an apply takes.
 fn bind(mut manifest: Manifest, stamp: &Stamp<'_>) -> Result<Manifest, Box<ManifestError>> {
     let Manifest { id, object, origin } = &mut manifest;
-    if let Some(hook) = annotation(object, ANNOTATION_HOOK).or_else(|| annotation(object, "helm.sh/hook")) {
-        let (origin, id, hook) = (origin.clone(), id.clone(), hook.to_owned());
-        return Err(Box::new(ManifestError::Hook { origin, id, hook }));
+    if text_at(object, &["metadata", "name"]).is_none() && Role::of(object).is_object() {
+        let (origin, id) = (origin.clone(), id.clone());
+        return Err(Box::new(ManifestError::GeneratedName { origin, id }));
     }
     let api_version = text_at(object, &["apiVersion"]).unwrap_or_default().to_owned();
     let version = api_version.rsplit('/').next().unwrap_or_default();

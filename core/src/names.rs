@@ -18,6 +18,20 @@ pub const ANNOTATION_SYNC_OPTIONS: &str = "argocd.argoproj.io/sync-options";
 pub const ANNOTATION_SYNC_WAVE: &str = "argocd.argoproj.io/sync-wave";
 /// Annotation on an object of the repository that makes it a hook.
 pub const ANNOTATION_HOOK: &str = "argocd.argoproj.io/hook";
+/// Annotation on a hook: when it is deleted.
+pub const ANNOTATION_HOOK_DELETE_POLICY: &str = "argocd.argoproj.io/hook-delete-policy";
+/// Helm's annotation that makes an object a hook.
+pub const ANNOTATION_HELM_HOOK: &str = "helm.sh/hook";
+/// Helm's annotation on a hook: when it is deleted.
+pub const ANNOTATION_HELM_HOOK_DELETE_POLICY: &str = "helm.sh/hook-delete-policy";
+/// Helm's annotation on a hook: a whole number, lower ones first.
+pub const ANNOTATION_HELM_HOOK_WEIGHT: &str = "helm.sh/hook-weight";
+/// Annotation on a hook that runs: the attempt of the sync, and its phase.
+pub const ANNOTATION_HOOK_RUN: &str = "gitmoor.dev/hook-run";
+/// Finalizer of a hook whose outcome is not in the status of its Application yet.
+pub const FINALIZER_HOOK: &str = "gitmoor.dev/hook";
+/// Name among the `info` of an operation in the status: which attempt of a sync it is.
+pub const INFO_ATTEMPT: &str = "gitmoor.dev/attempt";
 /// Annotation on an Application that asks for a new comparison, removed once done.
 pub const ANNOTATION_REFRESH: &str = "argocd.argoproj.io/refresh";
 /// Finalizer of an Application whose deletion deletes what it owns.

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use crate::hook::{Role, wave_of};
 use crate::live::{LiveIndex, LiveObject, Ownership};
 use crate::manifest::{Manifest, Manifests, Stamped};
-use crate::names::{ANNOTATION_SYNC_WAVE, APPLICATION_GROUP, APPLICATION_KIND};
-use crate::object::{GroupKind, ObjectId, annotation};
+use crate::names::{APPLICATION_GROUP, APPLICATION_KIND};
+use crate::object::{GroupKind, ObjectId};
 use crate::ownership::FieldPath;
 use crate::tracking::{ApplicationKey, Claim};
 
@@ -22,6 +23,10 @@ pub struct DesiredObject {
     pub digest: String,
     /// Position in the order of the sync.
     pub order: Order,
+    /// Whether it is kept, or runs as a hook.
+    pub role: Role,
+    /// Its name is only the beginning of one: that of a hook, which gets another in each run.
+    pub generated: bool,
 }
 
 /// Sync wave first, then the tier of the kind.
@@ -78,12 +83,13 @@ impl Tier {
 impl DesiredObject {
     /// Reduces a manifest.
     pub fn of(manifest: &Manifest) -> Self {
-        let wave = annotation(&manifest.object, ANNOTATION_SYNC_WAVE).and_then(|wave| wave.trim().parse().ok());
         Self {
             id: manifest.id.clone(),
             api_version: manifest.object["apiVersion"].as_str().unwrap_or_default().to_owned(),
             digest: manifest.digest().to_owned(),
-            order: Order { wave: wave.unwrap_or(0), tier: Tier::of(&manifest.id.group_kind) },
+            order: Order { wave: wave_of(&manifest.object), tier: Tier::of(&manifest.id.group_kind) },
+            role: Role::of(&manifest.object),
+            generated: manifest.object["metadata"].get("name").is_none(),
         }
     }
 
@@ -126,7 +132,7 @@ pub struct Step {
 /// What brings the cluster to what is desired.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// One step per desired object, in the order of the sync.
+    /// One step per desired object that is kept, in the order of the sync.
     pub steps: Vec<Step>,
     /// Objects that carry our tracking id and are not desired.
     pub left_over: Vec<ObjectId>,
@@ -149,13 +155,16 @@ pub fn plan(
     live: &LiveIndex,
     wanted_by: &dyn Fn(&ObjectId, &ApplicationKey) -> bool,
 ) -> Plan {
-    let steps = desired.iter().enumerate().map(|(index, object)| Step {
+    let kept = desired.iter().enumerate().filter(|(_, object)| object.role.is_object());
+    let steps = kept.map(|(index, object)| Step {
         desired: index,
         action: live.get(&object.id).map_or(Action::Create, |live| decide(application, object, live, wanted_by)),
     });
     let wanted: HashSet<&ObjectId> = desired.iter().map(|object| &object.id).collect();
     let ours = Claim::Application(application.clone());
-    let left_over = live.labelled(label).filter(|live| live.claim == ours && !wanted.contains(&live.id));
+    // Hooks have their own rules for when they go.
+    let left_over =
+        live.labelled(label).filter(|live| live.claim == ours && live.hook.is_none() && !wanted.contains(&live.id));
     Plan { steps: steps.collect(), left_over: left_over.map(|live| live.id.clone()).collect() }
 }
 
@@ -215,7 +224,14 @@ mod tests {
     fn desired(name: &str, digest: &str) -> DesiredObject {
         let id = map(name);
         let order = Order { wave: 0, tier: Tier::of(&id.group_kind) };
-        DesiredObject { id, api_version: "v1".into(), digest: digest.into(), order }
+        DesiredObject {
+            id,
+            api_version: "v1".into(),
+            digest: digest.into(),
+            order,
+            role: Role::Object,
+            generated: false,
+        }
     }
 
     fn live(name: &str, owner: &str, digest: &str, revision: u32) -> LiveObject {

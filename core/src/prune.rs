@@ -180,6 +180,7 @@ mod tests {
             deleting: false,
             health: Health { status: HealthStatus::Healthy, message: None },
             guard: Guard::default(),
+            hook: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gitmoor_core::application::{ApplicationSpec, Source, SpecError};
 use gitmoor_core::object::text_at;
+use gitmoor_core::operation::effective;
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_core::tree::RepoPath;
 use gitmoor_engine::git::{RepositoryUrl, UrlPolicy};
@@ -23,13 +24,18 @@ impl State {
             if is_older(&object, &before.object) {
                 return false;
             }
-            if same_but_status(&object, &before.object) {
+            if same_but_status(&object, &before.object)
+                && effective(&object)["spec"] == effective(&before.object)["spec"]
+            {
+                let ended_by_hand = is_terminating(&object) && !is_terminating(&before.object);
                 before.object = Arc::new(object);
-                return false;
+                return ended_by_hand;
             }
         }
         let before = inner.applications.get(key);
-        let spec_changed = before.is_none_or(|before| before.object["spec"] != object["spec"]);
+        let spec_changed = before.is_none_or(|before| {
+            effective(&before.object)["spec"] != effective(&object)["spec"] || before.object["spec"] != object["spec"]
+        });
         let (spec, follow) = match before.filter(|_| !spec_changed) {
             Some(before) => (Arc::clone(&before.spec), before.follow.clone()),
             None => read_spec(&object, self.policy),
@@ -56,19 +62,34 @@ impl State {
         true
     }
 
-    /// Takes in the answer to our own write of an Application's status.
-    pub(crate) fn wrote_application(&self, key: &ApplicationKey, mut object: Value) {
+    /// Takes in the answer to our own write of an Application. True when it is to be evaluated anew: an operation that
+    /// asked for another revision has ended.
+    pub(crate) fn wrote_application(&self, key: &ApplicationKey, mut object: Value) -> bool {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
         }
         let mut inner = self.lock();
-        if let Some(tracked) = inner.applications.get_mut(key) {
-            let known = text_at(&tracked.object, &["metadata", "uid"]) == text_at(&object, &["metadata", "uid"])
-                && tracked.object["spec"] == object["spec"];
-            if known && !is_older(&object, &tracked.object) {
-                tracked.object = Arc::new(object);
+        let Some(tracked) = inner.applications.get_mut(key) else { return false };
+        let known = text_at(&tracked.object, &["metadata", "uid"]) == text_at(&object, &["metadata", "uid"])
+            && tracked.object["spec"] == object["spec"];
+        if !known || is_older(&object, &tracked.object) {
+            return false;
+        }
+        let other = effective(&tracked.object)["spec"] != effective(&object)["spec"];
+        tracked.object = Arc::new(object);
+        if other {
+            let (spec, follow) = read_spec(&tracked.object, self.policy);
+            let before = std::mem::replace(&mut tracked.follow, follow.clone());
+            tracked.spec = spec;
+            tracked.dirty = true;
+            if let Some(follow) = &follow {
+                inner.followed.entry(follow.clone()).or_default();
+            }
+            if let Some(before) = before.filter(|before| Some(before) != follow.as_ref()) {
+                inner.unfollow(key, &before);
             }
         }
+        other
     }
 
     /// The Application is gone. Gives those that waited for it.
@@ -120,7 +141,8 @@ impl State {
 }
 
 fn read_spec(object: &Value, policy: UrlPolicy) -> (Arc<Result<ApplicationSpec, SpecError>>, Option<Follow>) {
-    let spec = ApplicationSpec::read(object).and_then(|spec| spec.validate().cloned().map(|source| (spec, source)));
+    let spec = ApplicationSpec::read(&effective(object))
+        .and_then(|spec| spec.validate().cloned().map(|source| (spec, source)));
     let inside = |source: &Source| RepoPath::root().join(source.path.as_deref().unwrap_or_default()).is_some();
     let outside = "leaves the repository; name a folder relative to its root";
     let followed = spec.and_then(|(spec, source)| match RepositoryUrl::parse(&source.repo_url, &policy) {
@@ -141,6 +163,11 @@ fn version_of(object: &Value) -> Option<u64> {
 fn is_older(object: &Value, than: &Value) -> bool {
     object["metadata"]["uid"] == than["metadata"]["uid"]
         && version_of(object).zip(version_of(than)).is_some_and(|(own, other)| own < other)
+}
+
+/// Somebody has asked for the end of the sync that runs.
+fn is_terminating(object: &Value) -> bool {
+    object["status"]["operationState"]["phase"] == "Terminating"
 }
 
 fn same_but_status(one: &Value, other: &Value) -> bool {

@@ -55,6 +55,8 @@ pub(crate) struct Evaluation {
     pub images: Arc<[String]>,
     /// What is wrong with the render.
     pub problems: Vec<Condition>,
+    /// What people should know of it, and does not make it incomplete.
+    pub warnings: Vec<Condition>,
     /// Some kind is not served (yet).
     pub unknown_kinds: bool,
 }

@@ -29,12 +29,33 @@ impl Cluster {
         manifest: &Manifest,
         validation: Validation,
     ) -> Result<Value, ClusterError> {
+        self.apply_with(resource, manifest, validation, false).await
+    }
+
+    /// What [`apply`](Self::apply) would answer; changes nothing.
+    pub async fn apply_dry(
+        &self,
+        resource: &Resource,
+        manifest: &Manifest,
+        validation: Validation,
+    ) -> Result<Value, ClusterError> {
+        self.apply_with(resource, manifest, validation, true).await
+    }
+
+    async fn apply_with(
+        &self,
+        resource: &Resource,
+        manifest: &Manifest,
+        validation: Validation,
+        dry_run: bool,
+    ) -> Result<Value, ClusterError> {
         let directive = match validation {
             Validation::Strict => ValidationDirective::Strict,
             Validation::Ignore => ValidationDirective::Ignore,
         };
         let mut parameters = PatchParams::apply(FIELD_MANAGER).force();
         parameters.field_validation = Some(directive);
+        parameters.dry_run = dry_run;
         let request = collection(resource, manifest.id.namespace.as_deref())
             .patch(&manifest.id.name, &parameters, &Patch::Apply(&manifest.object))
             .map_err(malformed)?;

@@ -50,6 +50,20 @@ impl ClusterError {
         self.code() == Some(409)
     }
 
+    /// True when the same request may be answered differently in a moment, whatever the object is: the server is
+    /// busy, restarting or out of reach, or an admission webhook does not answer.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Configuration(_) | Self::Unreachable(_) => true,
+            Self::Refused { code, .. } => matches!(code, 409 | 429 | 502..=504) || self.is_webhook_failure(),
+        }
+    }
+
+    /// True when an admission webhook could not be asked (`apiserver/pkg/admission/plugin/webhook/errors`).
+    pub fn is_webhook_failure(&self) -> bool {
+        matches!(self, Self::Refused { code: 500, message, .. } if message.contains("failed calling webhook"))
+    }
+
     /// True when the namespace of an object does not exist.
     pub fn is_missing_namespace(&self, id: &ObjectId) -> bool {
         let Self::Refused { code: 404, message, .. } = self else { return false };

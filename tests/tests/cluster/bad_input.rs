@@ -221,9 +221,15 @@ async fn a_spec_that_cannot_be_followed_is_refused_as_a_whole() {
         world.await_synced("web", &pushed).await;
         assert_eq!(world.target("v1/ConfigMap", "web").await.unwrap()["data"]["key"], named);
     }
-    world.patch_application("web", &json!({"spec": {"syncPolicy": {"retry": {"limit": 3}}}})).await;
-    let status = world.await_condition("web", "UnsupportedField").await;
-    assert_eq!(status["sync"]["status"], "Synced", "a field without effect is told, and stops nothing: {status:#}");
+    let never = format!("{}---\n{}", config_map("web", "key", "value"), config_map("late", "key", "value")).replacen(
+        "  name: late",
+        "  name: late\n  annotations: {argocd.argoproj.io/hook: PostDelete}",
+        1,
+    );
+    world.repository.commit(&[("web/map.yaml", &never)], "a hook that never runs").await;
+    let status = world.await_condition("web", "UnsupportedHook").await;
+    assert_eq!(status["sync"]["status"], "Synced", "what has no effect is told, and stops nothing: {status:#}");
+    assert!(world.target("v1/ConfigMap", "late").await.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

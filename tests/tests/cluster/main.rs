@@ -7,6 +7,7 @@ mod app_of_apps;
 mod bad_input;
 mod demo;
 mod harness;
+mod hooks;
 mod kills;
 mod prune;
 mod seal;

@@ -3,10 +3,16 @@
 //! Field names: Argo CD's `ApplicationStatus`. Times are given by the caller and carried over where nothing changed,
 //! so that a status that says the same is byte for byte the same and is not written again.
 
+mod operation;
+
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::health::{Health, HealthStatus};
 use crate::object::ObjectId;
+
+pub use operation::{AttemptRecord, Operation, OperationResult, Outcome, Phase, outcomes};
 
 /// Result of comparing an Application with its commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,53 +94,6 @@ impl ConditionKind {
     }
 }
 
-/// The sync that is going on, or the last one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Operation {
-    /// Commit that is rolled out.
-    pub revision: String,
-    /// Where it stands.
-    pub phase: Phase,
-    /// In a sentence.
-    pub message: String,
-    /// What was done, object by object.
-    pub results: Vec<OperationResult>,
-}
-
-/// Phase of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Not everything is applied and healthy yet.
-    Running,
-    /// Everything is applied.
-    Succeeded,
-    /// Something was refused; it is tried again.
-    Failed,
-}
-
-impl Phase {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "Running",
-            Self::Succeeded => "Succeeded",
-            Self::Failed => "Failed",
-        }
-    }
-}
-
-/// What a sync did to an object.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OperationResult {
-    /// Identity.
-    pub id: ObjectId,
-    /// Version.
-    pub version: String,
-    /// `Synced`, `SyncFailed`, `Pruned` or `PruneSkipped`.
-    pub status: &'static str,
-    /// In a few words.
-    pub message: String,
-}
-
 /// Everything that a status says.
 #[derive(Clone, Debug)]
 pub struct Report<'a> {
@@ -170,7 +129,7 @@ pub fn compose(before: &Value, report: &Report<'_>, now: &str) -> Value {
     });
     status.insert("sync".to_owned(), sync);
     if let Some(resources) = &report.resources {
-        status.insert("resources".to_owned(), resources.iter().map(resource).collect());
+        status.insert("resources".to_owned(), listed(resources).map(resource).collect());
     }
     if let Some(health) = &report.health {
         status.insert("health".to_owned(), timed(&before["health"], health_value(health), now));
@@ -183,7 +142,7 @@ pub fn compose(before: &Value, report: &Report<'_>, now: &str) -> Value {
     }
     status.insert("conditions".to_owned(), conditions(&before["conditions"], &report.conditions, now));
     if let Some(operation) = &report.operation {
-        write_operation(&mut status, before, report, operation, now);
+        operation::write(&mut status, before, report, operation, now);
     }
     status.entry("sourceType").or_insert_with(|| json!("Kustomize"));
     let mut status = Value::Object(status);
@@ -191,6 +150,24 @@ pub fn compose(before: &Value, report: &Report<'_>, now: &str) -> Value {
         status["reconciledAt"] = json!(now);
     }
     status
+}
+
+/// Objects that a status lists whatever their state. An object may hold 1.5 MB, and is written whole.
+const LISTED: usize = 2000;
+
+/// The objects that a status lists: all of them, or those that are not as they should be, one of every kind (what is
+/// left over is looked for by the kinds in the status), and as many of the others as there is room for.
+fn listed(resources: &[ResourceStatus]) -> impl Iterator<Item = &ResourceStatus> {
+    let mut kinds = HashSet::new();
+    let mut room = LISTED;
+    resources.iter().filter(move |resource| {
+        let fine = resource.sync == SyncStatus::Synced
+            && resource.health.as_ref().is_none_or(|health| health.status == HealthStatus::Healthy);
+        let first = kinds.insert(&resource.id.group_kind);
+        let listed = first || !fine || room > 0;
+        room -= usize::from(listed && room > 0);
+        listed
+    })
 }
 
 fn resource(resource: &ResourceStatus) -> Value {
@@ -250,65 +227,6 @@ fn conditions(before: &Value, conditions: &[Condition], now: &str) -> Value {
             json!({"type": condition.kind.as_str(), "message": message, "lastTransitionTime": since})
         })
         .collect()
-}
-
-fn write_operation(
-    status: &mut Map<String, Value>,
-    before: &Value,
-    report: &Report<'_>,
-    operation: &Operation,
-    now: &str,
-) {
-    let old = &before["operationState"];
-    // A sync goes on while it runs; a finished one of the same revision is followed by another.
-    let continues = old["syncResult"]["revision"] == operation.revision.as_str() && old["phase"] == "Running";
-    let started = if continues { old["startedAt"].clone() } else { json!(now) };
-    let results: Vec<Value> = operation.results.iter().map(result).collect();
-    let mut state = json!({
-        "operation": {"initiatedBy": {"automated": true}, "sync": {"revision": operation.revision}},
-        "phase": operation.phase.as_str(),
-        "message": operation.message,
-        "startedAt": started,
-        "syncResult": {"revision": operation.revision, "source": report.source, "resources": results},
-    });
-    if operation.phase != Phase::Running {
-        state["finishedAt"] = json!(now);
-    }
-    if operation.phase == Phase::Succeeded {
-        append_history(status, before, report, operation, &started, now);
-    }
-    status.insert("operationState".to_owned(), state);
-}
-
-fn result(result: &OperationResult) -> Value {
-    let mut value = object_reference(&result.id, &result.version);
-    value.insert("status".to_owned(), json!(result.status));
-    value.insert("message".to_owned(), json!(result.message));
-    Value::Object(value)
-}
-
-/// One entry per revision that was rolled out, the newest last.
-fn append_history(
-    status: &mut Map<String, Value>,
-    before: &Value,
-    report: &Report<'_>,
-    operation: &Operation,
-    started: &Value,
-    now: &str,
-) {
-    let mut history = before["history"].as_array().cloned().unwrap_or_default();
-    let last = history.last();
-    if last.is_some_and(|last| last["revision"] == operation.revision.as_str() && last["source"] == *report.source) {
-        return;
-    }
-    let id = last.and_then(|last| last["id"].as_u64()).map_or(0, |id| id + 1);
-    history.push(json!({
-        "id": id, "revision": operation.revision, "source": report.source,
-        "deployStartedAt": started, "deployedAt": now,
-    }));
-    let surplus = history.len().saturating_sub(report.history_limit.max(1));
-    history.drain(..surplus);
-    status.insert("history".to_owned(), Value::Array(history));
 }
 
 /// Overall health of an Application: its worst child decides.
@@ -383,7 +301,7 @@ mod tests {
 
     fn succeeded(revision: &str) -> Operation {
         let (message, results) = ("everything is applied".to_owned(), Vec::new());
-        Operation { revision: revision.to_owned(), phase: Phase::Succeeded, message, results }
+        Operation { revision: revision.to_owned(), phase: Phase::Succeeded, message, results, attempt: None }
     }
 
     #[test]
@@ -472,5 +390,59 @@ mod tests {
         let before = json!({"a": 1, "b": {"c": 2, "d": 3}, "e": [1]});
         let after = json!({"a": 1, "b": {"c": 2}, "e": [2], "f": null});
         assert_eq!(merge_patch(&before, &after), Some(json!({"b": {"d": null}, "e": [2], "f": null})));
+    }
+
+    #[test]
+    fn an_attempt_keeps_what_it_did_until_another_one_begins() {
+        use crate::hook::{Execution, HookPhase};
+        let (source, destination) = (json!({}), json!({}));
+        let of = |name: &str, hook| OperationResult {
+            id: resource_status(name, HealthStatus::Healthy).id,
+            version: "v1".into(),
+            status: "Synced",
+            message: "created".into(),
+            hook,
+        };
+        let (_, operation) = crate::operation::begin(None, "abc", &Value::Null, NOON);
+        let attempt = AttemptRecord { operation, retry_count: 0, whole: true };
+        let at = |before: &Value, attempt: &AttemptRecord, phase, results| {
+            let operation = Operation {
+                revision: "abc".into(),
+                phase,
+                message: String::new(),
+                results,
+                attempt: Some(attempt.clone()),
+            };
+            compose(before, &Report { operation: Some(operation), ..report(&source, &destination) }, ONE)
+        };
+        let running = Some((HookPhase::PreSync, Execution::Running(String::new())));
+        let first = at(&Value::Null, &attempt, Phase::Running, vec![of("migrate", running)]);
+        assert_eq!(outcomes(&first).count(), 0);
+        let ended = Some((HookPhase::PreSync, Execution::Succeeded));
+        let second = at(&first, &attempt, Phase::Running, vec![of("migrate", ended), of("web", None)]);
+        let outcome = Outcome { name: "migrate", phase: HookPhase::PreSync, succeeded: true, message: "created" };
+        assert_eq!(outcomes(&second).collect::<Vec<_>>(), [outcome]);
+        let third = at(&second, &attempt, Phase::Succeeded, vec![]);
+        assert_eq!(third["operationState"]["syncResult"]["resources"].as_array().unwrap().len(), 2);
+        assert_eq!(third["history"].as_array().unwrap().len(), 1);
+        let (_, operation) = crate::operation::begin(None, "abc", &third, NOON);
+        let next = AttemptRecord { operation, retry_count: 1, whole: true };
+        let fourth = at(&third, &next, Phase::Running, vec![]);
+        assert_eq!(fourth["operationState"]["syncResult"]["resources"], json!([]), "hooks run again");
+        assert_eq!(fourth["operationState"]["retryCount"], 1);
+    }
+
+    #[test]
+    fn a_large_application_lists_what_matters() {
+        let (source, destination) = (json!({}), json!({}));
+        let mut resources: Vec<_> =
+            (0..5000).map(|n| resource_status(&format!("web-{n}"), HealthStatus::Healthy)).collect();
+        resources[4999].sync = SyncStatus::OutOfSync;
+        resources[4998].id.group_kind = GroupKind::new("", "ConfigMap");
+        let status =
+            compose(&Value::Null, &Report { resources: Some(resources), ..report(&source, &destination) }, NOON);
+        let listed = status["resources"].as_array().unwrap();
+        assert_eq!(listed.len(), LISTED + 2);
+        assert!(listed.iter().any(|r| r["kind"] == "ConfigMap") && listed.iter().any(|r| r["name"] == "web-4999"));
     }
 }

@@ -1,0 +1,363 @@
+//! Runs the hooks of an attempt of a sync, and clears away those that have served.
+//!
+//! Writes only objects that are hooks. A hook is created, never applied: the API server lets that happen once. Our
+//! finalizer keeps it until its outcome is in the status of the Application, so that it is known however it ends.
+
+use std::collections::HashMap;
+
+use gitmoor_core::hook::{Execution, HookPhase, LiveHook, RunId, name_in_run};
+use gitmoor_core::live::LiveObject;
+use gitmoor_core::manifest::{Manifest, Manifests, Stamped};
+use gitmoor_core::names::{
+    ANNOTATION_HELM_HOOK, ANNOTATION_HOOK, ANNOTATION_HOOK_RUN, ANNOTATION_TRACKING_ID, FINALIZER_HOOK,
+};
+use gitmoor_core::object::{ObjectId, annotation};
+use gitmoor_core::operation::Attempt;
+use gitmoor_core::plan::DesiredObject;
+use gitmoor_core::status::{OperationResult, outcomes};
+use gitmoor_core::tracking::{ApplicationKey, Claim};
+use gitmoor_engine::cluster::{ClusterError, Propagation};
+use serde_json::{Value, json};
+
+use crate::apply::{Mode, create_namespace, may_create_namespace, resource_of};
+use crate::context::Context;
+use crate::objects;
+
+/// How far the hooks of a phase, or of a wave of it, have come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// All have ended well, or there is none.
+    Done,
+    /// Something runs, or has to go first.
+    Waiting(String),
+    /// One has ended badly, and none runs any more.
+    Failed(String),
+    /// One is to be created, for which its manifest is needed.
+    NeedsBodies,
+}
+
+/// The hooks of one attempt.
+pub(crate) struct Hooks<'a> {
+    context: &'a Context,
+    key: &'a ApplicationKey,
+    attempt: &'a str,
+    desired: &'a [DesiredObject],
+    manifests: Option<&'a Manifests<Stamped>>,
+    mode: Mode<'a>,
+    /// What the status has of this attempt.
+    ended: HashMap<(String, HookPhase), (bool, String)>,
+    /// What there is to add to it.
+    pub results: Vec<OperationResult>,
+}
+
+impl<'a> Hooks<'a> {
+    /// The hooks of an attempt, whose status is given.
+    pub(crate) fn new(
+        (context, key): (&'a Context, &'a ApplicationKey),
+        (attempt, status): (&'a str, &Value),
+        desired: &'a [DesiredObject],
+        manifests: Option<&'a Manifests<Stamped>>,
+        mode: Mode<'a>,
+    ) -> Self {
+        let of_this = Attempt::of(status).is_some_and(|recorded| recorded.id == attempt);
+        let recorded = outcomes(status).filter(|_| of_this);
+        let ended = recorded
+            .map(|outcome| ((outcome.name.to_owned(), outcome.phase), (outcome.succeeded, outcome.message.to_owned())));
+        let ended = ended.collect();
+        Self { context, key, attempt, desired, manifests, mode, ended, results: Vec::new() }
+    }
+
+    /// The waves that have hooks of a phase.
+    pub(crate) fn waves(&self, phase: HookPhase) -> Vec<i32> {
+        let mut waves: Vec<i32> = self.of_phase(phase).map(|hook| hook.order.wave).collect();
+        waves.sort_unstable();
+        waves.dedup();
+        waves
+    }
+
+    fn of_phase(&self, phase: HookPhase) -> impl Iterator<Item = &'a DesiredObject> {
+        self.desired.iter().filter(move |object| object.role.runs_at(phase))
+    }
+
+    /// Whether there is a hook of a phase.
+    pub(crate) fn has(&self, phase: HookPhase) -> bool {
+        self.of_phase(phase).next().is_some()
+    }
+
+    /// Whether the attempt has failed already: a hook for that case has been started, and nothing else is done any more.
+    pub(crate) fn is_failing(&self) -> bool {
+        let recorded = self.ended.keys().any(|(_, phase)| *phase == HookPhase::SyncFail);
+        let run = RunId { attempt: self.attempt.to_owned(), phase: HookPhase::SyncFail };
+        let of_run = |live: &LiveObject| live.hook.as_ref().is_some_and(|hook| hook.run == run);
+        recorded || (self.has(HookPhase::SyncFail) && live_hooks(self.context, self.key).iter().any(of_run))
+    }
+
+    /// Runs the hooks of a phase, wave by wave.
+    pub(crate) async fn run_phase(&mut self, phase: HookPhase) -> Progress {
+        for wave in self.waves(phase) {
+            let progress = self.run(phase, wave).await;
+            if progress != Progress::Done {
+                return progress;
+            }
+        }
+        Progress::Done
+    }
+
+    /// Runs the hooks of one wave of a phase, all at the same time.
+    pub(crate) async fn run(&mut self, phase: HookPhase, wave: i32) -> Progress {
+        let (mut waiting, mut failed) = (None, None);
+        let hooks: Vec<_> = self.of_phase(phase).filter(|hook| hook.order.wave == wave).collect();
+        for hook in hooks {
+            match self.run_one(hook, phase).await {
+                Progress::Done => {}
+                Progress::Waiting(why) => waiting = waiting.or(Some(why)),
+                Progress::Failed(why) => failed = failed.or(Some(why)),
+                Progress::NeedsBodies => return Progress::NeedsBodies,
+            }
+        }
+        // What runs is not left behind: another attempt would run beside it.
+        waiting.map(Progress::Waiting).or_else(|| failed.map(Progress::Failed)).unwrap_or(Progress::Done)
+    }
+
+    async fn run_one(&mut self, hook: &DesiredObject, phase: HookPhase) -> Progress {
+        let run = RunId { attempt: self.attempt.to_owned(), phase };
+        let name = name_in_run(&hook.id.name, hook.generated, &run);
+        let id = ObjectId { name, ..hook.id.clone() };
+        match self.ended.get(&(id.name.clone(), phase)) {
+            Some((true, _)) => return Progress::Done,
+            Some((false, how)) => return Progress::Failed(format!("the {phase} hook {id} {how}")),
+            None => {}
+        }
+        let live = self.context.state.live(|live| live.get(&id).cloned());
+        match live {
+            Some(live) => match live.hook.as_deref().filter(|own| own.run == run).cloned() {
+                Some(own) => self.observed(hook, &id, phase, own.execution),
+                None => self.make_way(&live).await,
+            },
+            None => match self.manifests.map(|manifests| manifests.get(&hook.id)) {
+                None => Progress::NeedsBodies,
+                Some(None) => Progress::Failed(format!("{id} is not in the render any more")),
+                Some(Some(manifest)) => self.start(hook, &id, &run, manifest).await,
+            },
+        }
+    }
+
+    /// Takes down how far a hook has come.
+    fn observed(&mut self, hook: &DesiredObject, id: &ObjectId, phase: HookPhase, execution: Execution) -> Progress {
+        let said = |message: &str| if message.is_empty() { String::new() } else { format!(": {message}") };
+        let (message, progress) = match &execution {
+            Execution::Succeeded => ("succeeded".to_owned(), Progress::Done),
+            Execution::Failed(why) => {
+                let why = said(why);
+                (format!("failed{why}"), Progress::Failed(format!("the {phase} hook {id} failed{why}")))
+            }
+            Execution::Waiting(what) => {
+                let what = said(what);
+                let sentence = format!("the {phase} hook {id} has not started to run{what}");
+                (format!("has not started to run{what}"), Progress::Waiting(sentence))
+            }
+            Execution::Running(what) => {
+                let what = said(what);
+                (format!("running{what}"), Progress::Waiting(format!("the {phase} hook {id} is running{what}")))
+            }
+        };
+        let status = if matches!(execution, Execution::Failed(_)) { "SyncFailed" } else { "Synced" };
+        self.results.push(OperationResult {
+            id: id.clone(),
+            version: hook.api_version.rsplit('/').next().unwrap_or_default().to_owned(),
+            status,
+            message,
+            hook: Some((phase, execution)),
+        });
+        progress
+    }
+
+    async fn start(&mut self, hook: &DesiredObject, id: &ObjectId, run: &RunId, manifest: &Manifest) -> Progress {
+        let failed = |error: &dyn std::fmt::Display| {
+            Progress::Failed(format!("the {} hook {id} cannot be created: {error}", run.phase))
+        };
+        let resource = match resource_of(self.context, manifest) {
+            Ok(resource) => resource,
+            Err(error) => return failed(&error),
+        };
+        let object = self.body(manifest, id, run);
+        let create = || self.context.cluster.create(&resource, id.namespace.as_deref(), &object);
+        let answer = match create().await.map_err(|error| error.about(id)) {
+            Err(error) if may_create_namespace(&error, id, self.mode) => {
+                match create_namespace(self.context, self.mode).await {
+                    Ok(()) => create().await.map_err(|error| error.about(id)),
+                    Err(error) => Err(error),
+                }
+            }
+            answer => answer,
+        };
+        match answer {
+            Ok(answer) => {
+                tracing::info!(object = %id, phase = %run.phase, attempt = run.attempt, "hook started");
+                let execution = LiveHook::of(&answer).map(|own| own.execution);
+                if let Some(live) = LiveObject::reduce(&answer, &self.context.state.installation) {
+                    self.context.queue.extend(self.context.state.applied(live));
+                }
+                self.observed(hook, id, run.phase, execution.unwrap_or(Execution::Waiting(String::new())))
+            }
+            Err(error) if error.reason() == "AlreadyExists" => self.replace_foreign(id, manifest).await,
+            Err(error) if error.is_transient() => Progress::Waiting(format!("{id} cannot be created now: {error}")),
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// The manifest as an object of its own in this run.
+    fn body(&self, manifest: &Manifest, id: &ObjectId, run: &RunId) -> Value {
+        let mut object = manifest.object.clone();
+        let metadata = &mut object["metadata"];
+        metadata["name"] = json!(id.name);
+        metadata["annotations"][ANNOTATION_TRACKING_ID] =
+            json!(self.context.state.installation.tracking_id(self.key, id));
+        metadata["annotations"][ANNOTATION_HOOK_RUN] = json!(run.to_string());
+        let mut finalizers = metadata["finalizers"].as_array().cloned().unwrap_or_default();
+        finalizers.push(json!(FINALIZER_HOOK));
+        metadata["finalizers"] = Value::Array(finalizers);
+        object
+    }
+
+    /// The name is taken by an object that we do not know: a hook that another tool ran goes, anything else stays.
+    async fn replace_foreign(&self, id: &ObjectId, manifest: &Manifest) -> Progress {
+        let read = async {
+            let resource = resource_of(self.context, manifest)?;
+            let object = self.context.cluster.get(&resource, id.namespace.as_deref(), &id.name).await?;
+            let Some(object) = object else { return Ok(true) };
+            let hook = [ANNOTATION_HOOK, ANNOTATION_HELM_HOOK].iter().any(|name| annotation(&object, name).is_some());
+            let live = LiveObject::reduce(&object, &self.context.state.installation);
+            let Some(live) = live.filter(|live| hook && live.claim == Claim::None) else { return Ok(false) };
+            if !live.deleting {
+                self.context.cluster.delete(&resource, &live, Propagation::Background).await?;
+            }
+            Ok::<bool, ClusterError>(true)
+        };
+        match read.await {
+            Ok(true) => Progress::Waiting(format!("{id} of an earlier sync is being deleted")),
+            Ok(false) => Progress::Failed(format!(
+                "the hook {id} cannot be created: an object of that name exists that is no hook; rename one of them"
+            )),
+            Err(error) => Progress::Waiting(format!("{id} of an earlier sync cannot be deleted: {error}")),
+        }
+    }
+
+    /// An object of an earlier run has the name.
+    async fn make_way(&self, live: &LiveObject) -> Progress {
+        let id = &live.id;
+        if live.hook.is_none() {
+            return Progress::Failed(format!("{id} exists as an object that is no hook; rename one of them"));
+        }
+        match clear(self.context, live).await {
+            Ok(()) => Progress::Waiting(format!("{id} of an earlier sync is being deleted")),
+            Err(error) => Progress::Waiting(format!("{id} of an earlier sync cannot be deleted: {error}")),
+        }
+    }
+}
+
+/// The live hooks of an Application.
+pub(crate) fn live_hooks(context: &Context, key: &ApplicationKey) -> Vec<LiveObject> {
+    let label = context.state.installation.label_value(key);
+    let ours = Claim::Application(key.clone());
+    context.state.live(|index| {
+        let hooks = index.labelled(&label).filter(|live| live.hook.is_some() && live.claim == ours);
+        hooks.cloned().collect()
+    })
+}
+
+/// Lets go and deletes what the status, as it is now, says has served. True when everything that had to be done was.
+pub(crate) async fn settle(context: &Context, key: &ApplicationKey) -> bool {
+    let hooks = live_hooks(context, key);
+    if hooks.is_empty() {
+        return true;
+    }
+    let Some(snapshot) = context.state.snapshot(key) else { return true };
+    let status = &snapshot.object["status"];
+    let attempt = Attempt::of(status);
+    let mut all = true;
+    for live in hooks {
+        let Some(hook) = live.hook.as_deref() else { continue };
+        let current = attempt.as_ref().filter(|attempt| attempt.id == hook.run.attempt);
+        let goes_on = current.is_some_and(|attempt| attempt.is_running() && attempt.finished_at.is_none());
+        let recorded =
+            || outcomes(status).any(|outcome| outcome.name == live.id.name && outcome.phase == hook.run.phase);
+        let outlived = hook.generated && current.is_none() && attempt.is_some();
+        let policy = match hook.execution {
+            _ if outlived => true,
+            Execution::Succeeded => hook.delete.succeeded,
+            Execution::Failed(_) => hook.delete.failed,
+            // It was given up: started late, it would disturb what came after.
+            Execution::Waiting(_) | Execution::Running(_) => true,
+        };
+        let done = match (goes_on, policy && !live.deleting) {
+            (true, _) if hook.held && recorded() => release(context, &live).await,
+            (false, true) => clear(context, &live).await,
+            (false, false) if hook.held => release(context, &live).await,
+            _ => continue,
+        };
+        if let Err(error) = done {
+            all = all && (error.is_not_found() || error.is_conflict());
+            tracing::debug!(object = %live.id, %error, "a hook cannot be cleared away now");
+        }
+    }
+    all
+}
+
+/// Takes our finalizer off all hooks of an Application that goes; with `delete`, they go too.
+pub(crate) async fn let_go(context: &Context, key: &ApplicationKey, delete: bool) -> Result<(), ClusterError> {
+    for live in live_hooks(context, key) {
+        if delete { clear(context, &live).await? } else { release(context, &live).await? }
+    }
+    Ok(())
+}
+
+/// Takes our finalizer off a hook and deletes it.
+pub(crate) async fn clear(context: &Context, live: &LiveObject) -> Result<(), ClusterError> {
+    release(context, live).await?;
+    let Some(live) = context.state.live(|index| index.get(&live.id).cloned()).filter(|live| !live.deleting) else {
+        return Ok(());
+    };
+    let resources = context.state.resources();
+    match resources.preferred(&live.id.group_kind) {
+        Some(resource) => context.cluster.delete(resource, &live, Propagation::Background).await,
+        None => Ok(()),
+    }
+}
+
+/// Takes our finalizer off a hook.
+async fn release(context: &Context, live: &LiveObject) -> Result<(), ClusterError> {
+    if !live.hook.as_ref().is_some_and(|hook| hook.held) {
+        return Ok(());
+    }
+    let resources = context.state.resources();
+    let Some(resource) = resources.preferred(&live.id.group_kind) else { return Ok(()) };
+    let namespace = live.id.namespace.as_deref();
+    let Some(object) = context.cluster.get(resource, namespace, &live.id.name).await? else { return Ok(()) };
+    if object["metadata"]["uid"] != live.uid.as_str() {
+        return Ok(());
+    }
+    let finalizers = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let others: Vec<Value> = finalizers.into_iter().filter(|name| name != FINALIZER_HOOK).collect();
+    let patch = json!({"metadata": {
+        "resourceVersion": object["metadata"]["resourceVersion"], "finalizers": others,
+    }});
+    let deleting = object["metadata"].get("deletionTimestamp").is_some();
+    let last = deleting && patch["metadata"]["finalizers"].as_array().is_some_and(Vec::is_empty);
+    let answer = context.cluster.merge(resource, namespace, &live.id.name, &patch).await?;
+    if last {
+        // Gone with that, and the watch may have said so before.
+        context.queue.extend(context.state.gone(&live.id, &live.uid));
+    } else if let Some(live) = LiveObject::reduce(&answer, &context.state.installation) {
+        context.queue.extend(context.state.applied(live));
+    }
+    Ok(())
+}
+
+/// Takes the request for a sync away, once it stands in the status.
+pub(crate) async fn accept(context: &Context, key: &ApplicationKey) -> Result<(), ClusterError> {
+    let patch = json!({"operation": null});
+    let answer = context.cluster.merge(&objects::applications(), Some(&key.namespace), &key.name, &patch).await?;
+    context.wrote_application(key, answer);
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! `status.operationState` and `status.history`: what was done, and what of it is kept.
+
+use serde_json::{Map, Value, json};
+
+use super::{Report, object_reference};
+use crate::hook::{Execution, HookPhase};
+use crate::object::ObjectId;
+use crate::operation::Attempt;
+
+/// Results that an operation lists. Those that went well are left out first.
+const LISTED: usize = 1000;
+
+/// The sync that is going on, or the last one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// Commit that is rolled out.
+    pub revision: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// In a sentence.
+    pub message: String,
+    /// What was done, object by object.
+    pub results: Vec<OperationResult>,
+    /// The attempt that it is, when it has hooks or was asked for.
+    pub attempt: Option<AttemptRecord>,
+}
+
+/// What the status says of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptRecord {
+    /// What was asked for, with the attempt's id.
+    pub operation: Value,
+    /// How many attempts failed before it.
+    pub retry_count: u32,
+    /// All objects are meant, and really applied.
+    pub whole: bool,
+}
+
+/// Phase of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not everything is applied and healthy yet.
+    Running,
+    /// Everything is applied.
+    Succeeded,
+    /// This attempt failed, and there will be another one. Argo CD's word for it is `Running`, with an end.
+    Retrying,
+    /// Something was refused.
+    Failed,
+}
+
+impl Phase {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Running | Self::Retrying => "Running",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+/// What a sync did to an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperationResult {
+    /// Identity.
+    pub id: ObjectId,
+    /// Version.
+    pub version: String,
+    /// `Synced`, `SyncFailed`, `Pruned` or `PruneSkipped`.
+    pub status: &'static str,
+    /// In a few words.
+    pub message: String,
+    /// It ran as a hook: when, and how far it has come.
+    pub hook: Option<(HookPhase, Execution)>,
+}
+
+/// How a hook of the attempt in a status has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome<'a> {
+    /// The name that it had in that run.
+    pub name: &'a str,
+    /// The phase that it ran at.
+    pub phase: HookPhase,
+    /// Whether it ended well.
+    pub succeeded: bool,
+    /// In a few words.
+    pub message: &'a str,
+}
+
+/// The outcomes of hooks that the status of an attempt has.
+pub fn outcomes(status: &Value) -> impl Iterator<Item = Outcome<'_>> {
+    let results = status["operationState"]["syncResult"]["resources"].as_array().into_iter().flatten();
+    results.filter_map(|result| {
+        let succeeded = match result["hookPhase"].as_str()? {
+            "Succeeded" => true,
+            "Failed" => false,
+            _ => return None,
+        };
+        let phase = HookPhase::from_word(result["hookType"].as_str()?)?;
+        let message = result["message"].as_str().unwrap_or_default();
+        Some(Outcome { name: result["name"].as_str()?, phase, succeeded, message })
+    })
+}
+
+/// Writes an operation into a status.
+pub(super) fn write(
+    status: &mut Map<String, Value>,
+    before: &Value,
+    report: &Report<'_>,
+    operation: &Operation,
+    now: &str,
+) {
+    let old = &before["operationState"];
+    let continues = continues(before, operation);
+    // A sync goes on while it runs; a finished one of the same revision is followed by another.
+    let started = if continues { old["startedAt"].clone() } else { json!(now) };
+    let automated = || json!({"initiatedBy": {"automated": true}, "sync": {"revision": operation.revision}});
+    let mut state = json!({
+        "operation": operation.attempt.as_ref().map_or_else(automated, |attempt| attempt.operation.clone()),
+        "phase": operation.phase.as_str(),
+        "message": operation.message,
+        "startedAt": started,
+        "syncResult": {
+            "revision": operation.revision,
+            "source": report.source,
+            "resources": results(if continues { &old["syncResult"]["resources"] } else { &Value::Null }, operation),
+        },
+    });
+    if let Some(attempt) = operation.attempt.as_ref().filter(|attempt| attempt.retry_count > 0) {
+        state["retryCount"] = json!(attempt.retry_count);
+    }
+    if operation.phase != Phase::Running {
+        state["finishedAt"] = json!(now);
+    }
+    let whole = operation.attempt.as_ref().is_none_or(|attempt| attempt.whole);
+    if operation.phase == Phase::Succeeded && whole {
+        append_history(status, before, report, operation, &started, now);
+    }
+    status.insert("operationState".to_owned(), state);
+}
+
+/// Whether the operation in the status is this one.
+fn continues(before: &Value, operation: &Operation) -> bool {
+    let old = &before["operationState"];
+    let running = matches!(old["phase"].as_str(), Some("Running" | "Terminating"));
+    let same = match &operation.attempt {
+        Some(attempt) => old["operation"] == attempt.operation,
+        None => Attempt::of(before).is_none(),
+    };
+    running && same && old["syncResult"]["revision"] == operation.revision.as_str()
+}
+
+/// What was done so far and now, the newer word on an object in place of the older one.
+fn results(before: &Value, operation: &Operation) -> Vec<Value> {
+    let mut all: Vec<Value> = before.as_array().cloned().unwrap_or_default();
+    let about = |value: &Value| {
+        ["group", "kind", "namespace", "name", "hookType"].map(|field| value.get(field).cloned().unwrap_or_default())
+    };
+    let new: Vec<Value> = operation.results.iter().map(result).collect();
+    if !all.is_empty() {
+        let replaced: std::collections::HashSet<String> =
+            new.iter().map(|value| json!(about(value)).to_string()).collect();
+        all.retain(|value| !replaced.contains(&json!(about(value)).to_string()));
+    }
+    all.extend(new);
+    let mut surplus = all.len().saturating_sub(LISTED);
+    all.retain(|value| {
+        let dropped = surplus > 0 && value["status"] == "Synced" && value.get("hookType").is_none();
+        surplus -= usize::from(dropped);
+        !dropped
+    });
+    all
+}
+
+fn result(result: &OperationResult) -> Value {
+    let mut value = object_reference(&result.id, &result.version);
+    value.insert("status".to_owned(), json!(result.status));
+    value.insert("message".to_owned(), json!(result.message));
+    if let Some((phase, execution)) = &result.hook {
+        value.insert("hookType".to_owned(), json!(phase.as_str()));
+        value.insert("hookPhase".to_owned(), json!(execution.as_str()));
+        value.insert("syncPhase".to_owned(), json!(phase.as_str()));
+    }
+    Value::Object(value)
+}
+
+/// One entry per revision that was rolled out, the newest last.
+fn append_history(
+    status: &mut Map<String, Value>,
+    before: &Value,
+    report: &Report<'_>,
+    operation: &Operation,
+    started: &Value,
+    now: &str,
+) {
+    let mut history = before["history"].as_array().cloned().unwrap_or_default();
+    let last = history.last();
+    if last.is_some_and(|last| last["revision"] == operation.revision.as_str() && last["source"] == *report.source) {
+        return;
+    }
+    let id = last.and_then(|last| last["id"].as_u64()).map_or(0, |id| id + 1);
+    history.push(json!({
+        "id": id, "revision": operation.revision, "source": report.source,
+        "deployStartedAt": started, "deployedAt": now,
+    }));
+    let surplus = history.len().saturating_sub(report.history_limit.max(1));
+    history.drain(..surplus);
+    status.insert("history".to_owned(), Value::Array(history));
+}
