@@ -19,8 +19,8 @@ mod evaluate;
 mod kinds;
 mod watches;
 
-mod attempt;
 mod rollout;
+mod turn;
 
 mod apply;
 mod deletion;

@@ -72,11 +72,11 @@ impl Situation<'_> {
             && without_id(&attempt.operation) == without_id(operation)
         {
             // Taken down in the status, and not yet taken away: it is this one.
-            return self.go_on(attempt);
+            return Self::go_on(attempt);
         }
         if let Some(attempt) = running.filter(|attempt| attempt.phase == "Terminating") {
             let why = "it was terminated";
-            return Turn::Attempt(Box::new(Turned { end: Some(why.to_owned()), ..self.turned(attempt) }));
+            return Turn::Attempt(Box::new(Turned { end: Some(why.to_owned()), ..Self::turned(attempt) }));
         }
         let under_way = running.filter(|attempt| attempt.finished_at.is_none());
         if let Some(attempt) = under_way.filter(|attempt| requested.is_some() || attempt.revision != commit)
@@ -92,7 +92,7 @@ impl Situation<'_> {
             return self.begin(Some(operation), 0);
         }
         match running {
-            Some(attempt) if attempt.finished_at.is_none() && attempt.revision == commit => self.go_on(attempt),
+            Some(attempt) if attempt.finished_at.is_none() && attempt.revision == commit => Self::go_on(attempt),
             Some(attempt) if attempt.finished_at.is_some() && attempt.revision == commit => self.again(attempt),
             // What somebody asked for goes on at the commit that its revision is at now.
             Some(attempt) if attempt.request().is_some() => self.begin(Some(&attempt.operation), attempt.retry_count),
@@ -156,11 +156,11 @@ impl Situation<'_> {
         Turn::Attempt(Box::new(Turned { id, record, request, fresh: true, end }))
     }
 
-    fn go_on(&self, attempt: &Attempt) -> Turn {
-        Turn::Attempt(Box::new(self.turned(attempt)))
+    fn go_on(attempt: &Attempt) -> Turn {
+        Turn::Attempt(Box::new(Self::turned(attempt)))
     }
 
-    fn turned(&self, attempt: &Attempt) -> Turned {
+    fn turned(attempt: &Attempt) -> Turned {
         let request = attempt.request();
         let whole = request.as_ref().is_none_or(Request::is_whole);
         Turned {
