@@ -24,6 +24,7 @@ mod turn;
 
 mod apply;
 mod deletion;
+mod handover;
 mod hooks;
 mod prune;
 mod repairs;

@@ -8,6 +8,7 @@ use gitmoor_engine::cluster::Propagation;
 
 use crate::apply::classify;
 use crate::context::Context;
+use crate::handover::{Handover, NotYet};
 
 /// What pruning did, and what waits.
 #[derive(Debug, Default)]
@@ -23,11 +24,22 @@ pub(crate) struct Pruned {
 /// Deletes what the verdict lets go.
 pub(crate) async fn prune(context: &Context, verdict: &Verdict) -> Pruned {
     let mut pruned = Pruned { conditions: waiting(verdict), ..Pruned::default() };
+    let mut handover = Handover::new(context, &verdict.delete);
     for id in &verdict.delete {
         // As it is now: whoever changed it meanwhile changed the precondition.
         let Some(live) = context.state.live(|index| index.get(id).cloned()) else { continue };
         let version = version_of(context, id);
-        match delete(context, &live).await {
+        let released = match handover.release(&live).await {
+            Ok(()) => delete(context, &live).await,
+            Err(NotYet::Refused(error)) => Err(error),
+            Err(NotYet::Awaited(awaited)) => {
+                let message = format!("{id} stays until {awaited}, which takes its Secret over, is applied");
+                pruned.conditions.push(Condition { kind: ConditionKind::PruneWarning, category: "PruneHeld", message });
+                pruned.retry = true;
+                continue;
+            }
+        };
+        match released {
             Ok(()) => {
                 context.metrics.prunes.inc();
                 tracing::info!(object = %id, "deleted");

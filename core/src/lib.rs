@@ -18,6 +18,7 @@ pub mod resource;
 pub mod tree;
 pub mod yaml;
 
+pub mod handover;
 pub mod hook;
 pub mod live;
 pub mod operation;

@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use gitmoor_core::names::{ANNOTATION_SECRET_DIGEST, FIELD_MANAGER_SECRETS};
 use gitmoor_core::object::{GroupKind, ObjectId, annotation, text_at};
 use gitmoor_core::ownership::Entry as Owned;
-use gitmoor_core::secrets::compose::compose;
+use gitmoor_core::secrets::compose::{Composed, compose};
 use gitmoor_core::secrets::manifest::{Standing, owner_reference, secret, stamp, standing};
 use gitmoor_core::secrets::reading::{Found, ReadError};
-use gitmoor_core::secrets::request::{Creation, Deletion, RequestId, SecretRequest, TemplateOrigin};
+use gitmoor_core::secrets::request::{Creation, Deletion, Form, RequestId, SecretRequest, TemplateOrigin};
 use gitmoor_core::secrets::schedule::{backoff, next_due};
 use gitmoor_core::secrets::status::{self, Outcome};
 use gitmoor_core::secrets::template::{Sources, content};
@@ -28,6 +28,8 @@ use crate::{clock, objects};
 
 /// How long a request waits that does not say so itself.
 const NO_INTERVAL: Duration = Duration::from_secs(300);
+/// How often a Secret that is changed at the same time is looked at again.
+const ATTEMPTS: usize = 4;
 
 /// Syncs one request with what was read for it.
 pub(super) async fn sync(shared: &Shared, request: &Arc<SecretRequest>, answers: &[Result<Found, ReadError>]) {
@@ -111,19 +113,41 @@ async fn apply(
     if request.target.creation == Creation::None {
         return Ok((Outcome::Synced, false));
     }
-    let live = live(shared, request).await?;
+    yields(shared, request)?;
+    let sources = sources(shared, request).await?;
+    let mut live = known(shared, request);
+    for _ in 0..ATTEMPTS {
+        let present = match live.take() {
+            Some(live) => Some(live),
+            None => read(shared, request).await?,
+        };
+        if let Some(done) = bring(shared, request, &composed, &sources, present).await? {
+            return Ok(done);
+        }
+    }
+    let message = format!("Secret {} is changed by somebody else all the time", request.target.name);
+    Err(Failure::new(Category::ClusterRefused, message))
+}
+
+/// Brings the Secret to what was read; `None` when it was changed meanwhile and has to be looked at again.
+async fn bring(
+    shared: &Shared,
+    request: &SecretRequest,
+    composed: &Composed,
+    sources: &Sources,
+    live: Option<LiveSecret>,
+) -> Result<Option<(Outcome, bool)>, Failure> {
     if composed.all_gone && request.target.deletion == Deletion::Delete {
-        return delete(shared, request, live).await;
+        return delete(shared, request, live).await.map(Some);
     }
     if live.is_none() && request.target.creation == Creation::Merge {
-        return Ok((Outcome::Missing, false));
+        return Ok(Some((Outcome::Missing, false)));
     }
     let standing = match &live {
         Some(live) => standing(request, &live.object, &shared.installation)?,
         None => Standing::Free,
     };
-    let sources = sources(shared, request).await?;
-    let content = content(&request.target, composed.data, &sources, &shared.salt)?;
+    let content = content(&request.target, composed.data.clone(), sources, &shared.salt)?;
     let mut desired = secret(request, &content);
     // Of all, and of the data alone, which workloads follow.
     let data = json!({"apiVersion": "v1", "kind": "Secret", "data": desired["data"]});
@@ -133,18 +157,46 @@ async fn apply(
         && is_as_desired(request, live, &desired, &digest)
     {
         accept(shared, request, live);
-        return Ok((Outcome::Synced, false));
+        return Ok(Some((Outcome::Synced, false)));
     }
-    write(shared, request, live.as_ref(), standing, &desired).await?;
-    Ok((Outcome::Synced, true))
+    match write(shared, request, live.as_ref(), standing, &desired).await {
+        Ok(()) => Ok(Some((Outcome::Synced, true))),
+        Err(error) if error.is_conflict() => Ok(None),
+        Err(error) => Err(refused(&request.target.name, &error)),
+    }
 }
 
-/// The Secret's metadata, as watched, or read when it is not one of ours.
-async fn live(shared: &Shared, request: &SecretRequest) -> Result<Option<LiveSecret>, Failure> {
-    let (namespace, name) = (&request.id.namespace, &request.target.name);
-    if let Some(live) = shared.book.lock().secrets.get(&(namespace.clone(), name.clone())) {
-        return Ok(Some(live.clone()));
+/// The predecessor's object leaves a Secret alone that its successor has made once.
+fn yields(shared: &Shared, request: &SecretRequest) -> Result<(), Failure> {
+    if request.id.form != Form::Legacy {
+        return Ok(());
     }
+    let known = shared.book.lock();
+    let successor = known.entries.iter().find(|(id, entry)| {
+        let of_target = |other: &Arc<SecretRequest>| {
+            other.target.name == request.target.name
+                && !matches!(other.target.creation, Creation::Merge | Creation::None)
+        };
+        id.form == Form::External
+            && id.namespace == request.id.namespace
+            && entry.request.as_ref().is_ok_and(of_target)
+            && text_at(&entry.object, &["status", "syncedResourceVersion"]).is_some_and(|version| !version.is_empty())
+    });
+    successor.map_or(Ok(()), |(id, _)| {
+        let message = format!("Secret {} is made by {id} now; remove this object", request.target.name);
+        Err(Failure::new(Category::NotOwner, message))
+    })
+}
+
+/// The Secret's metadata, as watched.
+fn known(shared: &Shared, request: &SecretRequest) -> Option<LiveSecret> {
+    let key = (request.id.namespace.clone(), request.target.name.clone());
+    shared.book.lock().secrets.get(&key).cloned()
+}
+
+/// The same, read.
+async fn read(shared: &Shared, request: &SecretRequest) -> Result<Option<LiveSecret>, Failure> {
+    let (namespace, name) = (&request.id.namespace, &request.target.name);
     let found = shared.cluster.get_metadata(&objects::secrets(), Some(namespace), name).await;
     Ok(found.map_err(|error| refused(name, &error))?.map(|object| LiveSecret { object, baseline: None, seen: false }))
 }
@@ -174,33 +226,40 @@ fn accept(shared: &Shared, request: &SecretRequest, live: &LiveSecret) {
     }
 }
 
+/// Writes the Secret as it was judged: when it was changed since, that is a conflict.
 async fn write(
     shared: &Shared,
     request: &SecretRequest,
     live: Option<&LiveSecret>,
     standing: Standing,
     desired: &Value,
-) -> Result<(), Failure> {
-    let name = &request.target.name;
-    let id = secret_id(request);
-    if let (Standing::HandOver, Some(live)) = (standing, live) {
-        let version = text_at(&live.object, &["metadata", "resourceVersion"]).unwrap_or_default();
+) -> Result<(), ClusterError> {
+    let (kind, id) = (objects::secrets(), secret_id(request));
+    let mut version = live.map(|live| resource_version(&live.object));
+    if standing == Standing::HandOver {
         let owners =
             if request.target.creation == Creation::Owner { json!([owner_reference(request)]) } else { json!([]) };
         let patch = json!({"metadata": {"resourceVersion": version, "ownerReferences": owners}});
-        let handed = shared.cluster.merge_secret(FIELD_MANAGER_SECRETS, &objects::secrets(), &id, &patch).await;
-        handed.map_err(|error| refused(name, &error))?;
+        let handed = shared.cluster.merge_secret(FIELD_MANAGER_SECRETS, &kind, &id, &patch).await?;
+        version = Some(resource_version(&handed));
     }
-    let applied = shared.cluster.apply_as(FIELD_MANAGER_SECRETS, &objects::secrets(), desired).await;
-    let mut stored = applied.map_err(|error| refused(name, &error))?;
-    if let Some(patch) = surplus(request, &stored, desired) {
-        let cut = shared.cluster.merge_secret(FIELD_MANAGER_SECRETS, &objects::secrets(), &id, &patch).await;
-        stored = cut.map_err(|error| refused(name, &error))?;
+    let mut desired = desired.clone();
+    if let Some(version) = version {
+        desired["metadata"]["resourceVersion"] = version.into();
+    }
+    let mut stored = shared.cluster.apply_as(FIELD_MANAGER_SECRETS, &kind, &desired).await?;
+    if let Some(mut patch) = surplus(request, &stored, &desired) {
+        patch["metadata"] = json!({"resourceVersion": resource_version(&stored)});
+        stored = shared.cluster.merge_secret(FIELD_MANAGER_SECRETS, &kind, &id, &patch).await?;
     }
     shared.metrics.wrote();
-    tracing::info!(object = %request.id, secret = name, "secret written");
+    tracing::info!(object = %request.id, secret = id.name, "secret written");
     remember(shared, request, stored);
     Ok(())
+}
+
+fn resource_version(object: &Value) -> String {
+    text_at(object, &["metadata", "resourceVersion"]).unwrap_or_default().to_owned()
 }
 
 fn secret_id(request: &SecretRequest) -> ObjectId {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashSet};
 
+use gitmoor_core::handover::makes_secrets;
 use gitmoor_core::names::{ANNOTATION_DIGEST, APPLICATION_GROUP, APPLICATION_KIND};
 use gitmoor_core::object::{ObjectId, annotation, text_at};
 use gitmoor_core::plan::{DesiredObject, Plan, plan};
@@ -83,6 +84,17 @@ impl State {
             .flat_map(|desired| {
                 desired.iter().filter(|d| looked_for.contains(&d.id)).map(|d| d.id.clone()).collect::<Vec<_>>()
             })
+            .collect()
+    }
+
+    /// Objects of a namespace that make Secrets, that some Application wants, and that are not there yet.
+    pub(crate) fn makers_to_come(&self, namespace: &str) -> Vec<ObjectId> {
+        let inner = self.lock();
+        let wanted = inner.applications.values().filter_map(|tracked| tracked.evaluation.as_ref()?.desired.clone());
+        let in_question = |id: &ObjectId| makes_secrets(&id.group_kind) && id.namespace.as_deref() == Some(namespace);
+        wanted
+            .flat_map(|desired| desired.iter().filter(|d| in_question(&d.id)).map(|d| d.id.clone()).collect::<Vec<_>>())
+            .filter(|id| inner.live.get(id).is_none())
             .collect()
     }
 }

@@ -1,7 +1,7 @@
 //! URLs, reads and small writes of single objects.
 
 use gitmoor_core::resource::Resource;
-use kube::api::{GetParams, Patch, PatchParams, PostParams};
+use kube::api::{GetParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
 use serde_json::Value;
 
@@ -23,6 +23,16 @@ pub(super) fn malformed(error: kube::core::request::Error) -> ClusterError {
     ClusterError::Refused { code: 400, reason: "BadRequest".to_owned(), message: error.to_string() }
 }
 
+/// Objects of a list, which says once for all of what kind they are.
+fn items(mut list: Value, resource: &Resource) -> Vec<Value> {
+    let Some(Value::Array(mut items)) = list.get_mut("items").map(Value::take) else { return Vec::new() };
+    for item in &mut items {
+        item["apiVersion"] = resource.api_version().into();
+        item["kind"] = resource.group_kind.kind.as_str().into();
+    }
+    items
+}
+
 impl Cluster {
     /// Reads an object; `None` when it is not there.
     pub async fn get(
@@ -37,6 +47,22 @@ impl Cluster {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// All objects of a kind in a namespace (`None`: in all).
+    pub async fn list(&self, resource: &Resource, namespace: Option<&str>) -> Result<Vec<Value>, ClusterError> {
+        let request = collection(resource, namespace).list(&ListParams::default()).map_err(malformed)?;
+        Ok(items(self.read(request).await?, resource))
+    }
+
+    /// Their metadata alone.
+    pub async fn list_metadata(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Value>, ClusterError> {
+        let request = collection(resource, namespace).list_metadata(&ListParams::default()).map_err(malformed)?;
+        Ok(items(self.read(request).await?, resource))
     }
 
     /// Creates an object; 409 when it is there.

@@ -2,6 +2,7 @@
 
 mod basics;
 mod fields;
+mod handover;
 mod identities;
 mod safety;
 mod workloads;

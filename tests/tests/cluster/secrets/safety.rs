@@ -144,7 +144,9 @@ async fn a_secret_of_somebody_else_is_not_taken_over() {
     let world = World::start("owner").await;
     world.store("store", "SecretsManager").await;
     world.create_secret("a", "mine").await;
-    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1-2-3", "controller": true});
+    world.apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}})).await;
+    let uid = world.get("v1/ConfigMap", "x").await.unwrap()["metadata"]["uid"].clone();
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": uid, "controller": true});
     let theirs: Value = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "es", "ownerReferences": [owner]},
         "stringData": {"k": "theirs"},

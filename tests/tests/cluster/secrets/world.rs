@@ -200,11 +200,12 @@ pub(super) fn datum(secret_key: &str, key: &str) -> Value {
     json!({"secretKey": secret_key, "remoteRef": {"key": key}})
 }
 
-async fn control_plane() -> &'static ControlPlane {
+pub(super) async fn control_plane() -> &'static ControlPlane {
     static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
     SHARED
         .get_or_init(async || {
-            let control_plane = ControlPlane::builder().start().await;
+            // With the garbage collector, which deletes what nobody owns any more.
+            let control_plane = ControlPlane::builder().controllers(true).start().await;
             definitions::install(&control_plane.client().await).await;
             control_plane
         })
