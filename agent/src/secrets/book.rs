@@ -33,12 +33,14 @@ pub(super) struct Entry {
 }
 
 /// A namespace.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct NamespaceFacts {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Which roles it may use.
     pub permitted: Option<String>,
+    /// It is being deleted.
+    pub going: bool,
 }
 
 /// A Secret that was made here.
@@ -65,6 +67,12 @@ pub(super) struct Known {
     pub secrets: HashMap<SecretKey, LiveSecret>,
     /// Kinds that are served, at the version that is used.
     pub kinds: HashMap<Form, Resource>,
+    /// ClusterExternalSecrets, by name.
+    pub fanouts: HashMap<String, Value>,
+    /// Their kind, at the version that is used.
+    pub fanout_kind: Option<Resource>,
+    /// Deployments of other operators that run, and what they serve.
+    pub operators: HashMap<(String, String), Form>,
     /// Kinds that another operator serves.
     pub left_to_others: HashSet<Form>,
 }
@@ -75,6 +83,8 @@ pub(super) struct Book {
     known: Mutex<Known>,
     /// Something may be due.
     pub changed: Notify,
+    /// Something that ClusterExternalSecrets depend on has changed.
+    pub fanouts_changed: Notify,
 }
 
 impl Book {
@@ -92,6 +102,15 @@ impl Book {
 }
 
 impl Known {
+    /// A Deployment of another operator serves a kind, or does not run.
+    pub(super) fn operator(&mut self, deployment: &(String, String), serves: Option<Form>) {
+        match serves {
+            Some(form) => drop(self.operators.insert(deployment.clone(), form)),
+            None => drop(self.operators.remove(deployment)),
+        }
+        self.left_to_others = self.operators.values().copied().collect();
+    }
+
     /// An ExternalSecret is new or changed.
     pub(super) fn observe(&mut self, id: RequestId, entry: NewEntry) {
         let due = match self.entries.get(&id) {

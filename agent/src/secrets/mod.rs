@@ -6,6 +6,7 @@
 
 mod options;
 
+mod observe;
 mod watch;
 
 mod book;
@@ -20,14 +21,17 @@ mod sync;
 
 mod credentials;
 mod expected;
+mod fanout;
 mod restarts;
 mod stores;
+mod unsupported;
 
 mod metrics;
 
 use std::sync::Arc;
 
 use gitmoor_core::secrets::permission::Permissions;
+use gitmoor_core::secrets::request::Form;
 use gitmoor_core::secrets::template::Salt;
 use gitmoor_core::tracking::{Digester, Installation};
 use gitmoor_engine::aws::Aws;
@@ -37,7 +41,7 @@ use tokio::task::JoinSet;
 pub(crate) use self::metrics::SecretMetrics;
 pub(crate) use self::options::Options;
 
-use self::book::Book;
+use self::book::{Book, Known};
 use self::read::Reader;
 use self::restarts::Restarts;
 
@@ -77,6 +81,14 @@ impl Shared {
         let served = &self.options.namespaces;
         served.is_empty() || served.iter().any(|other| other == namespace)
     }
+
+    /// Measures how much there is to serve.
+    fn count(&self, known: &Known) {
+        for form in [Form::External, Form::Legacy] {
+            let count = known.entries.keys().filter(|id| id.form == form).count();
+            self.metrics.serves(form, count, known.left_to_others.contains(&form));
+        }
+    }
 }
 
 /// Starts to serve ExternalSecrets, unless that is turned off. Where their kinds are not served nothing happens.
@@ -103,6 +115,7 @@ pub(crate) fn start(setup: Setup, tasks: &mut JoinSet<()>) {
     let (listed, receiver) = tokio::sync::watch::channel(false);
     tasks.spawn(watch::follow(Arc::clone(&shared), listed));
     tasks.spawn(restarts::run(Arc::clone(&shared), causes));
+    tasks.spawn(fanout::run(Arc::clone(&shared), receiver.clone()));
     tasks.spawn(rounds::run(shared, receiver));
 }
 

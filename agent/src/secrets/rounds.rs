@@ -9,7 +9,7 @@ use futures::future::join_all;
 use gitmoor_core::secrets::compose::matches;
 use gitmoor_core::secrets::identity::SessionKey;
 use gitmoor_core::secrets::reading::{Read, ReadError};
-use gitmoor_core::secrets::request::{Form, RequestId, Wanted};
+use gitmoor_core::secrets::request::{RequestId, Wanted};
 use gitmoor_core::secrets::status::Outcome;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -92,10 +92,7 @@ fn round(shared: &Arc<Shared>, due: Vec<RequestId>) {
                 Resolution::NotOurs => known.done(&id, None, false),
             }
         }
-        for form in [Form::External, Form::Legacy] {
-            let count = known.entries.keys().filter(|id| id.form == form).count();
-            shared.metrics.serves(form, count, known.left_to_others.contains(&form));
-        }
+        shared.count(&known);
     }
     shared.metrics.cycle();
     for group in groups.into_values() {

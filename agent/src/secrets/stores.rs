@@ -45,14 +45,15 @@ pub(super) fn report(shared: &Shared, object: &Value, store: &Result<Store, Fail
     });
 }
 
-fn resource(object: &Value) -> Resource {
+/// The kind of an object, whose plural is an `s` behind it.
+pub(super) fn resource(object: &Value) -> Resource {
     let api_version = text_at(object, &["apiVersion"]).unwrap_or_default();
     let kind = text_at(object, &["kind"]).unwrap_or_default();
     Resource {
         group_kind: GroupKind::new(group_of(api_version), kind),
         version: api_version.rsplit('/').next().unwrap_or_default().to_owned(),
         plural: format!("{}s", kind.to_ascii_lowercase()),
-        namespaced: kind == "SecretStore",
+        namespaced: !kind.starts_with("Cluster"),
         watchable: true,
     }
 }

@@ -1,30 +1,30 @@
 //! Watches of external secrets: which kinds are served, and what changes in them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use gitmoor_core::names::{FIELD_MANAGER_SECRETS, LABEL_EXTERNAL_SECRET};
-use gitmoor_core::object::{GroupKind, annotation, text_at};
-use gitmoor_core::ownership::Entry as Owned;
+use gitmoor_core::names::LABEL_EXTERNAL_SECRET;
+use gitmoor_core::object::{GroupKind, text_at};
 use gitmoor_core::resource::{Resource, Resources};
-use gitmoor_core::secrets::external_secret::{self, GROUP, version};
-use gitmoor_core::secrets::permission::ANNOTATION_PERMITTED;
+use gitmoor_core::secrets::cluster_external_secret::KIND;
+use gitmoor_core::secrets::external_secret::GROUP;
 use gitmoor_core::secrets::request::{Form, Item, RequestId, Source, StoreRef};
-use gitmoor_core::secrets::{Category, Failure, legacy, store};
+use gitmoor_core::secrets::{Category, Failure, legacy};
 use gitmoor_engine::cluster::{Change, Selector};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Shared;
-use super::book::{Entry, LiveSecret, NamespaceFacts, NewEntry, is_settled};
-use super::restarts::{Cause, data_digest};
+use super::book::Entry;
+use super::{Shared, observe};
 use crate::objects;
 
 /// The versions that are read, best first.
 const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+/// Kinds of the operator that are not served, and their version.
+const UNSUPPORTED: [(&str, &str); 2] = [("PushSecret", "v1alpha1"), ("ClusterPushSecret", "v1alpha1")];
 /// Several definitions come at once; one discovery is enough for them.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long a first listing is waited for.
@@ -35,6 +35,8 @@ const LISTING: Duration = Duration::from_secs(60);
 enum Subject {
     Requests(Form),
     Stores { cluster: bool },
+    Fanouts,
+    Unsupported(&'static str),
     Namespaces,
     Secrets,
     Operators,
@@ -107,6 +109,15 @@ fn start(
     for (cluster, kind) in [(false, "SecretStore"), (true, "ClusterSecretStore")] {
         subjects.extend(served(GROUP, kind).map(|resource| (Subject::Stores { cluster }, resource, None)));
     }
+    // They reach into all namespaces, and are not for an agent that serves some of them.
+    if let Some(resource) = served(GROUP, KIND).filter(|_| shared.options.namespaces.is_empty()) {
+        shared.book.update(|known| known.fanout_kind = Some(resource.clone()));
+        subjects.push((Subject::Fanouts, resource, None));
+    }
+    for (kind, version) in UNSUPPORTED {
+        let resource = resources.find(&GroupKind::new(GROUP, kind), version).cloned();
+        subjects.extend(resource.map(|resource| (Subject::Unsupported(kind), resource, None)));
+    }
     if !subjects.is_empty() {
         let made = Some(LABEL_EXTERNAL_SECRET.to_owned());
         let operators = Some("app.kubernetes.io/name in (external-secrets,kubernetes-external-secrets)".to_owned());
@@ -130,9 +141,11 @@ fn spawn(
     let selector = Selector { namespace: None, labels };
     let mut stream = match subject {
         Subject::Namespaces | Subject::Secrets => shared.cluster.watch_metadata(&resource, &selector),
-        Subject::Requests(_) | Subject::Stores { .. } | Subject::Operators => {
-            shared.cluster.watch(&resource, &selector)
-        }
+        Subject::Requests(_)
+        | Subject::Stores { .. }
+        | Subject::Fanouts
+        | Subject::Unsupported(_)
+        | Subject::Operators => shared.cluster.watch(&resource, &selector),
     };
     let shared = Arc::clone(shared);
     tasks.spawn(async move {
@@ -178,11 +191,13 @@ impl Intake {
 
     fn observe(&self, object: Value) {
         match self.subject {
-            Subject::Requests(form) => observe_request(&self.shared, form, object),
-            Subject::Stores { cluster } => observe_store(&self.shared, cluster, &object),
-            Subject::Namespaces => observe_namespace(&self.shared, &object),
-            Subject::Secrets => observe_secret(&self.shared, object),
-            Subject::Operators => observe_operator(&self.shared, &object),
+            Subject::Requests(form) => observe::request(&self.shared, form, object),
+            Subject::Stores { cluster } => observe::store(&self.shared, cluster, &object),
+            Subject::Fanouts => observe::fanout(&self.shared, object),
+            Subject::Unsupported(_) => super::unsupported::report(&self.shared, &object),
+            Subject::Namespaces => observe::namespace(&self.shared, &object),
+            Subject::Secrets => observe::secret(&self.shared, object),
+            Subject::Operators => observe::operator(&self.shared, &object),
         }
     }
 
@@ -201,7 +216,10 @@ impl Intake {
                     .collect()
             }
             Subject::Secrets => known.secrets.keys().cloned().collect(),
-            Subject::Namespaces | Subject::Operators => Vec::new(),
+            Subject::Fanouts => known.fanouts.keys().map(|name| (String::new(), name.clone())).collect(),
+            Subject::Namespaces => known.namespaces.keys().map(|name| (String::new(), name.clone())).collect(),
+            Subject::Operators => known.operators.keys().cloned().collect(),
+            Subject::Unsupported(_) => Vec::new(),
         };
         drop(known);
         all.iter().filter(|key| !listed.contains(*key)).for_each(|key| self.forget(key));
@@ -220,6 +238,7 @@ impl Intake {
             Subject::Requests(form) => {
                 let id = RequestId { form, namespace: namespace.clone(), name: name.clone() };
                 // The one that took over from it, or that it stood in the way of, is looked at again.
+                book.fanouts_changed.notify_one();
                 book.update(|known| {
                     let gone = known.entries.remove(&id);
                     let target = gone.and_then(|entry| entry.request.ok()).map(|request| request.target.name.clone());
@@ -232,22 +251,35 @@ impl Intake {
                 known.stores.remove(&(namespace.clone(), reference.clone()));
                 known.wake(|id, entry| uses(id, entry, namespace.as_deref(), &reference));
             }),
-            Subject::Namespaces => drop(book.update(|known| known.namespaces.remove(name))),
+            Subject::Fanouts => drop(book.update(|known| known.fanouts.remove(name))),
+            Subject::Unsupported(_) => {}
+            Subject::Namespaces => {
+                book.update(|known| known.namespaces.remove(name));
+                book.fanouts_changed.notify_one();
+            }
             Subject::Secrets => book.update(|known| {
                 known.secrets.remove(&(namespace.clone(), name.clone()));
                 known.wake(|id, entry| id.namespace == *namespace && targets(entry, Some(name)));
             }),
-            Subject::Operators => book.update(|known| known.left_to_others.clear()),
+            Subject::Operators => {
+                book.update(|known| {
+                    known.operator(&(namespace.clone(), name.clone()), None);
+                    self.shared.count(known);
+                });
+                book.fanouts_changed.notify_one();
+            }
         }
     }
 }
 
-fn key(object: &Value) -> (String, String) {
+/// Namespace (empty when there is none) and name.
+pub(super) fn key(object: &Value) -> (String, String) {
     let text = |key: &str| text_at(object, &["metadata", key]).unwrap_or_default().to_owned();
     (text("namespace"), text("name"))
 }
 
-fn targets(entry: &Entry, secret: Option<&str>) -> bool {
+/// Whether a request makes a Secret of this name.
+pub(super) fn targets(entry: &Entry, secret: Option<&str>) -> bool {
     entry.request.as_ref().is_ok_and(|request| Some(request.target.name.as_str()) == secret)
 }
 
@@ -262,114 +294,11 @@ fn missing_target(id: &RequestId, entry: &Entry, there: &HashSet<(String, String
         })
 }
 
-fn uses(id: &RequestId, entry: &Entry, namespace: Option<&str>, store: &StoreRef) -> bool {
+/// Whether a request reads from a store.
+pub(super) fn uses(id: &RequestId, entry: &Entry, namespace: Option<&str>, store: &StoreRef) -> bool {
     let of_store = |item: &Item| matches!(&item.source, Source::Store(reference) if reference == store);
     namespace.is_none_or(|namespace| namespace == id.namespace)
         && entry.request.as_ref().is_ok_and(|request| request.items.iter().any(of_store))
-}
-
-fn observe_request(shared: &Shared, form: Form, mut object: Value) {
-    let (namespace, name) = key(&object);
-    let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
-    if deleting || !shared.serves(&namespace) || of_other_controller(shared, &object) {
-        return;
-    }
-    let request = match form {
-        Form::External => external_secret::parse(&object),
-        Form::Legacy => legacy::parse(&object, shared.options.legacy_interval),
-    };
-    let version = version(&object);
-    let synced = text_at(&object, &["status", "syncedResourceVersion"]);
-    let settled = request.as_ref().is_ok_and(|request| is_settled(request, synced));
-    if let Some(map) = object.as_object_mut() {
-        map.remove("spec");
-        map.get_mut("metadata").and_then(Value::as_object_mut).map(|metadata| metadata.remove("managedFields"));
-    }
-    let entry = NewEntry { object, request: request.map(Arc::new), version, settled };
-    let id = RequestId { form, namespace, name };
-    shared.book.update(|known| known.observe(id, entry));
-}
-
-/// The legacy form names its controller itself.
-fn of_other_controller(shared: &Shared, object: &Value) -> bool {
-    text_at(object, &["spec", "controllerId"]).is_some_and(|id| !id.is_empty() && id != shared.options.class)
-}
-
-fn observe_store(shared: &Shared, cluster: bool, object: &Value) {
-    let (namespace, name) = key(object);
-    let reference = StoreRef { cluster, name };
-    let namespace = (!cluster).then_some(namespace);
-    let store = store::parse(object);
-    let changed = shared.book.update(|known| {
-        let before = known.stores.insert((namespace.clone(), reference.clone()), store.clone());
-        let changed = before.as_ref() != Some(&store);
-        if changed {
-            known.wake(|id, entry| uses(id, entry, namespace.as_deref(), &reference));
-        }
-        changed
-    });
-    if changed {
-        super::stores::report(shared, object, &store);
-    }
-}
-
-fn observe_namespace(shared: &Shared, object: &Value) {
-    let (_, name) = key(object);
-    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-    let labels: BTreeMap<String, String> = labels
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect();
-    let facts = NamespaceFacts { labels, permitted: annotation(object, ANNOTATION_PERMITTED).map(str::to_owned) };
-    shared.book.update(|known| {
-        known.namespaces.insert(name.clone(), facts);
-        // What was not allowed may be so now.
-        known.wake(|id, entry| id.namespace == name && entry.failures > 0);
-    });
-}
-
-fn observe_secret(shared: &Shared, object: Value) {
-    let key = key(&object);
-    if !shared.serves(&key.0) {
-        return;
-    }
-    let hash = Owned::of_manager(&object, FIELD_MANAGER_SECRETS).map(|entry| entry.hash());
-    shared.book.update(|known| {
-        let before = known.secrets.get(&key);
-        let changed = before.and_then(|live| data_digest(&live.object)) != data_digest(&object);
-        if changed || before.is_none_or(|live| !live.seen) {
-            shared.restarts.tell(Cause::Secret(key.clone()));
-        }
-        let baseline = before.and_then(|live| live.baseline);
-        let drifted = baseline.is_some() && baseline != hash;
-        known.secrets.insert(key.clone(), LiveSecret { object, baseline, seen: true });
-        if drifted {
-            known.wake(|id, entry| id.namespace == key.0 && targets(entry, Some(&key.1)));
-        }
-    });
-}
-
-/// Another operator that runs keeps its objects, so that two do not work on the same ones.
-fn observe_operator(shared: &Shared, deployment: &Value) {
-    if shared.options.beside_operator {
-        return;
-    }
-    let form = match text_at(deployment, &["metadata", "labels", "app.kubernetes.io/name"]) {
-        Some("external-secrets") => Form::External,
-        _ => Form::Legacy,
-    };
-    let running = deployment.pointer("/status/readyReplicas").and_then(Value::as_i64).unwrap_or_default() > 0;
-    let news = shared
-        .book
-        .update(|known| if running { known.left_to_others.insert(form) } else { known.left_to_others.remove(&form) });
-    if news && running {
-        let (namespace, name) = key(deployment);
-        tracing::warn!(
-            operator = format!("{namespace}/{name}"),
-            "another operator for ExternalSecrets runs: its objects are left alone; --secrets-beside-operator changes that"
-        );
-    }
 }
 
 /// A store that a request may not use, as a failure.

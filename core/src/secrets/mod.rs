@@ -11,6 +11,7 @@
 
 pub mod request;
 
+pub mod cluster_external_secret;
 pub mod external_secret;
 pub mod legacy;
 pub mod store;

@@ -17,21 +17,35 @@ const FOLDER: &str = "distribution/components/gitmoor/crds";
 /// Applies the CustomResourceDefinitions of the distribution and waits until
 /// the API server serves them. Any number of tests may do so.
 pub async fn install(client: &kube::Client) {
+    for definition in shipped() {
+        apply(client, &definition).await;
+    }
+}
+
+/// Applies one of them, by its singular name.
+///
+/// # Panics
+/// When there is none.
+pub async fn install_one(client: &kube::Client, singular: &str) {
+    let named = |definition: &&CustomResourceDefinition| definition.spec.names.singular.as_deref() == Some(singular);
+    let all = shipped();
+    apply(client, all.iter().find(named).unwrap_or_else(|| panic!("no definition of {singular}"))).await;
+}
+
+async fn apply(client: &kube::Client, definition: &CustomResourceDefinition) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let parameters = PatchParams::apply("gitmoor-tests").force();
-    for definition in shipped() {
-        let name = definition.name_any();
-        api.patch(&name, &parameters, &Patch::Apply(&definition))
-            .await
-            .unwrap_or_else(|error| panic!("definition {name}: {error}"));
-        eventually(&format!("definition {name} is served"), Duration::from_secs(20), async || {
-            let live = api.get(&name).await.map_err(|error| error.to_string())?;
-            let conditions = live.status.and_then(|status| status.conditions).unwrap_or_default();
-            let established = conditions.iter().any(|each| each.type_ == "Established" && each.status == "True");
-            if established { Ok(()) } else { Err(format!("{conditions:?}")) }
-        })
-        .await;
-    }
+    let name = definition.name_any();
+    api.patch(&name, &parameters, &Patch::Apply(definition))
+        .await
+        .unwrap_or_else(|error| panic!("definition {name}: {error}"));
+    eventually(&format!("definition {name} is served"), Duration::from_secs(20), async || {
+        let live = api.get(&name).await.map_err(|error| error.to_string())?;
+        let conditions = live.status.and_then(|status| status.conditions).unwrap_or_default();
+        let established = conditions.iter().any(|each| each.type_ == "Established" && each.status == "True");
+        if established { Ok(()) } else { Err(format!("{conditions:?}")) }
+    })
+    .await;
 }
 
 /// Those of the distribution.

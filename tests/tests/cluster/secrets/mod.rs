@@ -5,5 +5,6 @@ mod fields;
 mod handover;
 mod identities;
 mod safety;
+mod whole_cluster;
 mod workloads;
 mod world;
