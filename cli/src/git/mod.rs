@@ -115,6 +115,13 @@ impl Repository {
         self.text(arguments).ok()
     }
 
+    /// Whether a file that is there would stay out of the next commit: ignored, and not tracked. (`check-ignore` does not
+    /// take paths literally.)
+    pub(crate) fn is_ignored(&self, path: &str) -> bool {
+        let listed = self.ask(&["ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", path]);
+        listed.is_some_and(|listed| !listed.is_empty())
+    }
+
     /// What `git` printed, where status 1 is an answer too.
     pub(crate) fn run_or_one(&self, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
         let output = self.command(arguments).output().map_err(GitError::Start)?;

@@ -15,7 +15,7 @@ pub(super) fn commit(
 ) -> Result<(), Failure> {
     paths.extend(report.written().filter_map(|path| repository.relative(Path::new(path))));
     let setup_conf = repository.relative(&arguments.setup_conf);
-    paths.extend(setup_conf.filter(|path| repository.ask(&["check-ignore", "--quiet", path]).is_none()));
+    paths.extend(setup_conf.filter(|path| !repository.is_ignored(path)));
     let listed = paths.join("\0");
     let from_standard_input = ["--pathspec-from-file=-", "--pathspec-file-nul"];
     repository.run_with(&[&["add"], &from_standard_input[..]].concat(), listed.as_bytes())?;

@@ -145,6 +145,15 @@ fn with_commit_the_result_is_one_commit_of_what_belongs_to_it() {
 }
 
 #[test]
+fn a_setup_conf_that_git_ignores_stays_out_of_the_commit() {
+    let fork = Fork::committed("", &[(".gitignore", "/*.conf\n"), ("distribution/f", "<<__a__>>\n")]);
+    fork.write("own.conf", "<<__a__>>=1\n");
+    fork.run(&["init", "own.conf", "--commit"]).assert(0);
+    assert_eq!(fork.git(&["show", "--format=", "--name-only"]), ".gitmoor/init.yaml\ndistribution/f\n");
+    assert_eq!(fork.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
 fn a_shallow_or_squashed_clone_is_told_what_to_do() {
     let origin = fork();
     origin.run(&["init", "setup.conf", "--commit"]).assert(0);
