@@ -18,6 +18,7 @@ use super::{
 use crate::{
     download,
     failure::{Exit, Failure},
+    git::Repository,
     terminal::Terminal,
     work_tree,
 };
@@ -140,10 +141,23 @@ pub(super) fn pin(source: &CertificateSource, terminal: &mut Terminal) -> Result
         Some(before) if before != *fingerprint => terminal.message(&format!("before it was {before}")),
         _ => {}
     }
+    if is_ignored(&path) {
+        terminal.warning(&format!(
+            "git ignores {}, as it does with many *.pem files: add it with git add --force",
+            path.display()
+        ));
+    }
     if terminal.is_json() {
         terminal.json(&serde_json::json!({ "file": path, "fingerprint": fingerprint.as_str(), "expires": expires }));
     }
     Ok(Exit::Done)
+}
+
+/// Whether it would stay out of the next commit. Where there is no repository, there is none.
+fn is_ignored(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let Ok(Some(repository)) = Repository::around(folder) else { return false };
+    repository.relative(path).is_some_and(|path| repository.is_ignored(&path))
 }
 
 /// The pinned certificate, whether it is still valid or not.

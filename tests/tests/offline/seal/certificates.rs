@@ -11,6 +11,7 @@ use gitmoor_tests::harness::sealed_secrets::SealingPair;
 use serde_json::Value;
 
 use super::{PAIRS, Repository};
+use crate::init::Fork;
 
 impl Repository {
     /// Which of the two pairs seals with these flags.
@@ -77,6 +78,20 @@ fn pinning_makes_the_folder_and_says_what_was_before() {
     let before = format!("before it was {}", first["fingerprint"].as_str().unwrap());
     assert!(run.assert(0).stderr.contains(&before), "{}", run.stderr);
     assert_eq!(repository.sealer(&[]), 1);
+}
+
+#[test]
+fn a_pinned_certificate_that_git_ignores_is_said() {
+    let fork = Fork::committed("", &[("controller.crt", &PAIRS[0].certificate)]);
+    let pin = ["seal", "--pin-cert", "--cert=controller.crt"];
+    let run = fork.run(&pin);
+    assert!(!run.assert(0).stderr.contains("git ignores"), "{}", run.stderr);
+    fork.write(".gitignore", "*.pem\n");
+    let run = fork.run(&pin);
+    assert!(run.assert(0).stderr.contains("git ignores .gitmoor/sealing-cert.pem"), "{}", run.stderr);
+    fork.git(&["add", "--force", ".gitmoor"]);
+    let run = fork.run(&pin);
+    assert!(!run.assert(0).stderr.contains("git ignores"), "{}", run.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]
