@@ -294,7 +294,8 @@ impl Report {
             self.files.iter().flat_map(|file| &file.replaced).map(|found| name(&found.placeholder)).collect();
         let names: Vec<&str> = tokens.into_iter().collect();
         let conf = &self.setup_conf;
-        format!("Put the values of {conf} in place\n\n{replaced} places in {changed} files: {}\n", names.join(", "))
+        let names = wrapped(&names.join(", "));
+        format!("Put the values of {conf} in place\n\n{replaced} places in {changed} files:\n{names}\n")
     }
 
     /// A tree that is initialised already would make every name a finding.
@@ -319,6 +320,23 @@ impl Report {
         };
         format!("{change} {changed} of {files} files; {replaced} placeholders {done}, {left_over} left over")
     }
+}
+
+/// Lines as Git's commands show them well.
+fn wrapped(text: &str) -> String {
+    const WIDTH: usize = 72;
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 fn suggest(left_over: &mut [Finding], conf: &SetupConf) {

@@ -176,7 +176,7 @@ fn require_clean(repository: &Repository) -> Result<(), Failure> {
     }
     let mut failure = Failure::new(Exit::Refused, "there are uncommitted changes; nothing was written")
         .hint("commit them first, or put them aside with `git stash`");
-    failure.causes = changed.lines().chain(untracked.lines()).map(str::to_owned).collect();
-    failure.causes.dedup();
+    let lines: BTreeSet<&str> = changed.lines().chain(untracked.lines()).map(str::trim_start).collect();
+    failure.causes = lines.into_iter().map(str::to_owned).collect();
     Err(failure)
 }

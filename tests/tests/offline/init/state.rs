@@ -138,7 +138,7 @@ fn with_commit_the_result_is_one_commit_of_what_belongs_to_it() {
     fork.run(&["init", "setup.conf", "--commit"]).assert(0);
     let shown = fork.git(&["show", "--name-only", "--format=%B", "HEAD"]);
     assert!(shown.ends_with("\n.gitmoor/init.yaml\ndistribution/a.yaml\ndistribution/b.yaml\nsetup.conf\n"), "{shown}");
-    assert!(shown.contains("5 places in 2 files: bucket, region, url") && !shown.contains("other"), "{shown}");
+    assert!(shown.contains("5 places in 2 files:\nbucket, region, url") && !shown.contains("other"), "{shown}");
     assert_eq!(fork.git(&["status", "--porcelain"]), "A  staged\n?? distribution/unrelated\n");
     let run = fork.run(&["init", "setup.conf", "--commit"]);
     assert_eq!(fork.git(&["log", "--format=%s", "-1"]), "Put the values of setup.conf in place\n", "{run:?}");

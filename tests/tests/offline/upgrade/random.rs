@@ -101,6 +101,11 @@ fn initialised(template: &str) -> String {
     (0..VALUES.len()).fold(template.to_owned(), |text, index| text.replace(&format!("<<__{index}__>>"), VALUES[index]))
 }
 
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// `GITMOOR_ROUNDS` (6) of 60 files, from the seed `GITMOOR_SEED` (0) on.
 #[test]
 fn an_upgrade_is_the_new_template_with_the_same_values_and_the_forks_edits() {
     const FILES: usize = 60;
@@ -108,7 +113,8 @@ fn an_upgrade_is_the_new_template_with_the_same_values_and_the_forks_edits() {
         let _ = writeln!(conf, "<<__{index}__>>={value}");
         conf
     });
-    for seed in 0..6 {
+    let first = number("GITMOOR_SEED").unwrap_or(0);
+    for seed in first..first + number("GITMOOR_ROUNDS").unwrap_or(6) {
         let mut random = Random(seed);
         let histories: BTreeMap<String, History> =
             (0..FILES).map(|file| (format!("distribution/{}/{file}", file % 5), history(&mut random))).collect();
