@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Credentials, Fallback, Generator, Given};
+use crate::template::did_you_mean;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +40,13 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Nothing has this name.
-    #[error("no value is called {0}")]
-    Unknown(String),
+    #[error("no value is called {name}{}", meant.as_ref().map(|meant| format!("; did you mean {meant}?")).unwrap_or_default())]
+    Unknown {
+        /// As it was given.
+        name: String,
+        /// What it may have been meant to be.
+        meant: Option<String>,
+    },
     /// A value that cannot be read any more is needed again.
     #[error("{missing} needs the value {value}, which is sealed in {sealed} and cannot be read from there")]
     Shared {
@@ -81,7 +87,9 @@ pub fn plan(
         Request::All => write.clone_from(&all),
         Request::Rotate(names) => {
             let unknown = names.iter().filter(|name| credentials.generator(name).is_none());
-            let unknown: Vec<PlanError> = unknown.map(|name| PlanError::Unknown(name.clone())).collect();
+            let meant = |name: &str| did_you_mean(name, credentials.names()).map(str::to_owned);
+            let unknown: Vec<PlanError> =
+                unknown.map(|name| PlanError::Unknown { name: name.clone(), meant: meant(name) }).collect();
             if !unknown.is_empty() {
                 return Err(unknown);
             }

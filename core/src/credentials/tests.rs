@@ -170,7 +170,7 @@ fn what_is_renewed_is_renewed_everywhere() {
     assert_eq!(written(&rotate("tls", &Given::default())), ["2 tls.crt", "2 tls.key"]);
     let unknown =
         super::plan(&credentials, &everything(&credentials), &Given::default(), &Request::Rotate(vec!["x".into()]));
-    assert_eq!(unknown, Err(vec![PlanError::Unknown("x".into())]));
+    assert_eq!(unknown, Err(vec![PlanError::Unknown { name: "x".into(), meant: None }]));
 }
 
 #[test]

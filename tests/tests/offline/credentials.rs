@@ -94,6 +94,12 @@ impl Fork {
         command
     }
 
+    fn git(&self, arguments: &[&str]) {
+        let mut git = Command::new("git");
+        git.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.scratch.path()).args(arguments);
+        finish(&mut git).assert(0);
+    }
+
     fn run(&self, arguments: &[&str]) -> Run {
         finish(&mut self.command(&[&["--cert", "cert.pem"], arguments].concat()))
     }
@@ -215,7 +221,8 @@ fn what_is_renewed_takes_along_what_depends_on_it() {
     let run = fork.run(&["--all", "--password-file", "password.txt"]);
     assert_eq!(run.assert(0).stdout.matches("sealed anew").count(), 3, "{}", run.stdout);
     assert_eq!(run.stdout.matches("restart ").count(), 2, "{}", run.stdout);
-    fork.run(&["--rotate", "nothing"]).assert(2);
+    let run = fork.run(&["--rotate", "cooki"]);
+    assert!(run.assert(2).stderr.contains("no value is called cooki; did you mean cookie?"), "{}", run.stderr);
 }
 
 #[test]
@@ -257,6 +264,10 @@ fn generated_passwords_are_shown_once_to_one_person() {
     assert_eq!(password.len(), 24);
     assert!(!run.stdout.contains(password) && !run.stderr.contains(password));
     assert_eq!(fork.scratch.path().join("shown.txt").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!run.stderr.contains("lies in the repository"), "{}", run.stderr);
+    fork.git(&["init", "--quiet"]);
+    let run = fork.run(&["--rotate", "password", "--show-once-to", "more.txt"]);
+    assert!(run.assert(0).stderr.contains("more.txt lies in the repository"), "{}", run.stderr);
     // The file is never written over.
     let state = fork.state();
     fork.run(&["--all", "--show-once-to", "shown.txt"]).assert(4);
@@ -482,6 +493,10 @@ fn every_component_gets_what_it_needs_once_it_is_selected() {
     let before = fork.state();
     fork.run(&[]).assert(0);
     assert_eq!(fork.state(), before);
+
+    fork.write("distribution/kustomization.yaml", "resources: [applications/mlflow.yaml]\n");
+    let run = fork.run(&["--rotate", "airflow-fernet-key"]);
+    assert!(run.assert(0).stderr.contains("no Secret that is selected holds airflow-fernet-key"), "{}", run.stderr);
 }
 
 /// As the C library, and with it most programs that read such hashes, checks them.

@@ -22,7 +22,7 @@ Examples:
   GITMOOR_PASSWORD=... gitmoor credentials
   gitmoor credentials --password-file password.txt
   # Without a terminal
-  gitmoor credentials --show-once-to passwords.txt
+  gitmoor credentials --show-once-to ../passwords.txt
   # Renew one value, and what is made of it
   gitmoor credentials --rotate dex-client-secret
 

@@ -52,6 +52,9 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
     let (situation, old) = sealed::situation(&credentials, active(&credentials, &distribution)?, &distribution)?;
     let request = arguments.request();
     let plan = plan(&credentials, &situation, &given, &request).map_err(|errors| no_plan(&errors))?;
+    if let (Request::Rotate(names), true) = (&request, plan.write.is_empty()) {
+        terminal.warning(&format!("nothing is renewed: no Secret that is selected holds {}", names.join(", ")));
+    }
     if arguments.check {
         let report = Report::new(&credentials, &situation, &plan, &distribution, Vec::new(), &request);
         report.print(true, terminal);
@@ -73,7 +76,11 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
     let plain_paths = plain.iter().map(|file| file.path.clone()).collect();
     files.extend(plain);
 
-    show::write(&values.shown(), arguments.show_once_to.as_deref())?;
+    let shown = values.shown();
+    show::write(&shown, arguments.show_once_to.as_deref())?;
+    if !shown.is_empty() {
+        show::warn_of_repository(arguments.show_once_to.as_deref(), terminal);
+    }
     write(&files)?;
     drop(lock);
     Report::new(&credentials, &situation, &plan, &distribution, plain_paths, &request).print(false, terminal);

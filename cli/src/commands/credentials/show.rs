@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     failure::{Exit, Failure},
+    git::Repository,
     terminal::{Style, Terminal},
 };
 
@@ -17,6 +18,16 @@ pub(super) fn refuse_nowhere(names: &[&str], file: Option<&Path>, terminal: &Ter
     }
     let message = format!("{} would be generated, and there is no terminal to show it on", names.join(", "));
     Err(Failure::new(Exit::Usage, message).hint("--show-once-to FILE, or give the value yourself"))
+}
+
+/// A file in the repository is one `git add` away from being pushed.
+pub(super) fn warn_of_repository(file: Option<&Path>, terminal: &mut Terminal) {
+    let Some(path) = file else { return };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(Some(repository)) = Repository::around(folder) else { return };
+    if repository.relative(path).is_some_and(|path| !repository.is_ignored(&path)) {
+        terminal.warning(&format!("{} lies in the repository: take care that it is never committed", path.display()));
+    }
 }
 
 /// Writes them before anything else is written: a file too many is better than a password that nobody knows.
