@@ -76,8 +76,8 @@ fn credentials() {
     let before = "cp setup.conf.example setup.conf
         gitmoor seal --pin-cert --cert ../controller.pem
         gitmoor init setup.conf --commit";
-    let after = "grep -q '^mlflow-db-password: ' passwords.txt
-        ! cmp -s passwords.txt rotated.txt
+    let after = "grep -q '^mlflow-db-password: ' ../passwords.txt
+        ! cmp -s ../passwords.txt ../rotated.txt
         grep -q 'kind: SealedSecret' distribution/credentials/mlflow.mlflow-secret.yaml";
     let said = follow("credentials.md", before, after);
     assert!(said.contains("would seal mlflow/mlflow-secret"), "{said}");
