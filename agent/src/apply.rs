@@ -13,16 +13,19 @@ use gitmoor_core::manifest::{Manifest, Manifests, Stamped};
 use gitmoor_core::object::ObjectId;
 use gitmoor_core::operation::Selected;
 use gitmoor_core::ownership::FieldPath;
-use gitmoor_core::plan::{Action, DesiredObject, Plan, lost_field};
+use gitmoor_core::plan::{Action, DesiredObject, Plan};
 use gitmoor_core::resource::Resource;
 use gitmoor_core::status::{Condition, ConditionKind, OperationResult};
-use gitmoor_engine::cluster::{ClusterError, Validation};
+use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_engine::cluster::ClusterError;
 use serde_json::json;
 
 use crate::context::Context;
+use crate::drift;
 use crate::hooks::{Hooks, Progress};
 use crate::metrics::Result as ResultLabel;
 use crate::objects;
+use crate::write::Write;
 
 /// Objects of one Application that are applied at the same time.
 const CONCURRENT: usize = 16;
@@ -67,6 +70,14 @@ pub(crate) struct Mode<'a> {
     pub running_for: Duration,
     /// Only these objects.
     pub only: Option<&'a [Selected]>,
+    /// Whose objects they are.
+    pub application: &'a ApplicationKey,
+    /// The present inputs are not rolled out yet: what others have made may still have to be taken over.
+    pub adopting: bool,
+    /// An object that cannot be changed is made anew.
+    pub force: bool,
+    /// What the user has confirmed.
+    pub confirmed: Option<&'a str>,
     /// Create this namespace when an object needs it.
     pub create_namespace: Option<&'a str>,
 }
@@ -267,36 +278,44 @@ async fn apply_one(
         Action::Adopt => "adopted".to_owned(),
         _ => "updated".to_owned(),
     };
-    if *action == Action::Verify {
-        let lost = context.state.live(|live| {
-            let everything = || Some(FieldPath::everything());
-            let lost = live.get(&manifest.id).map_or_else(everything, |live| lost_field(live, &manifest.object));
-            if lost.is_none() {
-                live.accept(&manifest.id);
-            }
-            lost
-        });
-        let Some(field) = lost.filter(|_| mode.heal) else { return Ok(Outcome::Nothing) };
-        if let Some(wait) = context.repairs.ask(&manifest.id, Instant::now()) {
-            return Ok(Outcome::Contested { wait, message: contested(context, manifest, &field).await });
-        }
-        done = format!("repaired: {field} was changed by somebody else");
-    }
     let resource = resource_of(context, manifest)?;
-    if mode.dry_run {
-        context.cluster.apply_dry(&resource, manifest, Validation::Strict).await?;
-        return Ok(Outcome::Done(format!("would be {done}")));
+    if *action == Action::Verify {
+        let unfinished = context.state.live(|live| live.get(&manifest.id).is_some_and(|live| live.care.former_manager));
+        let lost = drift::lost(context, &resource, manifest).await?.filter(|_| mode.heal);
+        match lost {
+            Some(field) => {
+                if let Some(wait) = context.repairs.ask(&manifest.id, Instant::now()) {
+                    return Ok(Outcome::Contested { wait, message: contested(context, manifest, &field).await });
+                }
+                done = format!("repaired: {field} was changed by somebody else");
+            }
+            None if unfinished && mode.adopting && mode.roll_out => "adopted".clone_into(&mut done),
+            None => return Ok(Outcome::Nothing),
+        }
     }
-    let answer = match context.cluster.apply(&resource, manifest, Validation::Strict).await {
+    if context.mutations.hides_digest(mode.application, &manifest.id)
+        && let Some(wait) = context.repairs.ask(&manifest.id, Instant::now())
+    {
+        let message = format!("{}: an admission webhook takes its digest away", manifest.id);
+        return Ok(Outcome::Contested { wait, message });
+    }
+    let write = Write { context, resource: &resource, manifest, action, mode };
+    if mode.dry_run {
+        let written = write.dry_run().await;
+        return written.map(|()| Outcome::Done(format!("would be {done}")));
+    }
+    let written = match write.run().await {
         Err(error) if may_create_namespace(&error, &manifest.id, mode) => {
             create_namespace(context, mode).await?;
-            context.cluster.apply(&resource, manifest, Validation::Strict).await?
+            write.run().await?
         }
-        answer => answer?,
+        written => written?,
     };
-    if let Some(live) = LiveObject::reduce(&answer, &context.state.installation) {
+    context.mutations.note(mode.application, &manifest.id, written.overwritten);
+    if let Some(live) = LiveObject::reduce(&written.answer, &context.state.installation) {
         context.queue.extend(context.state.applied(live));
     }
+    let done = written.how.unwrap_or(done);
     if *action == Action::Verify {
         context.metrics.drift_repairs.inc();
     }
@@ -346,6 +365,7 @@ pub(crate) fn classify(error: &ClusterError, id: &ObjectId) -> (&'static str, bo
     match error {
         ClusterError::Configuration(_) | ClusterError::Unreachable(_) => ("ClusterUnreachable", true),
         _ if error.is_webhook_failure() => ("WebhookUnavailable", true),
+        ClusterError::Immutable { .. } => ("ImmutableField", false),
         _ if error.is_missing_namespace(id) => ("NamespaceNotFound", true),
         ClusterError::Refused { code: 403, message, .. } if message.contains("exceeded quota") => {
             ("QuotaExceeded", true)

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
+use crate::mutations::Mutations;
 use crate::queue::Queue;
 use crate::repairs::Repairs;
 use crate::repositories::Repositories;
@@ -40,6 +41,8 @@ pub(crate) struct Context {
     pub digester: Digester,
     /// How often each object was repaired.
     pub repairs: Repairs,
+    /// What admission webhooks make of what is applied.
+    pub mutations: Mutations,
     /// Metrics.
     pub metrics: Arc<Metrics>,
 }

@@ -20,6 +20,7 @@ use gitmoor_engine::render::{self, RenderError, RenderOutput, SourceDocument};
 use serde_json::Value;
 
 use crate::context::Context;
+use crate::handling;
 use crate::metrics::Result as ResultLabel;
 use crate::state::{Evaluation, Follow, Reads, Snapshot};
 
@@ -93,7 +94,8 @@ fn path_of(subject: &Subject<'_>) -> RepoPath {
 /// Everything besides the read-set that an object's body depends on.
 fn inputs_digest(subject: &Subject<'_>, read_set: &ReadSet) -> String {
     let namespace = subject.spec.destination.namespace.as_deref().unwrap_or_default();
-    format!("{}:{}:{namespace}", read_set.digest(), read_set.path)
+    let handling = handling::digest(subject.spec);
+    format!("{}:{}:{namespace}{handling}", read_set.digest(), read_set.path)
 }
 
 /// The evaluation of before, when it still holds.
@@ -121,7 +123,11 @@ async fn rendered(
         context.metrics.whole_tree_renders.inc();
     }
     let (manifests, problems) = match read(subject, output).await {
-        Ok(manifests) => stamp(context, subject, manifests).await,
+        Ok(manifests) => {
+            let (mut manifests, mut problems) = stamp(context, subject, manifests).await;
+            problems.extend(handling::settle(subject.spec, &mut manifests).await);
+            (manifests, problems)
+        }
         Err(problems) => return refused(context, subject, problems, reads, digest),
     };
     let evaluation = Arc::new(Evaluation {

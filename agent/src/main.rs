@@ -16,6 +16,7 @@ mod state;
 mod reconcile;
 
 mod evaluate;
+mod handling;
 mod kinds;
 mod watches;
 
@@ -24,11 +25,14 @@ mod turn;
 
 mod apply;
 mod deletion;
+mod drift;
 mod handover;
 mod hooks;
+mod mutations;
 mod prune;
 mod repairs;
 mod report;
+mod write;
 
 mod secrets;
 
@@ -45,12 +49,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gitmoor_engine::git::{self, Fetcher};
+use gitmoor_engine::jq;
 use settings::{LogFormat, Settings};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == Fetcher::SUBCOMMAND) {
         return git::child_main();
+    }
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == jq::SUBCOMMAND) {
+        return jq::child_main();
     }
     let settings = Settings::parse();
     start_log(settings.log_format);

@@ -25,6 +25,7 @@ use crate::http::{self, Served};
 use crate::kinds::Kinds;
 use crate::lease::{Lease, Lost};
 use crate::metrics::Metrics;
+use crate::mutations::Mutations;
 use crate::queue::{self, Queue};
 use crate::reconcile::reconcile;
 use crate::repairs::Repairs;
@@ -114,6 +115,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         render_slots: Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get)),
         digester,
         repairs: Repairs::default(),
+        mutations: Mutations::default(),
         metrics,
     });
     let listed = follow_applications(&context, &namespaces, &queue, &mut tasks);

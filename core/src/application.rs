@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::handling;
+use crate::ignore::IgnoreRule;
 use crate::operation::Retry;
 
 /// `spec` of an Application, as far as it is supported.
@@ -24,6 +26,8 @@ pub struct ApplicationSpec {
     pub sync_policy: SyncPolicy,
     /// For people only.
     pub info: Vec<Value>,
+    /// Which fields of which objects belong to others.
+    pub ignore_differences: Vec<IgnoreRule>,
     /// How many entries the history keeps.
     pub revision_history_limit: Option<usize>,
     #[serde(flatten)]
@@ -76,8 +80,27 @@ pub struct SyncPolicy {
     pub sync_options: Vec<String>,
     /// How a sync that failed is repeated.
     pub retry: Option<Retry>,
+    /// Labels and annotations of the namespace that `CreateNamespace=true` makes.
+    pub managed_namespace_metadata: NamespaceMetadata,
     #[serde(flatten)]
     rest: Rest,
+}
+
+/// `spec.syncPolicy.managedNamespaceMetadata`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NamespaceMetadata {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl NamespaceMetadata {
+    /// True when it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.annotations.is_empty()
+    }
 }
 
 /// `spec.syncPolicy.automated`.
@@ -97,17 +120,6 @@ pub struct Automated {
 }
 
 type Rest = BTreeMap<String, Value>;
-
-/// Sync options that are understood; the others are reported.
-const SYNC_OPTIONS: [&str; 7] = [
-    "ServerSideApply=true",
-    "CreateNamespace=false",
-    "CreateNamespace=true",
-    "ApplyOutOfSyncOnly=true",
-    "SkipDryRunOnMissingResource=true",
-    "Validate=true",
-    "PruneLast=true",
-];
 
 /// The spec cannot be worked with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -157,20 +169,15 @@ impl ApplicationSpec {
         if self.destination.name.as_deref().is_some_and(|name| !name.is_empty() && name != "in-cluster") {
             return Err(invalid("spec.destination.name", "only in-cluster, the agent's own cluster"));
         }
+        if let Some(pointer) = self.ignore_differences.iter().find_map(IgnoreRule::malformed_pointer) {
+            let reason = format!("`{pointer}` does not begin with `/`");
+            return Err(invalid("spec.ignoreDifferences.jsonPointers", &reason));
+        }
         Ok(source)
-    }
-
-    /// Fields that are set, have no effect, and change nothing of what is applied.
-    pub fn warnings(&self) -> impl Iterator<Item = String> {
-        self.all_unsupported().into_iter().filter(|field| is_harmless(field))
     }
 
     /// Paths of fields that are set, not supported, and would change what is applied.
     pub fn unsupported(&self) -> Vec<String> {
-        self.all_unsupported().into_iter().filter(|field| !is_harmless(field)).collect()
-    }
-
-    fn all_unsupported(&self) -> Vec<String> {
         let source = self.source.clone().unwrap_or_default();
         let automated = self.sync_policy.automated.clone().unwrap_or_default();
         let rests = [
@@ -189,7 +196,7 @@ impl ApplicationSpec {
         if !matches!(self.project.as_str(), "" | "default") {
             found.push(format!("spec.project={}", self.project));
         }
-        let options = self.sync_policy.sync_options.iter().filter(|option| !SYNC_OPTIONS.contains(&option.as_str()));
+        let options = self.sync_policy.sync_options.iter().filter(|option| !handling::is_known(option));
         found.extend(options.map(|option| format!("spec.syncPolicy.syncOptions {option}")));
         found
     }
@@ -198,12 +205,6 @@ impl ApplicationSpec {
     pub fn automated(&self) -> Option<&Automated> {
         self.sync_policy.automated.as_ref().filter(|automated| automated.enabled != Some(false))
     }
-}
-
-/// Who deletes what in which order does not change what is deleted.
-fn is_harmless(field: &str) -> bool {
-    field == "spec.syncPolicy.managedNamespaceMetadata"
-        || field.starts_with("spec.syncPolicy.syncOptions PrunePropagationPolicy=")
 }
 
 /// How an Application names the agent's own cluster.
@@ -248,17 +249,16 @@ mod tests {
         let spec = read(json!({
             "project": "tenant",
             "source": {"repoURL": "https://git/x.git", "path": ".", "helm": {"values": "a: 1"}},
-            "ignoreDifferences": [{"kind": "Deployment"}],
-            "syncPolicy": {"retry": {"limit": 3}, "managedNamespaceMetadata": {"labels": {"a": "b"}}, "syncOptions": ["Replace=true"]},
+            "somethingNew": [{"kind": "Deployment"}],
+            "syncPolicy": {"retry": {"limit": 3}, "syncOptions": ["Replace=always"]},
         }));
         let expected = [
-            "spec.ignoreDifferences",
+            "spec.somethingNew",
             "spec.source.helm",
             "spec.project=tenant",
-            "spec.syncPolicy.syncOptions Replace=true",
+            "spec.syncPolicy.syncOptions Replace=always",
         ];
         assert_eq!(spec.unsupported(), expected);
-        assert_eq!(spec.warnings().collect::<Vec<_>>(), ["spec.syncPolicy.managedNamespaceMetadata"]);
         assert!(matches!(spec.validate(), Err(SpecError::Unsupported(_))));
     }
 

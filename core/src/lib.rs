@@ -18,13 +18,17 @@ pub mod resource;
 pub mod tree;
 pub mod yaml;
 
+pub mod handling;
 pub mod handover;
 pub mod hook;
+pub mod ignore;
 pub mod live;
+pub mod mutation;
 pub mod operation;
 pub mod ownership;
 pub mod plan;
 pub mod prune;
+pub mod takeover;
 pub mod tracking;
 
 pub mod secrets;
@@ -36,6 +40,7 @@ pub mod seal;
 
 pub mod credentials;
 
+pub mod glob;
 pub mod names;
 pub mod object;
 pub mod sensitive;

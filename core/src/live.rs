@@ -11,6 +11,7 @@ use crate::names::{
 };
 use crate::object::{GroupKind, ObjectId, annotation, group_of, text_at};
 use crate::ownership::{Entry, EntryHash};
+use crate::takeover;
 use crate::tracking::{Claim, Installation};
 
 /// A live object, without its body.
@@ -40,6 +41,8 @@ pub struct LiveObject {
     pub guard: Guard,
     /// It runs as a hook.
     pub hook: Option<Box<LiveHook>>,
+    /// What its next apply has to mind.
+    pub care: Care,
 }
 
 /// Our managed-fields entry: whole while it may have to be compared, else only its hash.
@@ -64,6 +67,22 @@ impl Ownership {
     }
 }
 
+/// What the next apply of a live object has to mind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Care {
+    /// We own the number of its replicas, which is reset when we do not apply it any more.
+    pub owns_replicas: bool,
+    /// Another tool's ownership of fields was not taken over yet.
+    pub former_manager: bool,
+}
+
+impl Care {
+    fn of(object: &Value) -> Self {
+        let replicas = Entry::of(object).is_some_and(|entry| entry.fields.pointer("/f:spec/f:replicas").is_some());
+        Self { owns_replicas: replicas, former_manager: takeover::is_unfinished(object) }
+    }
+}
+
 /// What a live object itself says against its deletion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
@@ -71,6 +90,8 @@ pub struct Guard {
     pub prune_disabled: bool,
     /// `Prune=confirm`.
     pub prune_confirm: bool,
+    /// `Delete=confirm`.
+    pub delete_confirm: bool,
     /// `Delete=false`: stays when its Application goes.
     pub delete_disabled: bool,
     /// Its deletion deletes more: a cascading Application, a StatefulSet that deletes its claims.
@@ -98,6 +119,7 @@ impl LiveObject {
             health: health::assess(object),
             guard: Guard::of(object, &id),
             hook: LiveHook::of(object).map(Box::new),
+            care: Care::of(object),
             id,
         })
     }
@@ -128,6 +150,7 @@ impl Guard {
         Self {
             prune_disabled: has("Prune=false"),
             prune_confirm: has("Prune=confirm"),
+            delete_confirm: has("Delete=confirm"),
             delete_disabled: has("Delete=false"),
             cascades: cascades(object, id),
         }

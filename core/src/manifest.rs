@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use crate::handling::Handling;
 use crate::hook::Role;
 use crate::names::{ANNOTATION_DIGEST, ANNOTATION_TRACKING_ID, LABEL_APPLICATION};
 use crate::object::{GroupKind, ObjectId, annotation, group_of, text_at};
@@ -41,6 +42,8 @@ pub struct Manifest {
     pub object: Value,
     /// Where it comes from.
     pub origin: Origin,
+    /// How it is compared and applied.
+    pub handling: Handling,
 }
 
 /// Stage: as the repository has it.
@@ -151,7 +154,7 @@ fn read_object(value: Value, origin: &Origin, items: &mut Vec<Manifest>, errors:
     }
     let object = Value::Object(object);
     match identify(&object) {
-        Ok(id) => items.push(Manifest { id, object, origin: origin.clone() }),
+        Ok(id) => items.push(Manifest { id, object, origin: origin.clone(), handling: Handling::default() }),
         Err(reason) => errors.push(not_an_object(origin, reason)),
     }
 }
@@ -232,9 +235,16 @@ impl Manifests<Rendered> {
     }
 }
 
+impl Manifests<Stamped> {
+    /// The manifests, to say how they are handled.
+    pub fn items_mut(&mut self) -> &mut [Manifest] {
+        &mut self.items
+    }
+}
+
 /// Scope and namespace, and the form that an apply takes.
 fn bind(mut manifest: Manifest, stamp: &Stamp<'_>) -> Result<Manifest, Box<ManifestError>> {
-    let Manifest { id, object, origin } = &mut manifest;
+    let Manifest { id, object, origin, handling: _ } = &mut manifest;
     if text_at(object, &["metadata", "name"]).is_none() && Role::of(object).is_object() {
         let (origin, id) = (origin.clone(), id.clone());
         return Err(Box::new(ManifestError::GeneratedName { origin, id }));

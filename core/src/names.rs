@@ -4,6 +4,8 @@
 
 /// Field manager of every object that the agent applies.
 pub const FIELD_MANAGER: &str = "gitmoor";
+/// Field manager that keeps the number of replicas which left Git, until somebody else sets it.
+pub const FIELD_MANAGER_HANDOVER: &str = "gitmoor-handover";
 /// Label to select by: a short hash of installation, namespace and name of the Application.
 pub const LABEL_APPLICATION: &str = "gitmoor.dev/application";
 /// Annotation with the full tracking id of an object.
@@ -14,6 +16,8 @@ pub const ANNOTATION_DIGEST: &str = "gitmoor.dev/digest";
 pub const ANNOTATION_CONFIRM_PRUNE: &str = "gitmoor.dev/confirm-prune";
 /// Annotation on an object of the repository: `Prune=false` and friends.
 pub const ANNOTATION_SYNC_OPTIONS: &str = "argocd.argoproj.io/sync-options";
+/// Annotation on an object of the repository: one more field manager whose fields become ours at adoption.
+pub const ANNOTATION_MIGRATION_MANAGER: &str = "argocd.argoproj.io/client-side-apply-migration-manager";
 /// Annotation on an object of the repository: a whole number, lower ones first.
 pub const ANNOTATION_SYNC_WAVE: &str = "argocd.argoproj.io/sync-wave";
 /// Annotation on an object of the repository that makes it a hook.

@@ -47,6 +47,13 @@ pub struct Strategy {
     pub hook: Option<Force>,
 }
 
+impl Strategy {
+    /// Whether either way asks for force.
+    pub fn force(&self) -> bool {
+        self.apply.or(self.hook).is_some_and(|way| way.force)
+    }
+}
+
 /// Whether an object that cannot be changed is made anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]

@@ -75,6 +75,11 @@ impl FieldPath {
         Self(Vec::new())
     }
 
+    /// A path of names and `[i]`.
+    pub(crate) fn of(parts: Vec<String>) -> Self {
+        Self(parts)
+    }
+
     /// The managers other than us whose entries hold the field, or the list that it is in.
     pub fn managers(&self, object: &Value) -> Vec<String> {
         let entries = object["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -140,25 +145,34 @@ fn missing(fields: Option<&Value>, value: &Value) -> Option<Vec<String>> {
             .iter()
             .find_map(|(key, item)| missing(fields.get(&format!("f:{key}")), item).map(|path| with(path, key))),
         Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
-            missing(item_fields(fields, item, index), item).map(|path| with(path, &format!("[{index}]")))
+            let below = item_fields(fields, item, index).map(|(_, below)| below);
+            missing(below, item).map(|path| with(path, &format!("[{index}]")))
         }),
         _ => None,
     }
 }
 
-/// The subtree of a list item: by value, by its keys (a key that the item leaves to its default fits any), or by index.
-fn item_fields<'a>(fields: &'a Map<String, Value>, item: &Value, index: usize) -> Option<&'a Value> {
+/// Key and subtree of a list item: by value, by its keys (a key that the item leaves to its default fits any), or by
+/// index.
+pub(crate) fn item_fields<'a>(
+    fields: &'a Map<String, Value>,
+    item: &Value,
+    index: usize,
+) -> Option<(&'a str, &'a Value)> {
     fields
-        .get(&format!("v:{item}"))
-        .or_else(|| fields.get(&format!("i:{index}")))
-        .or_else(|| fields.iter().find(|(key, _)| fits_keys(key, item)).map(|(_, child)| child))
+        .get_key_value(&format!("v:{item}"))
+        .or_else(|| fields.get_key_value(&format!("i:{index}")))
+        .or_else(|| fields.iter().find(|(key, _)| fits_keys(key, item)))
+        .map(|(key, below)| (key.as_str(), below))
+}
+
+/// The fields and values that tell an item of a list from the others, out of the key of its subtree.
+pub(crate) fn merge_keys(key: &str) -> Option<Map<String, Value>> {
+    key.strip_prefix("k:").and_then(|json| serde_json::from_str(json).ok())
 }
 
 fn fits_keys(key: &str, item: &Value) -> bool {
-    let Some(keys) = key.strip_prefix("k:").and_then(|json| serde_json::from_str::<Map<String, Value>>(json).ok())
-    else {
-        return false;
-    };
+    let Some(keys) = merge_keys(key) else { return false };
     keys.iter().any(|(name, value)| item.get(name) == Some(value))
         && keys.iter().all(|(name, value)| item.get(name).is_none_or(|own| own == value))
 }

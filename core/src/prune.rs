@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::live::LiveObject;
-use crate::names::{APPLICATION_GROUP, APPLICATION_KIND};
+use crate::names::{ANNOTATION_CONFIRM_PRUNE, APPLICATION_GROUP, APPLICATION_KIND};
 use crate::object::ObjectId;
 use crate::tracking::hex;
 
@@ -106,6 +106,31 @@ fn held(context: &PruneContext<'_>) -> Option<Held> {
     held_by
 }
 
+/// Why an object may not be deleted to be made anew, if so: the reason, and what confirms it where people may.
+pub fn held_recreation(live: &LiveObject, confirmed: Option<&str>, agent_namespace: &str) -> Option<String> {
+    let context = PruneContext {
+        enabled: true,
+        incomplete: None,
+        held_by: None,
+        desired: 0,
+        allow_empty: true,
+        cascade: false,
+        confirmed,
+        agent_namespace,
+    };
+    match protection(live, &context) {
+        Protection::None => None,
+        Protection::Never(why) => Some(why.to_owned()),
+        Protection::Confirm(why) => {
+            let digest = digest(std::iter::once(live));
+            let is_confirmed = confirmed.is_some_and(|confirmed| confirmed.split(',').any(|one| one.trim() == digest));
+            (!is_confirmed).then(|| {
+                format!("{why}; to have it deleted and made anew, annotate the Application with {ANNOTATION_CONFIRM_PRUNE}={digest}")
+            })
+        }
+    }
+}
+
 enum Protection {
     None,
     Confirm(&'static str),
@@ -125,6 +150,9 @@ fn protection(live: &LiveObject, context: &PruneContext<'_>) -> Protection {
     }
     if live.guard.prune_confirm {
         return Protection::Confirm("it is annotated Prune=confirm");
+    }
+    if live.guard.delete_confirm {
+        return Protection::Confirm("it is annotated Delete=confirm");
     }
     if live.guard.cascades {
         return Protection::Confirm("its deletion deletes what it owns");
@@ -163,7 +191,7 @@ fn digest<'a>(objects: impl Iterator<Item = &'a LiveObject>) -> String {
 mod tests {
     use super::*;
     use crate::health::{Health, HealthStatus};
-    use crate::live::{Guard, Ownership};
+    use crate::live::{Care, Guard, Ownership};
     use crate::object::GroupKind;
     use crate::tracking::Claim;
 
@@ -181,6 +209,7 @@ mod tests {
             health: Health { status: HealthStatus::Healthy, message: None },
             guard: Guard::default(),
             hook: None,
+            care: Care::default(),
         }
     }
 

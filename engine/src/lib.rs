@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod cluster;
 pub mod git;
+pub mod jq;
 pub mod kustomize;
 pub mod materialise;
 pub mod process;

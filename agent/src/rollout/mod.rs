@@ -78,6 +78,7 @@ impl<'a> Rollout<'a> {
 
     /// Announce, run hooks, apply, prune, report. `None`: the status could not be written.
     pub(crate) async fn carry_out(&self, plan: &Plan, manifests: Option<&Manifests<Stamped>>) -> Option<Carried> {
+        self.context.mutations.recall(self.key, &self.object["status"]);
         let turn = self.turn();
         let mode = self.mode(&turn);
         let wanted = |step: &Step| mode.wants(&self.desired()[step.desired].id, &step.action);
@@ -141,6 +142,10 @@ impl<'a> Rollout<'a> {
             running_for: self.running_for(),
             dry_run: request.is_some_and(|request| request.dry_run),
             only: request.map(|request| request.resources.as_slice()).filter(|only| !only.is_empty()),
+            application: self.key,
+            adopting: !self.settled(),
+            force: request.is_some_and(|request| request.sync_strategy.force()),
+            confirmed: annotation(&self.object, ANNOTATION_CONFIRM_PRUNE),
             create_namespace: self.spec.destination.namespace.as_deref().filter(|_| has("CreateNamespace=true")),
         }
     }
@@ -269,11 +274,8 @@ impl<'a> Rollout<'a> {
             message,
         }));
         conditions.extend(conflicts(plan, self.desired()));
-        conditions.extend(self.spec.warnings().map(|field| Condition {
-            kind: ConditionKind::UnsupportedFieldWarning,
-            category: "UnsupportedField",
-            message: format!("{field} is not supported and has no effect"),
-        }));
+        let wanted = self.desired().iter().map(|desired| &desired.id);
+        conditions.extend(self.context.mutations.conditions(self.key, wanted));
         let unreachable = unreachable(self.snapshot);
         let complete = self.evaluation.is_complete();
         let resources = resources(self.context, self.desired(), plan);

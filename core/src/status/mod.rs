@@ -75,6 +75,8 @@ pub enum ConditionKind {
     SyncError,
     /// An object is wanted by two.
     SharedResourceWarning,
+    /// An admission webhook changes what is applied.
+    AdmissionWarning,
     /// Something waits for people.
     PruneWarning,
     /// A field that is not supported is ignored.
@@ -88,6 +90,7 @@ impl ConditionKind {
             Self::ComparisonError => "ComparisonError",
             Self::SyncError => "SyncError",
             Self::SharedResourceWarning => "SharedResourceWarning",
+            Self::AdmissionWarning => "AdmissionWarning",
             Self::PruneWarning => "PruneWarning",
             Self::UnsupportedFieldWarning => "UnsupportedFieldWarning",
         }

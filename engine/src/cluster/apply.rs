@@ -2,7 +2,10 @@
 
 use gitmoor_core::manifest::Manifest;
 use gitmoor_core::names::FIELD_MANAGER;
+use gitmoor_core::object::ObjectId;
 use gitmoor_core::resource::Resource;
+use http::Request;
+use http::header::CONTENT_TYPE;
 use kube::api::{Patch, PatchParams, ValidationDirective};
 use serde_json::Value;
 
@@ -29,23 +32,41 @@ impl Cluster {
         manifest: &Manifest,
         validation: Validation,
     ) -> Result<Value, ClusterError> {
-        self.apply_with(resource, manifest, validation, false).await
+        self.apply_body(resource, &manifest.id, &manifest.object, validation).await
     }
 
-    /// What [`apply`](Self::apply) would answer; changes nothing.
+    /// The same with another body than that of a manifest.
+    ///
+    /// # Errors
+    /// As the API server answers; for Secrets without its message.
+    pub async fn apply_body(
+        &self,
+        resource: &Resource,
+        id: &ObjectId,
+        body: &Value,
+        validation: Validation,
+    ) -> Result<Value, ClusterError> {
+        self.apply_with(resource, (id, body), validation, false).await
+    }
+
+    /// What [`apply_body`](Self::apply_body) would answer; changes nothing.
+    ///
+    /// # Errors
+    /// As the API server answers; for Secrets without its message.
     pub async fn apply_dry(
         &self,
         resource: &Resource,
-        manifest: &Manifest,
+        id: &ObjectId,
+        body: &Value,
         validation: Validation,
     ) -> Result<Value, ClusterError> {
-        self.apply_with(resource, manifest, validation, true).await
+        self.apply_with(resource, (id, body), validation, true).await
     }
 
     async fn apply_with(
         &self,
         resource: &Resource,
-        manifest: &Manifest,
+        (id, body): (&ObjectId, &Value),
         validation: Validation,
         dry_run: bool,
     ) -> Result<Value, ClusterError> {
@@ -56,9 +77,43 @@ impl Cluster {
         let mut parameters = PatchParams::apply(FIELD_MANAGER).force();
         parameters.field_validation = Some(directive);
         parameters.dry_run = dry_run;
-        let request = collection(resource, manifest.id.namespace.as_deref())
-            .patch(&manifest.id.name, &parameters, &Patch::Apply(&manifest.object))
+        let request = collection(resource, id.namespace.as_deref())
+            .patch(&id.name, &parameters, &Patch::Apply(body))
             .map_err(malformed)?;
-        self.write(request).await.map_err(|error| error.about(&manifest.id))
+        self.write(request).await.map_err(|error| error.about(id))
+    }
+
+    /// Makes another field manager an owner of fields that have the given values already. Where somebody else has set
+    /// another value meanwhile, nothing happens.
+    ///
+    /// # Errors
+    /// As the API server answers, but for that conflict.
+    pub async fn share(
+        &self,
+        manager: &str,
+        resource: &Resource,
+        id: &ObjectId,
+        body: &Value,
+    ) -> Result<(), ClusterError> {
+        let request = collection(resource, id.namespace.as_deref())
+            .patch(&id.name, &PatchParams::apply(manager), &Patch::Apply(body))
+            .map_err(malformed)?;
+        match self.write::<Value>(request).await {
+            Err(error) if !error.is_conflict() => Err(error.about(id)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a JSON patch (RFC 6902) as field manager `gitmoor`; gives the object as stored.
+    ///
+    /// # Errors
+    /// 409 when it names another resourceVersion than the present one.
+    pub async fn patch(&self, resource: &Resource, id: &ObjectId, patch: &Value) -> Result<Value, ClusterError> {
+        let path = collection(resource, id.namespace.as_deref()).url_path;
+        let request = Request::patch(format!("{path}/{}?fieldManager={FIELD_MANAGER}", id.name))
+            .header(CONTENT_TYPE, "application/json-patch+json")
+            .body(patch.to_string().into_bytes())
+            .map_err(|error| ClusterError::Unreachable(error.to_string()))?;
+        self.write(request).await.map_err(|error| error.about(id))
     }
 }

@@ -21,6 +21,16 @@ pub enum ClusterError {
         /// Its message.
         message: String,
     },
+    /// A field was to be changed that cannot be changed.
+    #[error(
+        "{fields} cannot be changed once it is set ({message}); undo the change, delete the object, or have it made anew with the annotation argocd.argoproj.io/sync-options: Force=true"
+    )]
+    Immutable {
+        /// The fields, as the API server names them.
+        fields: String,
+        /// Its message, or why the object is not made anew.
+        message: String,
+    },
 }
 
 impl ClusterError {
@@ -28,6 +38,7 @@ impl ClusterError {
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Refused { code, .. } => Some(*code),
+            Self::Immutable { .. } => Some(422),
             Self::Configuration(_) | Self::Unreachable(_) => None,
         }
     }
@@ -36,6 +47,7 @@ impl ClusterError {
     pub fn reason(&self) -> &str {
         match self {
             Self::Refused { reason, .. } => reason,
+            Self::Immutable { .. } => "Invalid",
             Self::Configuration(_) | Self::Unreachable(_) => "Unreachable",
         }
     }
@@ -55,6 +67,7 @@ impl ClusterError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Configuration(_) | Self::Unreachable(_) => true,
+            Self::Immutable { .. } => false,
             Self::Refused { code, .. } => matches!(code, 409 | 429 | 502..=504) || self.is_webhook_failure(),
         }
     }
@@ -86,6 +99,9 @@ impl ClusterError {
                 reason,
                 message: "refused; the message is withheld, because it may quote values".to_owned(),
             },
+            Self::Immutable { fields, .. } if id.group_kind.is("", "Secret") => {
+                Self::Immutable { fields, message: "the message is withheld, because it may quote values".to_owned() }
+            }
             other => other,
         }
     }
@@ -101,12 +117,38 @@ fn is_malformed(message: &str) -> bool {
 impl From<kube::Error> for ClusterError {
     fn from(error: kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) => {
-                Self::Refused { code: status.code, reason: status.reason, message: status.message }
-            }
+            kube::Error::Api(status) => match immutable_fields(&status) {
+                Some(fields) => Self::Immutable { fields, message: status.message },
+                None => Self::Refused { code: status.code, reason: status.reason, message: status.message },
+            },
             other => Self::Unreachable(chain(&other)),
         }
     }
+}
+
+/// How validations say that a field cannot be changed (k8s.io/kubernetes, `pkg/apis/*/validation`; rules of definitions
+/// speak of immutable values by habit).
+const IMMUTABLE: [&str; 7] = [
+    "immutable",
+    "updates to ",
+    "may not change once set",
+    "cannot change ",
+    "may not be changed",
+    "cannot be changed",
+    "may not be modified",
+];
+
+/// The fields that a refusal calls immutable; `None` when it is about something else too.
+fn immutable_fields(status: &kube::core::Status) -> Option<String> {
+    let causes = &status.details.as_ref().filter(|_| status.code == 422)?.causes;
+    let immutable = |text: &str| IMMUTABLE.iter().any(|phrase| text.contains(phrase));
+    if causes.is_empty() || !causes.iter().all(|cause| immutable(&cause.message)) {
+        return None;
+    }
+    let mut fields: Vec<&str> = causes.iter().map(|cause| cause.field.as_str()).collect();
+    fields.sort_unstable();
+    fields.dedup();
+    Some(fields.join(", "))
 }
 
 /// The error and its causes in one line; kube's own text often says only which layer failed.
