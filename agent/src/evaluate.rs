@@ -124,8 +124,10 @@ async fn rendered(
     }
     let (manifests, problems) = match read(subject, output).await {
         Ok(manifests) => {
-            let (mut manifests, mut problems) = stamp(context, subject, manifests).await;
-            problems.extend(handling::settle(subject.spec, &mut manifests).await);
+            let (mut manifests, problems) = stamp(context, subject, manifests).await;
+            if let Err(problem) = handling::settle(subject.spec, &mut manifests).await {
+                return refused(context, subject, vec![problem], reads, digest);
+            }
             (manifests, problems)
         }
         Err(problems) => return refused(context, subject, problems, reads, digest),

@@ -19,23 +19,23 @@ pub(crate) fn digest(spec: &ApplicationSpec) -> String {
     format!(":{:x}", hasher.finish())
 }
 
-/// Reads the options and rules of the Application into its manifests. Gives what is wrong with them.
-pub(crate) async fn settle(spec: &ApplicationSpec, manifests: &mut Manifests<Stamped>) -> Option<Condition> {
+/// Reads the options and rules of the Application into its manifests. Without its rules nothing can be said of it: what
+/// belongs to others would count as drift.
+pub(crate) async fn settle(spec: &ApplicationSpec, manifests: &mut Manifests<Stamped>) -> Result<(), Condition> {
     for manifest in manifests.items_mut() {
         manifest.handling = Handling::of(&manifest.object, &spec.sync_policy.sync_options);
     }
     if spec.ignore_differences.is_empty() {
-        return None;
+        return Ok(());
     }
     let asked: Vec<Asked<'_>> = manifests.items().iter().map(|manifest| Asked::of(spec, manifest)).collect();
     let queries: Vec<Query> = asked.iter().filter_map(Asked::query).collect();
     let found = if queries.is_empty() { Ok(Vec::new()) } else { jq::paths("/proc/self/exe".into(), &queries).await };
-    let (mut found, problem) = match found {
-        Ok(found) => (found.into_iter(), None),
+    let mut found = match found {
+        Ok(found) => found.into_iter(),
         Err(error) => {
             let message = format!("spec.ignoreDifferences: {error}");
-            let kind = ConditionKind::ComparisonError;
-            (Vec::new().into_iter(), Some(Condition { kind, category: "IgnoreDifferences", message }))
+            return Err(Condition { kind: ConditionKind::ComparisonError, category: "IgnoreDifferences", message });
         }
     };
     let ignored: Vec<Option<Ignored>> = asked
@@ -48,7 +48,7 @@ pub(crate) async fn settle(spec: &ApplicationSpec, manifests: &mut Manifests<Sta
     for (manifest, ignored) in manifests.items_mut().iter_mut().zip(ignored) {
         manifest.handling.ignored = ignored.map(Box::new);
     }
-    problem
+    Ok(())
 }
 
 /// A manifest and the rules about it.
