@@ -19,9 +19,10 @@ pub(crate) async fn lost(
     let lost = context.state.live(|live| compare(live, manifest, &manifest.object));
     let Some(ignored) = manifest.handling.ignored.as_ref().filter(|_| lost.is_some()) else { return Ok(lost) };
     let id = &manifest.id;
-    let others = match ignored.managers.is_empty() {
-        true => None,
-        false => context.cluster.get_metadata(resource, id.namespace.as_deref(), &id.name).await?,
+    let others = if ignored.managers.is_empty() {
+        None
+    } else {
+        context.cluster.get_metadata(resource, id.namespace.as_deref(), &id.name).await?
     };
     let compared = ignored.compared(&manifest.object, others.as_ref());
     Ok(context.state.live(|live| compare(live, manifest, &compared)))
