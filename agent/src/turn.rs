@@ -148,7 +148,7 @@ impl Situation<'_> {
     }
 
     fn begin(&self, operation: Option<&Value>, retry_count: u32) -> Turn {
-        let (id, recorded) = begin(operation, self.evaluation.commit.as_str(), &self.object["status"], self.now);
+        let (id, recorded) = begin(operation, self.evaluation.commit.as_str(), self.object, self.now);
         let request = operation.map(|operation| Request::read(operation).unwrap_or_default());
         let whole = request.as_ref().is_none_or(Request::is_whole);
         let end = operation.and_then(|operation| self.refusal(operation));

@@ -258,14 +258,15 @@ fn attempt_of(operation: &Value) -> Option<&str> {
 }
 
 /// An operation as it is written into the status of a new attempt: what was asked for (`None`: the agent itself), and
-/// an id that depends on the attempt before, so that no two are alike.
-pub fn begin(requested: Option<&Value>, revision: &str, before: &Value, now: &str) -> (String, Value) {
+/// an id that depends on the Application and on its attempt before, so that no two are alike.
+pub fn begin(requested: Option<&Value>, revision: &str, object: &Value, now: &str) -> (String, Value) {
     let mut operation = match requested {
         Some(operation) => operation.clone(),
         None => json!({"initiatedBy": {"automated": true}, "sync": {"revision": revision}}),
     };
-    let before = attempt_of(&before["operationState"]["operation"]).unwrap_or_default().to_owned();
-    let digest = Sha256::digest(format!("{before}\n{revision}\n{now}\n{operation}"));
+    let before = attempt_of(&object["status"]["operationState"]["operation"]).unwrap_or_default().to_owned();
+    let uid = text_at(object, &["metadata", "uid"]).unwrap_or_default();
+    let digest = Sha256::digest(format!("{uid}\n{before}\n{revision}\n{now}\n{operation}"));
     let id = hex(&digest[..5]);
     let info = json!({"name": INFO_ATTEMPT, "value": id});
     let others = operation["info"].as_array().into_iter().flatten().filter(|item| item["name"] != INFO_ATTEMPT);
@@ -348,15 +349,17 @@ mod tests {
     #[test]
     fn every_attempt_has_an_id_of_its_own_and_is_found_again() {
         let now = "2026-01-01T00:00:00Z";
-        let (first, operation) = begin(None, "c1", &json!({}), now);
+        let (first, operation) = begin(None, "c1", &json!({"metadata": {"uid": "1"}}), now);
+        assert_ne!(first, begin(None, "c1", &json!({"metadata": {"uid": "2"}}), now).0, "another Application");
         let status = json!({"operationState": {"operation": operation, "phase": "Running", "retryCount": 2, "syncResult": {"revision": "c1"}}});
         let attempt = Attempt::of(&status).unwrap();
         assert_eq!((attempt.id.as_str(), attempt.retry_count), (first.as_str(), 2));
         assert!(attempt.is_running() && attempt.request().is_none());
-        let (second, _) = begin(None, "c1", &status, now);
+        let object = json!({"metadata": {"uid": "1"}, "status": status});
+        let (second, _) = begin(None, "c1", &object, now);
         assert_ne!(first, second, "same commit, same second");
         let asked = json!({"sync": {"revision": "v1"}, "info": [{"name": "reason", "value": "x"}]});
-        let (_, operation) = begin(Some(&asked), "c1", &status, now);
+        let (_, operation) = begin(Some(&asked), "c1", &object, now);
         assert_eq!(operation["info"].as_array().unwrap().len(), 2);
         let again = json!({"status": {"operationState": {"operation": operation, "phase": "Running"}}});
         assert_eq!(active(&again), Some(&again["status"]["operationState"]["operation"]));

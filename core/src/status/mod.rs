@@ -428,7 +428,7 @@ mod tests {
         let third = at(&second, &attempt, Phase::Succeeded, vec![]);
         assert_eq!(third["operationState"]["syncResult"]["resources"].as_array().unwrap().len(), 2);
         assert_eq!(third["history"].as_array().unwrap().len(), 1);
-        let (_, operation) = crate::operation::begin(None, "abc", &third, NOON);
+        let (_, operation) = crate::operation::begin(None, "abc", &json!({"status": third}), NOON);
         let next = AttemptRecord { operation, retry_count: 1, whole: true };
         let fourth = at(&third, &next, Phase::Running, vec![]);
         assert_eq!(fourth["operationState"]["syncResult"]["resources"], json!([]), "hooks run again");

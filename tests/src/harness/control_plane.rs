@@ -24,9 +24,10 @@ use super::tools::tool;
 const READY: Duration = Duration::from_secs(90);
 /// How often it is tried with other ports when another process was faster to take one.
 const ATTEMPTS: usize = 5;
-/// Everything, without bodies but those of deletions; a request once, when it is answered, and a watch when it starts.
+/// Everything, without bodies but those of deletions and of Jobs, which hooks are; a request once, when it is answered, and a watch when it starts.
 const AUDIT_POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],
-"omitManagedFields":true,"rules":[{"level":"Request","verbs":["delete"]},{"level":"Metadata"}]}"#;
+"omitManagedFields":true,"rules":[{"level":"Request","verbs":["delete"]},
+{"level":"Request","verbs":["create"],"resources":[{"group":"batch","resources":["jobs"]}]},{"level":"Metadata"}]}"#;
 
 /// What a control plane has besides etcd and kube-apiserver.
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use gitmoor_tests::harness::installation::api;
 use gitmoor_tests::harness::{ControlPlane, Installation, Mark, config_map, kustomization};
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::json;
 
 const APPLICATIONS: [&str; 4] = ["one", "two", "three", "four"];
+/// Applications with a PreSync hook, and its name.
+const HOOKS: [(&str, &str); 2] = [("three", "name: named"), ("four", "generateName: generated-")];
 /// Objects that come, go and move at the beginning.
 const OBJECTS: usize = 16;
 /// Kills between two looks at everything.
@@ -96,6 +99,11 @@ impl Desired {
                 world.repository.write(&format!("{application}/{name}.yaml"), config_map(name, "key", value));
                 files.push(format!("{name}.yaml"));
             }
+            // A hook of its own name in one, a generated name in another; kustomize knows no generated names.
+            if let Some((_, hook)) = HOOKS.iter().find(|(of, _)| of == application) {
+                world.repository.write(&format!("{application}/hook.yaml"), hook_job(hook));
+                files.push("hook.yaml".to_owned());
+            }
             if index % 2 == 0 {
                 let files: Vec<&str> = files.iter().map(String::as_str).collect();
                 world.repository.write(&format!("{application}/kustomization.yaml"), kustomization(&files));
@@ -107,6 +115,48 @@ impl Desired {
         let edits: Vec<String> = (0..=random.below(3)).map(|_| self.edit(random)).collect();
         self.write(world);
         world.repository.commit_all(&edits.join(", ")).await;
+    }
+}
+
+fn hook_job(name: &str) -> String {
+    format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata:\n  {name}\n  annotations: {{argocd.argoproj.io/hook: PreSync}}\nspec:\n  \
+         template:\n    spec:\n      restartPolicy: Never\n      containers:\n        - {{name: run, image: \"run:1\"}}\n"
+    )
+}
+
+/// Ends every Job well, as soon as it is there, for as long as it is held.
+fn end_jobs(world: &Installation) -> tokio::task::JoinSet<()> {
+    let jobs = api(&world.client, "batch/v1/Job", Some(&world.target));
+    let mut ending = tokio::task::JoinSet::new();
+    ending.spawn(async move {
+        let now = "2026-11-21T12:00:00Z";
+        let met = ["SuccessCriteriaMet", "Complete"].map(|kind| {
+            json!({"type": kind, "status": "True", "reason": "Test", "lastTransitionTime": now, "lastProbeTime": now})
+        });
+        let status = json!({"startTime": now, "completionTime": now, "succeeded": 1, "conditions": met});
+        let patch = Patch::Merge(json!({"status": status}));
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            for job in jobs.list(&ListParams::default()).await.into_iter().flatten() {
+                let name = job.metadata.name.unwrap_or_default();
+                if job.data["status"].get("completionTime").is_none() {
+                    // It may be gone meanwhile.
+                    let _ = jobs.patch_status(&name, &PatchParams::default(), &patch).await;
+                }
+            }
+        }
+    });
+    ending
+}
+
+/// Changes an object behind the agent's back.
+async fn meddle(world: &Installation, desired: &Desired, random: &mut Random) {
+    if let Some(name) = desired.any(random) {
+        let edit = Patch::Merge(json!({"data": {"key": "meddled"}}));
+        // It may not have been applied yet.
+        let maps = api(&world.client, "v1/ConfigMap", Some(&world.target));
+        let _ = maps.patch(&name, &PatchParams::default(), &edit).await;
     }
 }
 
@@ -209,6 +259,16 @@ async fn assert_nothing_was_recreated(
         }
     }
     let removals = |name: &str| desired.removals.get(name).copied().unwrap_or_default();
+    let jobs = control_plane.audit().since(mark).await.of_user(&world.user).resource("jobs.batch").verb("create");
+    let mut runs = BTreeMap::<&str, usize>::new();
+    for request in jobs.0.iter().filter(|request| request.code == 201) {
+        let run = request.body["metadata"]["annotations"]["gitmoor.dev/hook-run"].as_str().unwrap();
+        *runs.entry(run).or_default() += 1;
+    }
+    assert!(!runs.is_empty(), "hooks have run, {at}");
+    for (run, times) in runs {
+        assert_eq!(times, 1, "the hook of {run} was run {times} times, {at}");
+    }
     for (name, times) in deleted {
         assert!(times <= removals(name), "{name} was deleted {times} times and removed {}, {at}", removals(name));
     }
@@ -232,6 +292,7 @@ async fn survives(kills: usize, seed: u64) {
     for name in APPLICATIONS {
         world.apply(&world.application(name, name)).await;
     }
+    let _jobs = end_jobs(&world);
     let mut at = At { seed, kills: 0 };
     let beginning = converge(&world, &desired, at).await;
 
@@ -243,6 +304,7 @@ async fn survives(kills: usize, seed: u64) {
             random.sleep(moment).await;
             world.agent.kill();
             at.kills += 1;
+            meddle(&world, &desired, &mut random).await;
             if random.below(2) == 0 {
                 desired.commit(&world, &mut random).await;
             }
