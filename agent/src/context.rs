@@ -8,6 +8,7 @@ use gitmoor_engine::render::Renderer;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::events::Events;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::mutations::Mutations;
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     pub render_slots: Semaphore,
     /// Digests of objects.
     pub digester: Digester,
+    /// What people find with `kubectl describe`.
+    pub events: Events,
     /// How often each object was repaired.
     pub repairs: Repairs,
     /// What admission webhooks make of what is applied.

@@ -49,6 +49,11 @@ impl Lease {
         Self { cluster, namespace, identity }
     }
 
+    /// Who holds it, when this agent does.
+    pub(crate) fn identity(&self) -> &str {
+        &self.identity
+    }
+
     /// Waits until this agent holds the lease.
     pub(crate) async fn acquire(&self) {
         let mut seen: Option<(Value, Instant)> = None;

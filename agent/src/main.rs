@@ -26,6 +26,7 @@ mod turn;
 mod apply;
 mod deletion;
 mod drift;
+mod events;
 mod handover;
 mod hooks;
 mod mutations;

@@ -49,6 +49,11 @@ pub(crate) fn namespaces() -> Resource {
     kind("", "Namespace", "v1", "namespaces", false)
 }
 
+/// Events.
+pub(crate) fn events() -> Resource {
+    kind("", "Event", "v1", "events", true)
+}
+
 /// Leases.
 pub(crate) fn leases() -> Resource {
     kind("coordination.k8s.io", "Lease", "v1", "leases", true)

@@ -73,6 +73,7 @@ async fn write(context: &Context, key: &ApplicationKey, before: &Value, after: &
                 revision = after["sync"]["revision"].as_str(),
                 "status"
             );
+            context.events.tell(&answer, status::events(before, after));
             context.wrote_application(key, answer);
             true
         }

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::applications::Applications;
 use crate::context::Context;
 use crate::credentials::CredentialStore;
+use crate::events::Events;
 use crate::heads::Heads;
 use crate::http::{self, Served};
 use crate::kinds::Kinds;
@@ -103,7 +104,10 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     tasks.spawn(look_again(credentials, Arc::clone(&repositories)));
     tasks.spawn(Arc::clone(&kinds).follow_definitions(queue.clone()));
 
+    let (events, post_events) = Events::start(cluster.clone(), lease.identity().to_owned());
+    tasks.spawn(post_events);
     let context = Arc::new(Context {
+        events,
         watches: Arc::new(Watches::new(cluster.clone(), Arc::clone(&state), queue.clone())),
         cluster: cluster.clone(),
         namespace,

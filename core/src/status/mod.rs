@@ -3,6 +3,7 @@
 //! Field names: Argo CD's `ApplicationStatus`. Times are given by the caller and carried over where nothing changed,
 //! so that a status that says the same is byte for byte the same and is not written again.
 
+mod events;
 mod operation;
 
 use std::collections::HashSet;
@@ -12,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::health::{Health, HealthStatus};
 use crate::object::ObjectId;
 
+pub use events::{Event, events};
 pub use operation::{AttemptRecord, Operation, OperationResult, Outcome, Phase, outcomes};
 
 /// Result of comparing an Application with its commit.

@@ -1,8 +1,8 @@
 //! From a push to applied, pruned, healed and reported objects.
 
-use gitmoor_tests::harness::installation::api;
+use gitmoor_tests::harness::installation::{PATIENCE, api};
 use gitmoor_tests::harness::{Installation, config_map, kustomization};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,6 +24,14 @@ async fn a_push_is_applied_changed_and_pruned() {
     assert_eq!(status["resources"].as_array().unwrap().len(), 2);
     assert_eq!(status["operationState"]["phase"], "Succeeded");
     assert_eq!(status["history"][0]["revision"], first.as_str());
+    let events = api(&world.client, "v1/Event", Some(&world.namespace));
+    let told = async || {
+        let listed = events.list(&ListParams::default().fields("involvedObject.name=web")).await.unwrap();
+        let completed = listed.into_iter().find(|event| event.data["reason"] == "OperationCompleted");
+        completed.map(|event| event.data["message"].as_str().unwrap_or_default().to_owned()).ok_or_else(|| "no event".to_owned())
+    };
+    let told = world.scene().eventually("an event tells of the sync", PATIENCE, told).await;
+    assert!(told.contains("2 applied, 0 deleted"), "{told}");
 
     let second = world.repository.commit(&[("web/a.yaml", &config_map("a", "key", "two"))], "change a").await;
     world.await_synced("web", &second).await;
