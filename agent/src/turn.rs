@@ -216,3 +216,135 @@ fn left(since: Option<&str>, now: &str, pause: Duration) -> Duration {
     let passed = passed.and_then(|passed| Duration::try_from(passed).ok()).unwrap_or_default();
     pause.saturating_sub(passed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use gitmoor_core::live::LiveObject;
+    use gitmoor_core::object::{GroupKind, ObjectId};
+    use gitmoor_core::plan::{DesiredObject, Order, Tier};
+    use gitmoor_core::tracking::Installation;
+    use gitmoor_engine::git::CommitId;
+    use serde_json::json;
+
+    use super::*;
+
+    const NOON: &str = "2026-11-21T12:00:00Z";
+
+    fn commit(digit: char) -> CommitId {
+        CommitId::parse(&digit.to_string().repeat(40)).unwrap()
+    }
+
+    fn evaluation(digit: char, hooked: bool) -> Evaluation {
+        let role = if hooked { Role::Hook(vec![gitmoor_core::hook::HookPhase::PreSync]) } else { Role::Object };
+        let id =
+            ObjectId { group_kind: GroupKind::new("batch", "Job"), namespace: Some("web".into()), name: "a".into() };
+        let order = Order { wave: 0, tier: Tier::Workload };
+        let object =
+            DesiredObject { id, api_version: "batch/v1".into(), digest: "1".into(), order, role, generated: false };
+        Evaluation {
+            commit: commit(digit),
+            inputs: String::new(),
+            desired: Some(vec![object].into()),
+            images: Arc::new([]),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            unknown_kinds: false,
+        }
+    }
+
+    fn automated() -> ApplicationSpec {
+        ApplicationSpec::read(&json!({"spec": {"syncPolicy": {"automated": {}, "retry": {"limit": 2}}}})).unwrap()
+    }
+
+    fn turn(object: &Value, evaluation: &Evaluation, hooks: &[LiveObject], due: bool) -> Turn {
+        Situation { object, spec: &automated(), evaluation, hooks, due, now: NOON }.turn()
+    }
+
+    fn attempt(turn: Turn) -> Turned {
+        match turn {
+            Turn::Attempt(turned) => *turned,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// An Application whose status has an attempt at a commit.
+    fn with(turned: &Turned, digit: char, phase: &str, finished: Option<&str>, retries: u32) -> Value {
+        let mut state = json!({
+            "operation": turned.record.operation, "phase": phase, "retryCount": retries, "message": "no",
+            "syncResult": {"revision": commit(digit).as_str()},
+        });
+        if let Some(at) = finished {
+            state["finishedAt"] = json!(at);
+        }
+        json!({"spec": {"source": {"targetRevision": "main"}}, "status": {"operationState": state}})
+    }
+
+    #[test]
+    fn without_hooks_there_is_nothing_to_remember() {
+        assert_eq!(turn(&json!({}), &evaluation('1', false), &[], true), Turn::Plain);
+        assert_eq!(turn(&json!({}), &evaluation('1', false), &[], false), Turn::Rest { failed: None });
+    }
+
+    #[test]
+    fn an_attempt_goes_on_where_it_stands_and_a_new_commit_replaces_it() {
+        let first = attempt(turn(&json!({}), &evaluation('1', true), &[], true));
+        assert!(first.fresh);
+        let running = with(&first, '1', "Running", None, 0);
+        let again = attempt(turn(&running, &evaluation('1', true), &[], true));
+        assert_eq!((again.fresh, &again.id), (false, &first.id));
+        let next = attempt(turn(&running, &evaluation('2', true), &[], true));
+        assert!(next.fresh && next.id != first.id);
+    }
+
+    #[test]
+    fn a_hook_that_runs_is_not_disturbed_and_one_that_waits_is() {
+        let first = attempt(turn(&json!({}), &evaluation('1', true), &[], true));
+        let running = with(&first, '1', "Running", None, 0);
+        let job = |ready: u64| {
+            let object = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {
+                "name": "a", "namespace": "web", "uid": "1", "resourceVersion": "1",
+                "annotations": {"gitmoor.dev/hook-run": format!("{}/PreSync", first.id)}},
+                "status": {"active": 1, "ready": ready}});
+            LiveObject::reduce(&object, &Installation::parse("gitmoor").unwrap()).unwrap()
+        };
+        assert!(
+            matches!(turn(&running, &evaluation('2', true), &[job(1)], true), Turn::Hold(why) if why.contains("web/a"))
+        );
+        assert!(matches!(turn(&running, &evaluation('2', true), &[job(0)], true), Turn::Attempt(_)));
+    }
+
+    #[test]
+    fn a_failed_attempt_is_repeated_after_its_pause_and_not_beyond_its_limit() {
+        let first = attempt(turn(&json!({}), &evaluation('1', true), &[], true));
+        let failed = with(&first, '1', "Running", Some("2026-11-21T11:59:58Z"), 1);
+        let Turn::Pause { left, .. } = turn(&failed, &evaluation('1', true), &[], true) else { panic!() };
+        assert_eq!(left, Duration::from_secs(3));
+        let due = with(&first, '1', "Running", Some("2026-11-21T11:59:50Z"), 1);
+        let second = attempt(turn(&due, &evaluation('1', true), &[], true));
+        assert!(second.fresh && second.id != first.id && second.record.retry_count == 1);
+        let ended = with(&first, '1', "Failed", Some(NOON), 2);
+        assert_eq!(turn(&ended, &evaluation('1', true), &[], true), Turn::Rest { failed: Some("no".into()) });
+        assert!(matches!(turn(&ended, &evaluation('2', true), &[], true), Turn::Attempt(_)), "a commit helps");
+    }
+
+    #[test]
+    fn a_request_is_taken_up_once_and_ends_when_asked() {
+        let mut object = json!({"operation": {"sync": {"prune": true}}, "spec": {}});
+        let first = attempt(turn(&object, &evaluation('1', false), &[], false));
+        assert!(first.fresh && first.request.as_ref().is_some_and(|request| request.prune));
+        // The status was written, the request is still there: after a crash.
+        object["status"] = with(&first, '1', "Running", None, 0)["status"].clone();
+        assert_eq!(attempt(turn(&object, &evaluation('1', false), &[], false)).id, first.id);
+        let terminating = with(&first, '1', "Terminating", None, 0);
+        assert!(attempt(turn(&terminating, &evaluation('1', false), &[], false)).end.is_some());
+    }
+
+    #[test]
+    fn automation_is_not_fought() {
+        let object = json!({"operation": {"sync": {"revision": "v1"}}, "spec": {"source": {"targetRevision": "main"}}});
+        let refused = attempt(turn(&object, &evaluation('1', false), &[], false));
+        assert!(refused.end.is_some_and(|why| why.contains("automated sync would undo")));
+    }
+}

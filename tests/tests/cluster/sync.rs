@@ -28,7 +28,9 @@ async fn a_push_is_applied_changed_and_pruned() {
     let told = async || {
         let listed = events.list(&ListParams::default().fields("involvedObject.name=web")).await.unwrap();
         let completed = listed.into_iter().find(|event| event.data["reason"] == "OperationCompleted");
-        completed.map(|event| event.data["message"].as_str().unwrap_or_default().to_owned()).ok_or_else(|| "no event".to_owned())
+        completed
+            .map(|event| event.data["message"].as_str().unwrap_or_default().to_owned())
+            .ok_or_else(|| "no event".to_owned())
     };
     let told = world.scene().eventually("an event tells of the sync", PATIENCE, told).await;
     assert!(told.contains("2 applied, 0 deleted"), "{told}");
