@@ -113,10 +113,13 @@ impl Installation {
         apply(&self.client, object).await;
     }
 
-    /// Reads an object; `kind` as `v1/ConfigMap` or `apps/v1/Deployment`.
+    /// Reads an object, of a kind that may not be served yet; `kind` as `v1/ConfigMap` or `apps/v1/Deployment`.
     pub async fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
-        let object = api(&self.client, kind, Some(namespace)).get_opt(name).await.unwrap()?;
-        Some(serde_json::to_value(object).unwrap())
+        match api(&self.client, kind, Some(namespace)).get(name).await {
+            Ok(object) => Some(serde_json::to_value(object).unwrap()),
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            Err(error) => panic!("{kind} {name} cannot be read: {error}"),
+        }
     }
 
     /// An object of the target namespace.

@@ -10,6 +10,7 @@ mod differences;
 mod harness;
 mod hooks;
 mod kills;
+mod order;
 mod prune;
 mod seal;
 mod secrets;
