@@ -39,6 +39,8 @@ pub(super) struct NamespaceFacts {
     pub labels: BTreeMap<String, String>,
     /// Which roles it may use.
     pub permitted: Option<String>,
+    /// Which keys its objects of the predecessor may read.
+    pub permitted_keys: Option<String>,
     /// It is being deleted.
     pub going: bool,
 }

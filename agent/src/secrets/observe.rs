@@ -7,7 +7,7 @@ use gitmoor_core::names::FIELD_MANAGER_SECRETS;
 use gitmoor_core::object::{annotation, text_at};
 use gitmoor_core::ownership::Entry as Owned;
 use gitmoor_core::secrets::external_secret::{self, version};
-use gitmoor_core::secrets::permission::ANNOTATION_PERMITTED;
+use gitmoor_core::secrets::permission::{ANNOTATION_PERMITTED, ANNOTATION_PERMITTED_KEYS};
 use gitmoor_core::secrets::request::{Form, RequestId, StoreRef};
 use gitmoor_core::secrets::{legacy, store};
 use serde_json::Value;
@@ -98,6 +98,7 @@ pub(super) fn namespace(shared: &Shared, object: &Value) {
     let facts = NamespaceFacts {
         labels,
         permitted: annotation(object, ANNOTATION_PERMITTED).map(str::to_owned),
+        permitted_keys: annotation(object, ANNOTATION_PERMITTED_KEYS).map(str::to_owned),
         going: object.pointer("/metadata/deletionTimestamp").is_some(),
     };
     shared.book.update(|known| {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use gitmoor_core::secrets::identity::{AssumedRole, Base, Identity, SessionKey};
-use gitmoor_core::secrets::permission::{Asker, Permissions};
+use gitmoor_core::secrets::permission::{Asker, Permissions, check_key};
 use gitmoor_core::secrets::reading::Read;
-use gitmoor_core::secrets::request::{Item, RequestId, SecretRequest, Source, StoreRef};
+use gitmoor_core::secrets::request::{Form, Item, RequestId, SecretRequest, Source, StoreRef};
 use gitmoor_core::secrets::store::{Store, read};
 use gitmoor_core::secrets::{Category, Failure};
 
@@ -86,6 +86,9 @@ fn resolve_item(
     };
     let asker = Asker { namespace: &id.namespace, annotation: facts.permitted.as_deref(), cluster_store };
     permissions.check(&session.identity, &asker)?;
+    if id.form == Form::Legacy {
+        check_key(&read.subject(), facts.permitted_keys.as_deref())?;
+    }
     if read.subject().is_empty() {
         return Err(Failure::new(Category::InvalidSpec, "the key is empty"));
     }

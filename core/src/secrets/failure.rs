@@ -13,6 +13,8 @@ pub enum Category {
     StoreNotReady,
     /// The namespace may not use the role.
     RoleNotPermitted,
+    /// The namespace may not read the key.
+    KeyNotPermitted,
     /// No credentials for AWS.
     NoCredentials,
     /// AWS denies the read.
@@ -52,6 +54,7 @@ impl Category {
             Self::NotSupported => "NotSupported",
             Self::StoreNotReady => "StoreNotReady",
             Self::RoleNotPermitted => "RoleNotPermitted",
+            Self::KeyNotPermitted => "KeyNotPermitted",
             Self::NoCredentials => "NoCredentials",
             Self::AccessDenied => "AccessDenied",
             Self::SecretNotFound => "SecretNotFound",

@@ -13,6 +13,22 @@ use super::{Category, Failure};
 /// Annotation of a namespace with a regular expression that all of a role's ARN has to match.
 pub const ANNOTATION_PERMITTED: &str = "iam.amazonaws.com/permitted";
 
+/// Annotation of a namespace with a regular expression that keys of the predecessor's objects have to match somewhere.
+pub const ANNOTATION_PERMITTED_KEYS: &str = "externalsecrets.kubernetes-client.io/permitted-key-name";
+
+/// Whether a key (or the path of a search) may be read from a namespace with such an annotation, as the predecessor has it.
+///
+/// # Errors
+/// When it does not match, or the annotation is no regular expression.
+pub fn check_key(key: &str, annotation: Option<&str>) -> Result<(), Failure> {
+    let Some(pattern) = annotation.filter(|pattern| !pattern.is_empty()) else { return Ok(()) };
+    if Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(key)) {
+        return Ok(());
+    }
+    let message = format!("{key} does not match {ANNOTATION_PERMITTED_KEYS} of the namespace: {pattern}");
+    Err(Failure::new(Category::KeyNotPermitted, message))
+}
+
 /// What the agent's configuration allows.
 #[derive(Clone, Debug, Default)]
 pub struct Permissions {
@@ -85,6 +101,20 @@ fn whole(pattern: &str) -> Result<Regex, regex::Error> {
 mod tests {
     use super::super::identity::AssumedRole;
     use super::*;
+
+    #[test]
+    fn keys_match_the_annotation_somewhere() {
+        for (key, pattern, allowed) in [
+            ("/dev/app/x", Some("/dev/app/.*"), true),
+            ("/other/dev/app/x", Some("/dev/app/.*"), true),
+            ("/other/dev/app/x", Some("^/dev/app/.*"), false),
+            ("x", Some(""), true),
+            ("x", None, true),
+            ("x", Some("("), false),
+        ] {
+            assert_eq!(check_key(key, pattern).is_ok(), allowed, "{key} {pattern:?}");
+        }
+    }
 
     #[test]
     fn a_namespace_uses_what_it_is_allowed_to_and_nothing_else() {

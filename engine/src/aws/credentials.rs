@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use aws_config::identity::IdentityCache;
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
@@ -63,7 +64,8 @@ pub(super) fn provider(
             config = config.region(Region::new(region.clone()));
         }
         if let Some(provider) = provider {
-            config = config.credentials_provider(provider);
+            // It keeps them itself; the SDK's cache would hold on to them until seconds before they end.
+            config = config.credentials_provider(provider).identity_cache(IdentityCache::no_cache());
         }
         config.build()
     };

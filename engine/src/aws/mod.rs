@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -60,7 +61,7 @@ impl Aws {
             config = config.region(Region::new(region.clone()));
         }
         if let Some(provider) = self.provider(own, &key.identity, key.region.as_ref()) {
-            config = config.credentials_provider(provider);
+            config = config.credentials_provider(provider).identity_cache(IdentityCache::no_cache());
         }
         let config = config.build();
         let session = Arc::new(Session {

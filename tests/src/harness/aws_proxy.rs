@@ -17,7 +17,7 @@ use super::http;
 pub struct AwsCall {
     /// `BatchGetSecretValue`, `GetParameters`, `AssumeRole`, …
     pub operation: String,
-    /// Its arguments; null for STS, which does not speak JSON.
+    /// Its arguments; those of STS, which does not speak JSON, by their whole names (`Tags.member.1.Key`).
     pub body: Value,
     /// Who signed it: the access key.
     pub access_key: String,
@@ -36,6 +36,8 @@ pub enum Fault {
     Slow(Duration),
     /// An answer with this body.
     Answer(Value),
+    /// It is answered, with credentials that end after a time.
+    Expire(Duration),
 }
 
 impl Fault {
@@ -123,8 +125,25 @@ async fn forward(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
             tokio::time::sleep(delay).await;
             pass(&shared, &headers, &body).await
         }
+        Some(Fault::Expire(after)) => expire(pass(&shared, &headers, &body).await, after).await,
         None => pass(&shared, &headers, &body).await,
     }
+}
+
+/// The same answer with another end of the credentials in it.
+async fn expire(answer: Response, after: Duration) -> Response {
+    let (parts, body) = answer.into_parts();
+    let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let end = jiff::Timestamp::now() + after;
+    let changed = text.split_once("<Expiration>").and_then(|(before, rest)| {
+        let (_, rest) = rest.split_once("</Expiration>")?;
+        Some(format!("{before}<Expiration>{}</Expiration>{rest}", end.strftime("%Y-%m-%dT%H:%M:%SZ")))
+    });
+    let mut answer = changed.unwrap_or(text).into_response();
+    *answer.status_mut() = parts.status;
+    answer.headers_mut().insert("content-type", axum::http::HeaderValue::from_static("text/xml"));
+    answer
 }
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
@@ -153,7 +172,12 @@ fn read(target: &str, authorization: &str, body: &str) -> AwsCall {
     let signed = authorization.split_once("Credential=").map_or("", |(_, rest)| rest);
     AwsCall {
         operation,
-        body: serde_json::from_str(body).unwrap_or_default(),
+        body: serde_json::from_str(body).unwrap_or_else(|_| form_arguments(body)),
         access_key: signed.split('/').next().unwrap_or_default().to_owned(),
     }
+}
+
+fn form_arguments(body: &str) -> Value {
+    let pairs = form_urlencoded::parse(body.as_bytes());
+    Value::Object(pairs.map(|(key, value)| (key.into_owned(), Value::from(value.into_owned()))).collect())
 }

@@ -48,15 +48,48 @@ async fn creation_policies_keep_their_promises() {
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "merged"}, "stringData": {"theirs": "kept", "k": "old"},
     });
     world.apply(other).await;
-    for (name, policy) in [("merged", "Merge"), ("orphan", "Orphan"), ("nobody", "Merge"), ("none", "None")] {
+    let shared = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shared"}, "stringData": {"theirs": "kept"},
+    });
+    world.apply(shared).await;
+    for (name, policy) in [
+        ("merged", "Merge"),
+        ("orphan", "Orphan"),
+        ("nobody", "Merge"),
+        ("none", "None"),
+        ("made", "CreateOrMerge"),
+        ("shared", "CreateOrMerge"),
+        ("owned", "Owner"),
+    ] {
         let spec = json!({"target": {"creationPolicy": policy}, "data": [datum("k", "a")]});
         world.apply(external_secret(name, &spec)).await;
         world.await_ready(name).await;
     }
     world.await_data("merged", &[("k", "new"), ("theirs", "kept")]).await;
-    world.await_data("orphan", &[("k", "new")]).await;
-    assert!(world.get("v1/Secret", "orphan").await.unwrap()["metadata"].get("ownerReferences").is_none());
+    world.await_data("shared", &[("k", "new"), ("theirs", "kept")]).await;
+    for (name, owned) in [("orphan", false), ("made", false), ("owned", true)] {
+        world.await_data(name, &[("k", "new")]).await;
+        let secret = world.get("v1/Secret", name).await.unwrap();
+        assert_eq!(secret["metadata"].get("ownerReferences").is_some(), owned, "{name}");
+    }
     assert!(world.data("nobody").await.is_none() && world.data("none").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_immutable_secret_stays_as_it_was_made() {
+    let world = World::start("immutable").await;
+    world.store("store", "SecretsManager").await;
+    world.create_secret("a", "1").await;
+    let target = json!({"immutable": true});
+    world.apply(external_secret("es", &json!({"target": target, "data": [datum("k", "a")]}))).await;
+    world.apply(external_secret("follows", &json!({"data": [datum("k", "a")]}))).await;
+    world.await_data("es", &[("k", "1")]).await;
+    world.await_data("follows", &[("k", "1")]).await;
+    world.put_secret("a", "2").await;
+    world.await_data("follows", &[("k", "2")]).await;
+    world.await_rounds(2).await;
+    world.await_ready("es").await;
+    assert_eq!(world.data("es").await.unwrap()["k"], "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

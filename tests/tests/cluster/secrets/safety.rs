@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use gitmoor_tests::harness::{AwsCall, Fault};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gitmoor_tests::harness::installation::api;
+use gitmoor_tests::harness::{AwsCall, Fault, http};
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::world::{CANARY, World, datum, external_secret};
+use super::world::{CANARY, World, datum, external_secret, store};
 
 /// Two ExternalSecrets, `hurt` of key `bad` and `well` of key `good`, both Ready.
 async fn pair(purpose: &str, service: &str) -> World {
@@ -40,8 +44,11 @@ async fn survives(world: &World, part: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_of_aws_lose_nothing() {
     let world = pair("faults", "SecretsManager").await;
+    world.proxy.take_calls();
     world.proxy.fail(|_| Some(Fault::throttle()));
     survives(&world, "Throttled: ").await;
+    let calls = world.proxy.take_calls().len();
+    assert!(calls <= 20, "{calls} calls although AWS throttles");
     world.proxy.fail(|_| Some(Fault::Break));
     survives(&world, "ProviderUnavailable: ").await;
     world.proxy.fail(|_| Some(Fault::Cut));
@@ -60,6 +67,117 @@ async fn faults_of_aws_lose_nothing() {
     survives(&world, "AccessDenied: ").await;
     let log = world.agent.log();
     assert!(!log.contains(CANARY), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_answer_holds_up_nobody_else() {
+    let world = pair("slow", "SecretsManager").await;
+    let keys = json!({"id": STANDARD.encode("AKIAOTHER"), "secret": STANDARD.encode("other")});
+    world.apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "data": keys})).await;
+    let mut of_keys = store("of-keys", "SecretsManager");
+    of_keys["spec"]["provider"]["aws"]["auth"] = json!({"secretRef": {
+        "accessKeyIDSecretRef": {"name": "keys", "key": "id"}, "secretAccessKeySecretRef": {"name": "keys", "key": "secret"},
+    }});
+    world.apply(of_keys).await;
+    let quick = json!({"secretStoreRef": {"name": "of-keys"}, "data": [datum("k", "bad")]});
+    world.apply(external_secret("quick", &quick)).await;
+    world.await_data("quick", &[("k", CANARY)]).await;
+    world.proxy.fail(|call| (call.access_key == "test").then_some(Fault::Slow(Duration::from_secs(120))));
+    world.await_rounds(2).await;
+    world.put_secret("bad", "new").await;
+    world.await_data("quick", &[("k", "new")]).await;
+    assert_eq!(world.data("hurt").await.unwrap()["k"], CANARY, "it waits, and keeps what it has");
+    world.proxy.heal();
+    world.await_data("hurt", &[("k", "new")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_go_one_by_one_with_the_policy_merge() {
+    let world = World::start("merge").await;
+    world.store("store", "SecretsManager").await;
+    world.create_secret("a", "1").await;
+    world.create_secret("b", "2").await;
+    let target = json!({"deletionPolicy": "Merge"});
+    let spec = json!({"target": target, "data": [datum("a", "a"), datum("b", "b")]});
+    world.apply(external_secret("es", &spec)).await;
+    world.await_data("es", &[("a", "1"), ("b", "2")]).await;
+    let gone = |name: &str| json!({"SecretId": name, "ForceDeleteWithoutRecovery": true});
+    world.proxy.fail(|_| Some(Fault::deny("secretsmanager:GetSecretValue")));
+    world.await_failure("es", "AccessDenied").await;
+    world.await_data("es", &[("a", "1"), ("b", "2")]).await;
+    world.proxy.heal();
+    world.aws.secrets_manager("DeleteSecret", &gone("a")).await;
+    world.await_data("es", &[("b", "2")]).await;
+    world.aws.secrets_manager("DeleteSecret", &gone("b")).await;
+    world.await_data("es", &[]).await;
+    world.await_ready("es").await;
+}
+
+/// The value is in Secrets, and in nothing else that anybody can read.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_value_appears_in_logs_status_events_metrics_or_errors() {
+    let world = World::start("canary").await;
+    world.store("store", "SecretsManager").await;
+    world.create_secret("text", CANARY).await;
+    world.create_secret("json", &format!(r#"{{"p": "{CANARY}", "{CANARY}": {{"x": "{CANARY}"}}}}"#)).await;
+    let keyed = |key: &str, more: Value| {
+        let mut remote = json!({"key": key});
+        remote.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"data": [{"secretKey": "k", "remoteRef": remote}]})
+    };
+    let templated = |text: &str| {
+        let mut spec = keyed("text", json!({}));
+        spec["target"] = json!({"template": {"data": {"made": text}}});
+        spec
+    };
+    let failing = [
+        ("json-of-text", keyed("text", json!({"property": "p"}))),
+        ("missing-property", keyed("json", json!({"property": "none"}))),
+        ("base64-of-text", keyed("text", json!({"decodingStrategy": "Base64"}))),
+        ("extract-of-text", json!({"dataFrom": [{"extract": {"key": "text"}}]})),
+        ("template-fail", templated("{{ fail .k }}")),
+        ("template-json", templated("{{ .k | fromJson }}")),
+        ("template-yaml", templated("{{ printf \"a: [%s\" .k | fromYaml }}")),
+        ("template-base64", templated("{{ .k | b64dec }}")),
+        ("template-type", templated("{{ index .k .k }}")),
+        ("template-function", templated("{{ template .k }}")),
+        ("template-regex", templated("{{ regexFind (printf \"(%s\" .k) .k }}")),
+        ("template-label", {
+            let mut spec = keyed("json", json!({}));
+            spec["target"] = json!({"template": {"metadata": {"labels": {"l": "{{ .k }}"}}}});
+            spec
+        }),
+        ("rewrite", {
+            let merge = json!([{"merge": {"strategy": "Extract"}}]);
+            json!({"dataFrom": [{"find": {"name": {"regexp": "^text$"}}, "rewrite": merge}]})
+        }),
+    ];
+    for (name, spec) in &failing {
+        world.apply(external_secret(name, spec)).await;
+    }
+    world.apply(external_secret("well", &keyed("text", json!({})))).await;
+    world.await_data("well", &[("k", CANARY)]).await;
+    for (name, _) in &failing {
+        world.await_failure(name, ": ").await;
+    }
+    world.proxy.fail(|call| (call.operation.ends_with("Value")).then_some(Fault::Cut));
+    world.await_failure("well", "ProviderUnavailable: ").await;
+    let mut shown = vec![("log", world.agent.log())];
+    shown.push(("metrics", http::get(&format!("{}/metrics", world.agent.url())).await.unwrap().body));
+    for kind in ["v1/Event", super::world::EXTERNAL, "external-secrets.io/v1/SecretStore"] {
+        let all = api(&world.client, kind, Some(&world.namespace)).list(&ListParams::default()).await.unwrap();
+        let mut text = String::new();
+        for object in all.items {
+            text += &serde_json::to_string(&object).unwrap();
+        }
+        shown.push((kind, text));
+    }
+    for (what, text) in shown {
+        let encoded = STANDARD.encode(CANARY);
+        let found = [CANARY, encoded.trim_end_matches('=')].into_iter().find(|value| text.contains(value));
+        assert!(found.is_none(), "{what} shows {found:?}:\n{text}");
+        assert!(what == "v1/Event" || !text.is_empty(), "{what}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,6 +75,13 @@ impl World {
         apply(&self.client, &object).await;
     }
 
+    /// Annotates the namespace.
+    pub(super) async fn annotate_namespace(&self, annotations: &Value) {
+        let patch = json!({"metadata": {"annotations": annotations}});
+        let namespaces = api(&self.client, "v1/Namespace", None);
+        namespaces.patch(&self.namespace, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
     /// A store of the agent's own role.
     pub(super) async fn store(&self, name: &str, service: &str) {
         self.apply(store(name, service)).await;
