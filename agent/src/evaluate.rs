@@ -1,28 +1,27 @@
 //! From an Application to the objects that it wants: inputs, render, manifests, stamp.
 //!
-//! May read the repository's mirror and run kustomize, and discovers kinds anew when one is unknown.
+//! May read mirrors and charts and run renderers, and discovers kinds anew when one is unknown.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gitmoor_core::application::ApplicationSpec;
-use gitmoor_core::closure::ReadSet;
+use gitmoor_core::closure::SourceKind;
 use gitmoor_core::hook;
 use gitmoor_core::manifest::{ManifestError, Manifests, Origin, Rendered, Stamp, Stamped};
-use gitmoor_core::object::text_at;
 use gitmoor_core::plan::DesiredObject;
-use gitmoor_core::status::{Condition, ConditionKind};
+use gitmoor_core::status::{Condition, ConditionKind, Revision};
 use gitmoor_core::tracking::ApplicationKey;
-use gitmoor_core::tree::RepoPath;
 use gitmoor_core::yaml;
-use gitmoor_engine::git::{CommitId, GitTree};
-use gitmoor_engine::render::{self, RenderError, RenderOutput, SourceDocument};
+use gitmoor_engine::git::CommitId;
+use gitmoor_engine::render::{self, Inputs, RenderError, RenderOutput, SourceDocument};
 use serde_json::Value;
 
 use crate::context::Context;
 use crate::handling;
 use crate::metrics::Result as ResultLabel;
-use crate::state::{Evaluation, Follow, Reads, Snapshot};
+use crate::sources::{Gathered, gather};
+use crate::state::{EvaluatedSource, Evaluation, Position, Reads, Snapshot};
 
 /// What an evaluation gives.
 pub(crate) struct Evaluated {
@@ -49,144 +48,168 @@ pub(crate) struct Subject<'a> {
     pub snapshot: &'a Snapshot,
     /// Its spec.
     pub spec: &'a ApplicationSpec,
-    /// What it follows.
-    pub follow: &'a Follow,
-    /// Where that stands.
-    pub commit: &'a CommitId,
+    /// Where its sources stand.
+    pub positions: &'a [Position],
 }
 
-/// Evaluates an Application at its commit. With equal inputs there is no render, unless the bodies are needed.
+impl Subject<'_> {
+    fn namespace(&self) -> &str {
+        self.spec.destination.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// Everything besides the inputs that an object's body depends on.
+    fn treatment(&self) -> String {
+        format!("{}{}", self.namespace(), handling::digest(self.spec))
+    }
+
+    fn before(&self) -> Option<&Arc<Evaluation>> {
+        self.snapshot.evaluation.as_ref()
+    }
+}
+
+/// Evaluates an Application where its sources stand. With equal inputs there is no render, unless the bodies are needed.
 pub(crate) async fn evaluate(context: &Context, subject: &Subject<'_>, bodies: bool) -> Evaluated {
-    let result = match inputs(context, subject, subject.commit).await {
-        Ok((tree, read_set)) => {
-            let digest = inputs_digest(subject, &read_set);
-            if let Some(known) = unchanged(subject, &digest).filter(|_| !bodies) {
-                context.metrics.renders_spared.inc();
-                remember(context, subject, &known, Reads::Set(&read_set));
-                return Evaluated { evaluation: known, manifests: None, waiting_helps: false };
-            }
-            rendered(context, subject, tree, read_set, digest).await
+    let gathered = gather(context, subject, subject.positions).await;
+    let present = gathered.sources(&subject.treatment(), |index| subject.positions[index].to_string());
+    let sources = with_revisions(context, subject, present, gathered.failures.is_empty()).await;
+    let result = if gathered.failures.is_empty() {
+        if let Some(known) = unchanged(subject, &sources).filter(|_| !bodies) {
+            context.metrics.renders_spared.inc();
+            remember(context, subject, &known, gathered.reads());
+            return Evaluated { evaluation: known, manifests: None, waiting_helps: false };
         }
-        Err(error) => failed(context, subject, &error),
+        rendered(context, subject, gathered, sources).await
+    } else {
+        let waiting_helps = gathered.failures.iter().any(|(_, error)| error.waiting_helps());
+        let problems =
+            gathered.failures.iter().map(|(_, error)| problem(error.category(), error.to_string())).collect();
+        refused(context, subject, problems, gathered.reads(), sources, waiting_helps)
     };
     let label = result.evaluation.problems.first().map_or("success", |problem| problem.category);
     context.metrics.renders.get_or_create(&ResultLabel::of(label)).inc();
     result
 }
 
-async fn inputs(context: &Context, subject: &Subject<'_>, at: &CommitId) -> Result<(GitTree, ReadSet), RenderError> {
-    let mirror = context.repositories.mirror(&subject.follow.url);
-    let commit = at.clone();
-    let path = path_of(subject);
-    let tree = tokio::task::spawn_blocking(move || mirror.tree(&commit)).await?;
-    let unreadable = |error: gitmoor_engine::git::MirrorError| {
-        RenderError::Tree(gitmoor_core::tree::TreeError { path: RepoPath::root(), reason: error.to_string() })
-    };
-    render::inputs(tree.map_err(unreadable)?, path).await
-}
-
-/// The folder; that it stays inside the repository was checked with the spec.
-fn path_of(subject: &Subject<'_>) -> RepoPath {
-    let text = subject.spec.source.as_ref().and_then(|source| source.path.as_deref()).unwrap_or_default();
-    RepoPath::root().join(text).unwrap_or_default()
-}
-
-/// Everything besides the read-set that an object's body depends on.
-fn inputs_digest(subject: &Subject<'_>, read_set: &ReadSet) -> String {
-    let namespace = subject.spec.destination.namespace.as_deref().unwrap_or_default();
-    let handling = handling::digest(subject.spec);
-    format!("{}:{}:{namespace}{handling}", read_set.digest(), read_set.path)
-}
-
 /// The evaluation of before, when it still holds.
-fn unchanged(subject: &Subject<'_>, digest: &str) -> Option<Arc<Evaluation>> {
-    let before = subject.snapshot.evaluation.as_ref()?;
-    (before.inputs == digest && before.is_complete()).then(|| Arc::clone(before))
+fn unchanged(subject: &Subject<'_>, sources: &[EvaluatedSource]) -> Option<Arc<Evaluation>> {
+    let before = subject.before()?;
+    let same = |(old, new): (&EvaluatedSource, &EvaluatedSource)| old.inputs == new.inputs;
+    let all = before.sources.len() == sources.len() && before.sources.iter().zip(sources).all(same);
+    (all && before.is_complete()).then(|| Arc::clone(before))
+}
+
+/// Each source with the last commit (or version) that changed its inputs: the present one, unless they are what they were.
+/// After a start, what they were is what they are at the revisions in the status.
+async fn with_revisions(
+    context: &Context,
+    subject: &Subject<'_>,
+    mut sources: Vec<EvaluatedSource>,
+    complete: bool,
+) -> Vec<EvaluatedSource> {
+    let before = match subject.before() {
+        Some(before) => before.sources.clone(),
+        None if complete => in_status(context, subject).await,
+        None => Vec::new(),
+    };
+    if before.len() == sources.len() {
+        for (source, before) in sources.iter_mut().zip(before) {
+            if source.inputs == before.inputs && !source.inputs.is_empty() {
+                source.revision = before.revision;
+            }
+        }
+    }
+    sources
+}
+
+/// The sources at the revisions in the status; none when nothing has moved since, or when they cannot be told.
+async fn in_status(context: &Context, subject: &Subject<'_>) -> Vec<EvaluatedSource> {
+    let Some(revision) = Revision::read(&subject.snapshot.object["status"]["sync"]) else { return Vec::new() };
+    let at = |(text, present): (&String, &Position)| match present {
+        Position::Commit(_) => CommitId::parse(text).map(Position::Commit),
+        Position::Chart(chart) => (chart.version == *text).then(|| present.clone()),
+    };
+    let texts = revision.texts();
+    let positions: Option<Vec<Position>> = texts.iter().zip(subject.positions).map(at).collect();
+    let Some(positions) = positions.filter(|at| at.len() == subject.positions.len()) else { return Vec::new() };
+    if positions == subject.positions {
+        return Vec::new();
+    }
+    let gathered = gather(context, subject, &positions).await;
+    gathered.sources(&subject.treatment(), |index| positions[index].to_string())
 }
 
 async fn rendered(
     context: &Context,
     subject: &Subject<'_>,
-    tree: GitTree,
-    read_set: ReadSet,
-    digest: String,
+    gathered: Gathered,
+    sources: Vec<EvaluatedSource>,
 ) -> Evaluated {
-    let permit = context.render_slots.acquire().await;
-    let reads = read_set.clone();
-    let output = match render::render_read_set(&context.renderer, tree, read_set).await {
-        Ok(output) => output,
-        Err(error) => return failed_reading(context, subject, &error, Reads::Set(&reads), digest),
+    let mut reads = gathered.reads();
+    let inputs: Vec<_> = gathered.inputs.into_iter().flatten().collect();
+    let asks_cluster = inputs.iter().any(|inputs| inputs.traits.asks_cluster);
+    let outputs = match render_all(context, inputs).await {
+        Ok(outputs) => outputs,
+        Err(error) => {
+            let problems = vec![problem(error.category(), error.to_string())];
+            return refused(context, subject, problems, reads, sources, error.waiting_helps());
+        }
     };
-    drop(permit);
-    let reads = if output.retried_on_whole_tree { Reads::Everything } else { Reads::Set(&reads) };
-    if output.retried_on_whole_tree {
+    for _ in outputs.iter().filter(|output| output.retried_on_whole_tree) {
+        reads = Reads::Everything;
         context.metrics.whole_tree_renders.inc();
     }
-    let (manifests, problems) = match read(subject, output).await {
+    let mut warnings = of_renderers(&outputs);
+    let (manifests, problems) = match read(subject, outputs, &mut warnings).await {
         Ok(manifests) => {
             let (mut manifests, problems) = stamp(context, subject, manifests).await;
             if let Err(problem) = handling::settle(subject.spec, &mut manifests).await {
-                return refused(context, subject, vec![problem], reads, digest);
+                return refused(context, subject, vec![problem], reads, sources, false);
             }
             (manifests, problems)
         }
-        Err(problems) => return refused(context, subject, problems, reads, digest),
+        Err(problems) => return refused(context, subject, problems, reads, sources, false),
     };
+    warnings.extend(useless_hooks(&manifests));
     let evaluation = Arc::new(Evaluation {
-        commit: rolled_out(context, subject, &digest).await.unwrap_or_else(|| commit_of(subject, &digest)),
-        inputs: digest,
+        sources,
+        several: !subject.spec.sources.is_empty(),
         desired: Some(DesiredObject::all(&manifests).into()),
         images: images(&manifests).into_iter().collect(),
-        warnings: warnings(&manifests),
         unknown_kinds: problems.iter().any(|problem| problem.category == "UnknownKind"),
         problems,
+        warnings,
+        asks_cluster,
     });
     remember(context, subject, &evaluation, reads);
     let waiting_helps = evaluation.unknown_kinds;
     Evaluated { evaluation, manifests: Some(manifests), waiting_helps }
 }
 
-/// The last commit that changed the inputs: the present one, unless they are what they were.
-fn commit_of(subject: &Subject<'_>, digest: &str) -> CommitId {
-    let before = subject.snapshot.evaluation.as_ref().filter(|before| before.inputs == digest);
-    before.map_or_else(|| subject.commit.clone(), |before| before.commit.clone())
+async fn render_all(context: &Context, inputs: Vec<Inputs>) -> Result<Vec<RenderOutput>, RenderError> {
+    let capabilities = context.state.capabilities();
+    let mut outputs = Vec::new();
+    for inputs in inputs {
+        let _slot = context.render_slots.acquire().await;
+        outputs.push(render::render_inputs(&context.renderer, inputs, &capabilities).await?);
+    }
+    Ok(outputs)
 }
 
-/// After a start: the commit in the status, when the inputs are still what they were there.
-async fn rolled_out(context: &Context, subject: &Subject<'_>, digest: &str) -> Option<CommitId> {
-    if subject.snapshot.evaluation.is_some() {
-        return None;
-    }
-    let commit = CommitId::parse(text_at(&subject.snapshot.object, &["status", "sync", "revision"])?)?;
-    if commit == *subject.commit {
-        return None;
-    }
-    let (_, read_set) = inputs(context, subject, &commit).await.ok()?;
-    (inputs_digest(subject, &read_set) == digest).then_some(commit)
-}
-
-fn failed(context: &Context, subject: &Subject<'_>, error: &RenderError) -> Evaluated {
-    match error {
-        // What was found so far tells which paths to wait for.
-        RenderError::Inputs(inputs) => {
-            let reads = Reads::Set(&inputs.read_set);
-            failed_reading(context, subject, error, reads, inputs_digest(subject, &inputs.read_set))
-        }
-        _ => failed_reading(context, subject, error, Reads::Unknown, String::new()),
-    }
-}
-
-fn failed_reading(
-    context: &Context,
-    subject: &Subject<'_>,
-    error: &RenderError,
-    reads: Reads<'_>,
-    digest: String,
-) -> Evaluated {
-    let problem = problem(error.category(), error.to_string());
-    let mut result = refused(context, subject, vec![problem], reads, digest);
-    result.waiting_helps = error.waiting_helps();
-    result
+/// What the renderers warned of.
+fn of_renderers(outputs: &[RenderOutput]) -> Vec<Condition> {
+    let changing = outputs.iter().filter(|output| output.read_set.source == SourceKind::Helm);
+    changing
+        .flat_map(|output| {
+            output.warnings.iter().map(|warning| Condition {
+                kind: ConditionKind::RenderWarning,
+                category: "ChangingOutput",
+                message: format!(
+                    "{}: {warning}; it is applied anew with each render: set the value, or keep it in a Secret of your own",
+                    output.command
+                ),
+            })
+        })
+        .collect()
 }
 
 /// Nothing can be said of what the Application wants; the problems say why.
@@ -194,51 +217,69 @@ fn refused(
     context: &Context,
     subject: &Subject<'_>,
     problems: Vec<Condition>,
-    reads: Reads<'_>,
-    digest: String,
+    reads: Reads,
+    sources: Vec<EvaluatedSource>,
+    waiting_helps: bool,
 ) -> Evaluated {
     let evaluation = Arc::new(Evaluation {
-        commit: commit_of(subject, &digest),
-        inputs: digest,
+        sources,
+        several: !subject.spec.sources.is_empty(),
         desired: None,
         images: Arc::new([]),
         problems,
         warnings: Vec::new(),
         unknown_kinds: false,
+        asks_cluster: false,
     });
     remember(context, subject, &evaluation, reads);
-    Evaluated { evaluation, manifests: None, waiting_helps: false }
+    Evaluated { evaluation, manifests: None, waiting_helps }
 }
 
-fn remember(context: &Context, subject: &Subject<'_>, evaluation: &Arc<Evaluation>, reads: Reads<'_>) {
+fn remember(context: &Context, subject: &Subject<'_>, evaluation: &Arc<Evaluation>, reads: Reads) {
     for problem in &evaluation.problems {
         context.metrics.unknown.get_or_create(&ResultLabel::of(problem.category)).inc();
         tracing::warn!(application = %subject.key, category = problem.category, "{}", problem.message);
     }
     let evaluation = Arc::clone(evaluation);
-    context.queue.extend(context.state.evaluated(subject.key, subject.snapshot, subject.commit, evaluation, reads));
+    context.queue.extend(context.state.evaluated(subject.key, subject.snapshot, subject.positions, evaluation, reads));
 }
 
 fn problem(category: &'static str, message: String) -> Condition {
     Condition { kind: ConditionKind::ComparisonError, category, message }
 }
 
-/// Reads the rendered documents. All that cannot be read are reported together.
-async fn read(subject: &Subject<'_>, output: RenderOutput) -> Result<Manifests<Rendered>, Vec<Condition>> {
-    let built = format!("kustomize build {}", output.read_set.path);
+/// Reads the rendered documents. All that cannot be read are reported together. Of the same object in several sources
+/// the last one counts, as in Argo CD, with a warning.
+async fn read(
+    subject: &Subject<'_>,
+    outputs: Vec<RenderOutput>,
+    warnings: &mut Vec<Condition>,
+) -> Result<Manifests<Rendered>, Vec<Condition>> {
     let read = tokio::task::spawn_blocking(move || {
-        let (mut values, mut problems) = (Vec::new(), Vec::new());
-        for document in output.documents {
-            match read_document(document, &built) {
-                Ok(read) => values.extend(read),
-                Err(errors) => problems.extend(errors.into_iter().map(|e| problem("InvalidManifest", e))),
+        let (mut of_sources, mut problems) = (Vec::new(), Vec::new());
+        for output in outputs {
+            let mut values = Vec::new();
+            for document in output.documents {
+                match read_document(document, &output.command) {
+                    Ok(read) => values.extend(read),
+                    Err(errors) => problems.extend(errors.into_iter().map(|e| problem("InvalidManifest", e))),
+                }
             }
+            let (manifests, errors) = Manifests::read(values);
+            problems.extend(errors.into_iter().map(|error| problem("InvalidManifest", error.to_string())));
+            of_sources.push(manifests);
         }
-        let (manifests, errors) = Manifests::read(values);
-        problems.extend(errors.into_iter().map(|error| problem("InvalidManifest", error.to_string())));
-        if problems.is_empty() { Ok(manifests) } else { Err(problems) }
+        if problems.is_empty() { Ok(of_sources) } else { Err(problems) }
     });
-    read.await.unwrap_or_else(|_| Err(vec![problem("Interrupted", format!("reading {} was interrupted", subject.key))]))
+    let interrupted = || problem("Interrupted", format!("reading {} was interrupted", subject.key));
+    let of_sources = read.await.unwrap_or_else(|_| Err(vec![interrupted()]))?;
+    let (manifests, repeated) = Manifests::merge(of_sources, subject.namespace());
+    warnings.extend(repeated.into_iter().map(|message| Condition {
+        kind: ConditionKind::RepeatedResourceWarning,
+        category: "RepeatedResource",
+        message,
+    }));
+    Ok(manifests)
 }
 
 fn read_document(document: SourceDocument, built: &str) -> Result<Vec<(Origin, Value)>, Vec<String>> {
@@ -284,7 +325,7 @@ fn category(error: &ManifestError) -> &'static str {
 }
 
 /// Hooks that never run here.
-fn warnings(manifests: &Manifests<Stamped>) -> Vec<Condition> {
+fn useless_hooks(manifests: &Manifests<Stamped>) -> Vec<Condition> {
     let found = manifests.items().iter().filter_map(|manifest| {
         let words = hook::without_effect(&manifest.object)?;
         let message = format!("{}: {} is a hook for {words}, which never comes here", manifest.origin, manifest.id);

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::objects;
-use crate::state::State;
+use crate::state::{Origin, State};
 
 /// Takes notes of repositories that have moved.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl Heads {
 
 fn entry(state: &State, url: &RepositoryUrl) -> Value {
     let revisions: Map<String, Value> =
-        state.heads(url).into_iter().map(|(revision, commit)| (revision, json!(commit.as_str()))).collect();
+        state.heads(&Origin::Git(url.clone())).into_iter().map(|(name, at)| (name, json!(at.to_string()))).collect();
     json!({"repoURL": url.as_str(), "revisions": revisions, "since": clock::now()})
 }
 

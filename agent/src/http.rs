@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::repositories::Repositories;
-use crate::state::State;
+use crate::state::{Origin, State};
 
 /// Bodies of pushes with many commits are large; larger ones say nothing more.
 const LARGEST_BODY: usize = 4 << 20;
@@ -83,8 +83,10 @@ async fn webhook(Shared(served): Shared<Arc<Served>>, headers: HeaderMap, body: 
     }
     let policy = UrlPolicy { allow_local: true, allow_plain_http: true };
     let urls = webhook::addresses(&body).into_iter().filter_map(|text| RepositoryUrl::parse(&text, &policy).ok());
-    let looked =
-        served.repositories.get().is_some_and(|repositories| urls.filter(|url| repositories.look(url)).count() > 0);
+    let looked = served
+        .repositories
+        .get()
+        .is_some_and(|repositories| urls.filter(|url| repositories.look(&Origin::Git(url.clone()))).count() > 0);
     let result = if looked { "success" } else { "NotFollowed" };
     served.metrics.webhooks.get_or_create(&crate::metrics::Result::of(result)).inc();
     (StatusCode::ACCEPTED, "accepted\n").into_response()

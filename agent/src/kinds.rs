@@ -8,7 +8,9 @@ use futures::StreamExt;
 use gitmoor_core::object::{GroupKind, text_at};
 use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::resource::Resource;
+use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::cluster::{Change, Cluster, ClusterError, Selector};
+use gitmoor_engine::helm::Capabilities;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -18,6 +20,9 @@ use crate::state::State;
 
 /// Discovery is not repeated more often than this, however many Applications miss a kind.
 const FRESH: Duration = Duration::from_millis(500);
+
+/// How long definitions have to be at rest before templates see what is served now: a chart brings many at once.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Discovers kinds.
 pub(crate) struct Kinds {
@@ -32,12 +37,15 @@ impl Kinds {
         Self { cluster, state, last: Mutex::default() }
     }
 
-    /// Discovers once.
-    pub(crate) async fn discover(&self) -> Result<(), ClusterError> {
+    /// Discovers, also what templates see of it. Gives the Applications that look at that, when it is news.
+    pub(crate) async fn discover(&self) -> Result<Vec<ApplicationKey>, ClusterError> {
         let mut last = self.last.lock().await;
-        self.state.set_resources(self.cluster.discover().await?);
+        let resources = self.cluster.discover().await?;
+        let kube_version = self.cluster.version().await?.0;
+        let capabilities = Capabilities { kube_version, api_versions: resources.api_versions.clone() };
+        self.state.set_resources(resources);
         *last = Some(Instant::now());
-        Ok(())
+        Ok(self.state.set_capabilities(capabilities))
     }
 
     /// Discovers again, unless that was done just now. True when what is known is fresh.
@@ -59,14 +67,37 @@ impl Kinds {
         }
     }
 
-    /// Wakes the Applications that miss a kind whenever a definition appears or changes; ends with the agent.
+    /// Wakes the Applications that miss a kind whenever a definition appears or changes, and those whose templates look
+    /// at what is served when that is another; ends with the agent.
     pub(crate) async fn follow_definitions(self: Arc<Self>, queue: Queue) {
         let mut changes = self.cluster.watch_metadata(&objects::definitions(), &Selector::default());
-        while let Some(change) = changes.next().await {
+        let mut look = None;
+        loop {
+            let quiet = async {
+                match look {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let change = tokio::select! {
+                change = changes.next() => change,
+                () = quiet => {
+                    look = None;
+                    match self.discover().await {
+                        Ok(asking) => queue.extend(asking),
+                        Err(error) => tracing::warn!(%error, "kinds cannot be discovered"),
+                    }
+                    continue;
+                }
+            };
             match change {
-                Ok(Change::Gone(_)) => drop(self.refresh().await),
-                Ok(_) => queue.extend(self.state.wake_unknown_kinds()),
-                Err(error) => tracing::warn!(%error, "CustomResourceDefinitions cannot be watched"),
+                None => return,
+                Some(Ok(Change::Gone(_))) => drop(self.refresh().await),
+                Some(Ok(_)) => queue.extend(self.state.wake_unknown_kinds()),
+                Some(Err(error)) => tracing::warn!(%error, "CustomResourceDefinitions cannot be watched"),
+            }
+            if self.state.anyone_asks_cluster() {
+                look = Some(tokio::time::Instant::now() + QUIET);
             }
         }
     }

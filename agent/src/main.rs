@@ -11,6 +11,7 @@ mod repositories;
 
 mod context;
 mod queue;
+mod sources;
 mod state;
 
 mod reconcile;

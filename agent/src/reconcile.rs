@@ -8,7 +8,6 @@ use gitmoor_core::names::ANNOTATION_REFRESH;
 use gitmoor_core::object::annotation;
 use gitmoor_core::status::{Condition, ConditionKind};
 use gitmoor_core::tracking::ApplicationKey;
-use gitmoor_engine::git::CommitId;
 use serde_json::json;
 
 use crate::context::Context;
@@ -20,7 +19,7 @@ use crate::objects;
 use crate::queue::Next;
 use crate::report::{Findings, report, unreachable};
 use crate::rollout::{Carried, Rollout};
-use crate::state::{Evaluation, Head, Snapshot};
+use crate::state::{Evaluation, Follow, Head, Origin, Position, Snapshot};
 
 /// How long to wait for another Application that has to be evaluated first.
 const UNDECIDED: Duration = Duration::from_millis(200);
@@ -47,8 +46,8 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Nex
             return unknown(&context, &key, ConditionKind::InvalidSpecError, category, error.to_string()).await;
         }
     };
-    match at_commit(&context, &key, &snapshot).await {
-        Ok(commit) => sync(&context, &key, &snapshot, &spec, &commit).await,
+    match positions(&context, &key, &snapshot).await {
+        Ok(positions) => sync(&context, &key, &snapshot, &spec, &positions).await,
         Err(next) => next,
     }
 }
@@ -64,20 +63,33 @@ async fn gone(context: &Context, key: &ApplicationKey) -> Next {
     }
 }
 
-/// The commit to compare with, or what to do without one.
-async fn at_commit(context: &Context, key: &ApplicationKey, snapshot: &Snapshot) -> Result<CommitId, Next> {
-    match (&snapshot.head, &snapshot.unreachable, &snapshot.follow) {
-        (Head::At(commit), _, _) => Ok(commit.clone()),
-        (Head::Missing, _, Some(follow)) => {
-            let message = format!(
-                "{} has no branch, tag or commit `{}`; push it, or correct spec.source.targetRevision",
-                follow.url, follow.revision
-            );
-            Err(unknown(context, key, ConditionKind::ComparisonError, "RevisionNotFound", message).await)
-        }
-        (_, Some(error), _) => {
-            let category = error.kind.as_str();
-            Err(unknown(context, key, ConditionKind::ComparisonError, category, error.to_string()).await)
+/// Where each source stands, or what to do while that is not known.
+async fn positions(context: &Context, key: &ApplicationKey, snapshot: &Snapshot) -> Result<Vec<Position>, Next> {
+    let missing = snapshot.sources.iter().zip(&snapshot.heads).find(|(_, head)| **head == Head::Missing);
+    if let Some((source, _)) = missing {
+        let Follow { origin, revision } = &source.follow;
+        let message = match origin {
+            Origin::Git(url) => format!(
+                "{url} has no branch, tag or commit `{revision}`; push it, or correct spec.source.targetRevision"
+            ),
+            Origin::Chart(address) => {
+                format!("{address} has no version `{revision}`; publish it, or correct spec.source.targetRevision")
+            }
+        };
+        return Err(unknown(context, key, ConditionKind::ComparisonError, "RevisionNotFound", message).await);
+    }
+    let known: Option<Vec<Position>> = snapshot
+        .heads
+        .iter()
+        .map(|head| match head {
+            Head::At(position) => Some(position.clone()),
+            Head::Pending | Head::Missing => None,
+        })
+        .collect();
+    match (known, &snapshot.unreachable) {
+        (Some(positions), _) if !positions.is_empty() => Ok(positions),
+        (_, Some(error)) => {
+            Err(unknown(context, key, ConditionKind::ComparisonError, error.category, error.message.clone()).await)
         }
         _ => Err(Next::OnChange),
     }
@@ -102,10 +114,9 @@ async fn sync(
     key: &ApplicationKey,
     snapshot: &Snapshot,
     spec: &ApplicationSpec,
-    commit: &CommitId,
+    positions: &[Position],
 ) -> Next {
-    let Some(follow) = &snapshot.follow else { return Next::OnChange };
-    let subject = Subject { key, snapshot, spec, follow, commit };
+    let subject = Subject { key, snapshot, spec, positions };
     // A kind that was missing may be served by now.
     let known = snapshot.evaluation.as_ref().filter(|evaluation| !snapshot.dirty && !evaluation.unknown_kinds);
     let mut evaluated = match known {
@@ -165,8 +176,8 @@ async fn watch(
 
 /// Looks at the repository now, and takes the request away.
 async fn refresh(context: &Context, key: &ApplicationKey, snapshot: &Snapshot) {
-    if let Some(follow) = &snapshot.follow {
-        context.repositories.look(&follow.url);
+    for source in snapshot.sources.iter() {
+        context.repositories.look(&source.follow.origin);
     }
     let patch = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: null}}});
     match context.cluster.merge(&objects::applications(), Some(&key.namespace), &key.name, &patch).await {

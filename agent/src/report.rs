@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gitmoor_core::health::{Health, HealthStatus};
 use gitmoor_core::plan::{Action, DesiredObject, Plan};
-use gitmoor_core::status::{self, Condition, ConditionKind, Operation, Report, ResourceStatus, SyncStatus};
+use gitmoor_core::status::{self, Condition, ConditionKind, Operation, Report, ResourceStatus, Revision, SyncStatus};
 use gitmoor_core::tracking::ApplicationKey;
 use serde_json::{Value, json};
 
@@ -16,8 +16,10 @@ use crate::state::Snapshot;
 /// What there is to say.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// Last commit that changed the inputs.
-    pub revision: Option<String>,
+    /// Last commits or versions that changed the inputs.
+    pub revision: Option<Revision>,
+    /// `Helm`, `Kustomize` or `Directory`, for each source.
+    pub source_kinds: Option<Vec<&'static str>>,
     /// Result of the comparison; `None` when it did not succeed.
     pub sync: Option<SyncStatus>,
     /// All objects, when the comparison succeeded.
@@ -37,7 +39,9 @@ pub(crate) async fn report(context: &Context, key: &ApplicationKey, findings: Fi
     // As it is now: an earlier write of this reconcile counts.
     let Some(snapshot) = context.state.snapshot(key) else { return true };
     let object = &snapshot.object;
-    let source = object["spec"].get("source").cloned().unwrap_or_else(|| json!({}));
+    let several = object["spec"]["sources"].as_array().is_some_and(|sources| !sources.is_empty());
+    let field = if several { "sources" } else { "source" };
+    let source = object["spec"].get(field).cloned().unwrap_or_else(|| json!({}));
     let destination = object["spec"].get("destination").cloned().unwrap_or_else(|| json!({}));
     let before = object.get("status").cloned().unwrap_or_else(|| json!({}));
     let health = match &findings.resources {
@@ -46,9 +50,10 @@ pub(crate) async fn report(context: &Context, key: &ApplicationKey, findings: Fi
         None => None,
     };
     let report = Report {
-        source: &source,
+        source: (field, &source),
         destination: &destination,
-        revision: findings.revision.or_else(|| before["sync"]["revision"].as_str().map(str::to_owned)),
+        revision: findings.revision.or_else(|| Revision::read(&before["sync"])),
+        source_kinds: findings.source_kinds,
         sync: findings.sync.unwrap_or(SyncStatus::Unknown),
         resources: findings.resources,
         health,
@@ -127,6 +132,6 @@ pub(crate) fn sync_status(resources: &[ResourceStatus], complete: bool) -> SyncS
 /// The condition of a repository that has not been reached for long.
 pub(crate) fn unreachable(snapshot: &Snapshot) -> Option<Condition> {
     let error = snapshot.unreachable.as_ref()?;
-    let (kind, category) = (ConditionKind::ComparisonError, error.kind.as_str());
-    Some(Condition { kind, category, message: error.to_string() })
+    let (kind, category) = (ConditionKind::ComparisonError, error.category);
+    Some(Condition { kind, category, message: error.message.clone() })
 }

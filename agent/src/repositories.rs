@@ -14,7 +14,7 @@ use crate::credentials::CredentialStore;
 use crate::heads::Heads;
 use crate::metrics::{Metrics, Result as ResultLabel};
 use crate::queue::Queue;
-use crate::state::{Follow, Head, State};
+use crate::state::{Follow, Head, Origin, Position, State, Unreachable};
 
 /// Failures in a row after which the Applications of a repository say that they cannot tell.
 const TOLERATED_FAILURES: u32 = 3;
@@ -60,7 +60,15 @@ impl Repositories {
 
     /// Follows exactly what Applications follow now.
     pub(crate) fn refollow(&self) {
-        let follows = self.state.follows();
+        let follows: HashMap<RepositoryUrl, BTreeSet<String>> = self
+            .state
+            .follows()
+            .into_iter()
+            .filter_map(|(origin, revisions)| match origin {
+                Origin::Git(url) => Some((url, revisions)),
+                Origin::Chart(_) => None,
+            })
+            .collect();
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.retain(|url, task| {
             let wanted = follows.contains_key(url);
@@ -84,7 +92,8 @@ impl Repositories {
     }
 
     /// Looks at a repository now; false when nobody follows it.
-    pub(crate) fn look(&self, url: &RepositoryUrl) -> bool {
+    pub(crate) fn look(&self, origin: &Origin) -> bool {
+        let Origin::Git(url) = origin else { return false };
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.get(url).inspect(|task| task.look.notify_one()).is_some()
     }
@@ -143,12 +152,13 @@ impl Follower {
     /// One fetch; gives the time until the next.
     async fn fetch(&mut self, revisions: BTreeSet<String>) -> Duration {
         let url = self.mirror.url().clone();
+        let origin = Origin::Git(url.clone());
         let request = FetchRequest { credentials: self.credentials.find(&url), revisions: revisions.clone() };
         match self.mirror.fetch(&request).await {
             Ok(outcome) => {
                 self.metrics.fetches.get_or_create(&ResultLabel::of("success")).inc();
                 self.failures = 0;
-                let mut wake = self.state.reachable(&url, None);
+                let mut wake = self.state.reachable(&origin, None);
                 wake.extend(self.take_in(&revisions, &outcome).await);
                 self.queue.extend(wake);
                 self.poll_interval
@@ -157,9 +167,10 @@ impl Follower {
                 self.metrics.fetches.get_or_create(&ResultLabel::of(error.kind.as_str())).inc();
                 self.failures += 1;
                 tracing::warn!(repository = %url, %error, "fetch failed");
-                let never_fetched = self.state.heads(&url).len() < revisions.len();
+                let never_fetched = self.state.heads(&origin).len() < revisions.len();
                 if self.failures >= TOLERATED_FAILURES || never_fetched {
-                    self.queue.extend(self.state.reachable(&url, Some(error)));
+                    let unreachable = Unreachable { category: error.kind.as_str(), message: error.to_string() };
+                    self.queue.extend(self.state.reachable(&origin, Some(unreachable)));
                 }
                 (FIRST_RETRY * (1 << (self.failures - 1).min(10))).min(self.poll_interval)
             }
@@ -173,22 +184,26 @@ impl Follower {
         outcome: &FetchOutcome,
     ) -> Vec<gitmoor_core::tracking::ApplicationKey> {
         let url = self.mirror.url();
-        let before = self.state.heads(url);
+        let origin = Origin::Git(url.clone());
+        let before = self.state.heads(&origin);
         let (mut wake, mut moved) = (Vec::new(), false);
         for revision in revisions {
-            let head = outcome.heads.get(revision).map_or(Head::Missing, |resolved| Head::At(resolved.commit.clone()));
-            let changed = match (before.get(revision), &head) {
-                (Some(old), Head::At(new)) if old != new => self.changed_paths(old.clone(), new.clone()).await,
+            let commit = outcome.heads.get(revision).map(|resolved| resolved.commit.clone());
+            let head = commit.clone().map_or(Head::Missing, |commit| Head::At(Position::Commit(commit)));
+            let changed = match (before.get(revision), &commit) {
+                (Some(Position::Commit(old)), Some(new)) if old != new => {
+                    self.changed_paths(old.clone(), new.clone()).await
+                }
                 _ => None,
             };
-            if let Head::At(commit) = &head
-                && before.get(revision) != Some(commit)
+            if let Head::At(position) = &head
+                && before.get(revision) != Some(position)
             {
                 let paths = changed.as_ref().map(Vec::len);
-                tracing::info!(repository = %url, %revision, %commit, paths, "new commit");
+                tracing::info!(repository = %url, %revision, commit = %position, paths, "new commit");
                 moved = true;
             }
-            let follow = Follow { url: url.clone(), revision: revision.clone() };
+            let follow = Follow { origin: origin.clone(), revision: revision.clone() };
             wake.extend(self.state.advance(&follow, head, changed.as_deref()));
         }
         if moved {

@@ -12,7 +12,7 @@ use gitmoor_core::tracking::{Digester, Installation};
 use gitmoor_engine::cluster::Cluster;
 use gitmoor_engine::git::{FetchLimits, Fetcher, UrlPolicy};
 use gitmoor_engine::render::Renderer;
-use gitmoor_engine::{kustomize, materialise, process};
+use gitmoor_engine::{helm, kustomize, materialise, process};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -221,10 +221,16 @@ async fn renderer(settings: &Settings) -> anyhow::Result<Renderer> {
     std::fs::create_dir_all(&settings.data_dir)
         .with_context(|| format!("cannot create the data folder {}", settings.data_dir.display()))?;
     let limits = process::Limits { time: settings.render_timeout, ..process::Limits::default() };
-    let kustomize = kustomize::Kustomize { program: environment::find_program(&settings.kustomize), limits };
+    let program = environment::find_program(&settings.kustomize);
+    let kustomize = kustomize::Kustomize { program, limits: limits.clone() };
     let version = kustomize::version(&kustomize).await?;
-    tracing::info!(kustomize = %version, "renderer");
-    Ok(Renderer { kustomize, scratch, limits: materialise::Limits::default() })
+    let helm = helm::Helm { program: environment::find_program(&settings.helm), limits };
+    // Only charts need it: without one, everything else works.
+    match helm::version(&helm).await {
+        Ok(helm) => tracing::info!(kustomize = %version, %helm, "renderers"),
+        Err(error) => tracing::warn!(kustomize = %version, %error, "no helm: charts cannot be rendered"),
+    }
+    Ok(Renderer { kustomize, helm, scratch, limits: materialise::Limits::default() })
 }
 
 fn webhook_secret(settings: &Settings) -> anyhow::Result<Option<Sensitive<Vec<u8>>>> {

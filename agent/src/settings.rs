@@ -38,6 +38,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "GITMOOR_KUSTOMIZE", default_value = "kustomize")]
     pub kustomize: PathBuf,
 
+    /// The helm program
+    #[arg(long, env = "GITMOOR_HELM", default_value = "helm")]
+    pub helm: PathBuf,
+
     /// Seconds between two looks at a repository that no webhook reports
     #[arg(long, env = "GITMOOR_POLL_INTERVAL", default_value = "60", value_parser = seconds)]
     pub poll_interval: Duration,

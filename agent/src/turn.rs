@@ -63,7 +63,7 @@ impl Situation<'_> {
     /// The decision.
     pub(crate) fn turn(&self) -> Turn {
         let status = &self.object["status"];
-        let commit = self.evaluation.commit.as_str();
+        let commit = self.evaluation.identity();
         let last = Attempt::of(status);
         let running = last.as_ref().filter(|attempt| attempt.is_running());
         let requested = self.object.get("operation").filter(|operation| operation.is_object());
@@ -102,7 +102,7 @@ impl Situation<'_> {
 
     /// Without anything under way.
     fn automated(&self, last: Option<&Attempt>) -> Turn {
-        let commit = self.evaluation.commit.as_str();
+        let commit = self.evaluation.identity();
         if let Some(last) = last.filter(|last| last.phase == "Failed" && last.revision == commit) {
             // A sync of a part that failed says nothing about the others.
             let whole = last.request().is_none_or(|request| request.is_whole());
@@ -148,7 +148,7 @@ impl Situation<'_> {
     }
 
     fn begin(&self, operation: Option<&Value>, retry_count: u32) -> Turn {
-        let (id, recorded) = begin(operation, self.evaluation.commit.as_str(), self.object, self.now);
+        let (id, recorded) = begin(operation, &self.evaluation.identity(), self.object, self.now);
         let request = operation.map(|operation| Request::read(operation).unwrap_or_default());
         let whole = request.as_ref().is_none_or(Request::is_whole);
         let end = operation.and_then(|operation| self.refusal(operation));
@@ -181,7 +181,7 @@ impl Situation<'_> {
         let follows = &self.object["spec"]["source"];
         let revision = request.revision.as_str();
         let same =
-            revision.is_empty() || follows["targetRevision"] == revision || self.evaluation.commit.as_str() == revision;
+            revision.is_empty() || follows["targetRevision"] == revision || self.evaluation.identity() == revision;
         let elsewhere = !same || request.source.as_ref().is_some_and(|source| source != follows);
         (elsewhere && self.spec.automated().is_some()).then(|| {
             "the automated sync would undo a sync to another revision; set spec.syncPolicy.automated.enabled to false first"
@@ -229,6 +229,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::state::EvaluatedSource;
 
     const NOON: &str = "2026-11-21T12:00:00Z";
 
@@ -244,8 +245,9 @@ mod tests {
         let object =
             DesiredObject { id, api_version: "batch/v1".into(), digest: "1".into(), order, role, generated: false };
         Evaluation {
-            commit: commit(digit),
-            inputs: String::new(),
+            sources: vec![EvaluatedSource { revision: commit(digit).to_string(), inputs: String::new(), kind: None }],
+            several: false,
+            asks_cluster: false,
             desired: Some(vec![object].into()),
             images: Arc::new([]),
             problems: Vec::new(),

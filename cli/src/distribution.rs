@@ -276,7 +276,7 @@ fn text_of(tree: &impl Tree, path: &RepoPath) -> Result<String, Failure> {
 }
 
 fn unreadable(error: &TreeError) -> Failure {
-    let TreeError { path, reason } = error;
+    let TreeError { path, reason, kind: _ } = error;
     let mut failure = Failure::new(Exit::Io, format!("cannot read {path}"));
     failure.causes.push(reason.clone());
     failure

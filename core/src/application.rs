@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::handling;
 use crate::ignore::IgnoreRule;
 use crate::operation::Retry;
+use crate::source::{RecipeError, Rest, Source, is_set};
 
 /// `spec` of an Application, as far as it is supported.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -20,6 +21,8 @@ pub struct ApplicationSpec {
     pub project: String,
     /// Where the manifests come from.
     pub source: Option<Source>,
+    /// Where they come from, when that is several places; they stand in place of `source`.
+    pub sources: Vec<Source>,
     /// Where they go.
     pub destination: Destination,
     /// How they are kept.
@@ -32,28 +35,6 @@ pub struct ApplicationSpec {
     pub revision_history_limit: Option<usize>,
     #[serde(flatten)]
     rest: Rest,
-}
-
-/// `spec.source`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Source {
-    /// URL of the repository.
-    #[serde(rename = "repoURL")]
-    pub repo_url: String,
-    /// Branch, tag or commit; `HEAD` when missing.
-    pub target_revision: Option<String>,
-    /// Folder in the repository.
-    pub path: Option<String>,
-    #[serde(flatten)]
-    rest: Rest,
-}
-
-impl Source {
-    /// The revision to follow.
-    pub fn revision(&self) -> &str {
-        self.target_revision.as_deref().filter(|revision| !revision.is_empty()).unwrap_or("HEAD")
-    }
 }
 
 /// `spec.destination`.
@@ -119,7 +100,8 @@ pub struct Automated {
     rest: Rest,
 }
 
-type Rest = BTreeMap<String, Value>;
+/// As many sources as one Application may have.
+const MOST_SOURCES: usize = 100;
 
 /// The spec cannot be worked with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -138,6 +120,9 @@ pub enum SpecError {
     /// Fields that change what would be applied, and that are not supported.
     #[error("not supported: {}; remove them, or wait for a version that does", .0.join(", "))]
     Unsupported(Vec<String>),
+    /// A source is wrong.
+    #[error(transparent)]
+    Source(#[from] RecipeError),
 }
 
 impl ApplicationSpec {
@@ -147,17 +132,25 @@ impl ApplicationSpec {
         serde_json::from_value(spec).map_err(|error| SpecError::Malformed(error.to_string()))
     }
 
-    /// The source, when the spec can be worked with as a whole.
-    pub fn validate(&self) -> Result<&Source, SpecError> {
+    /// The sources, as they are written: `sources` stand in place of `source`.
+    pub fn sources(&self) -> &[Source] {
+        if self.sources.is_empty() { self.source.as_slice() } else { &self.sources }
+    }
+
+    /// The sources, when the spec can be worked with as a whole.
+    pub fn validate(&self) -> Result<&[Source], SpecError> {
         let unsupported: Vec<String> = self.unsupported();
         if !unsupported.is_empty() {
             return Err(SpecError::Unsupported(unsupported));
         }
         let invalid = |field, reason: &str| SpecError::Invalid { field, reason: reason.to_owned() };
-        let Some(source) = &self.source else {
+        if self.sources().is_empty() {
             return Err(invalid("spec.source", "missing; name a repository and a path"));
-        };
-        if source.repo_url.is_empty() {
+        }
+        if self.sources().len() > MOST_SOURCES {
+            return Err(invalid("spec.sources", "more than 100; split the Application"));
+        }
+        if self.sources().iter().any(|source| source.repo_url.is_empty()) {
             return Err(invalid("spec.source.repoURL", "missing"));
         }
         if self.destination.server.as_deref().is_some_and(|server| server.trim_end_matches('/') != IN_CLUSTER_URL) {
@@ -173,16 +166,14 @@ impl ApplicationSpec {
             let reason = format!("`{pointer}` does not begin with `/`");
             return Err(invalid("spec.ignoreDifferences.jsonPointers", &reason));
         }
-        Ok(source)
+        Ok(self.sources())
     }
 
     /// Paths of fields that are set, not supported, and would change what is applied.
     pub fn unsupported(&self) -> Vec<String> {
-        let source = self.source.clone().unwrap_or_default();
         let automated = self.sync_policy.automated.clone().unwrap_or_default();
         let rests = [
             ("spec", &self.rest),
-            ("spec.source", &source.rest),
             ("spec.destination", &self.destination.rest),
             ("spec.syncPolicy", &self.sync_policy.rest),
             ("spec.syncPolicy.automated", &automated.rest),
@@ -193,6 +184,10 @@ impl ApplicationSpec {
                 rest.iter().filter(|(_, value)| is_set(value)).map(move |(key, _)| format!("{path}.{key}"))
             })
             .collect();
+        for (index, source) in self.sources().iter().enumerate() {
+            let at = if self.sources.is_empty() { "spec.source".to_owned() } else { format!("spec.sources[{index}]") };
+            found.extend(source.unknown_fields(&at));
+        }
         if !matches!(self.project.as_str(), "" | "default") {
             found.push(format!("spec.project={}", self.project));
         }
@@ -209,18 +204,6 @@ impl ApplicationSpec {
 
 /// How an Application names the agent's own cluster.
 pub const IN_CLUSTER_URL: &str = "https://kubernetes.default.svc";
-
-/// A field that is there but says nothing does not count.
-fn is_set(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(map) => map.values().any(is_set),
-        Value::String(text) => !text.is_empty(),
-        Value::Bool(on) => *on,
-        Value::Number(_) => true,
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -240,7 +223,7 @@ mod tests {
             "destination": {"server": "https://kubernetes.default.svc", "namespace": "web"},
             "syncPolicy": {"automated": {"prune": true, "selfHeal": true}, "syncOptions": ["ServerSideApply=true"]},
         }));
-        assert_eq!(spec.validate().unwrap().revision(), "main");
+        assert_eq!(spec.validate().unwrap()[0].revision(), "main");
         assert!(spec.automated().unwrap().prune);
     }
 
@@ -248,13 +231,13 @@ mod tests {
     fn what_is_not_supported_is_named() {
         let spec = read(json!({
             "project": "tenant",
-            "source": {"repoURL": "https://git/x.git", "path": ".", "helm": {"values": "a: 1"}},
+            "source": {"repoURL": "https://git/x.git", "path": ".", "plugin": {"name": "x"}},
             "somethingNew": [{"kind": "Deployment"}],
             "syncPolicy": {"retry": {"limit": 3}, "syncOptions": ["Replace=always"]},
         }));
         let expected = [
             "spec.somethingNew",
-            "spec.source.helm",
+            "spec.source.plugin",
             "spec.project=tenant",
             "spec.syncPolicy.syncOptions Replace=always",
         ];

@@ -12,9 +12,11 @@ pub mod init_state;
 pub mod webhook;
 
 pub mod application;
+pub mod chart;
 pub mod closure;
 pub mod manifest;
 pub mod resource;
+pub mod source;
 pub mod tree;
 pub mod yaml;
 

@@ -135,6 +135,30 @@ impl Manifests<Rendered> {
         }
         (Self { items, by_id: HashMap::new(), stage: PhantomData }, errors)
     }
+
+    /// All objects of several sources; of one that stands in several, the last counts. Gives what to warn of.
+    /// `namespace`: where objects go that name none.
+    pub fn merge(sources: Vec<Self>, namespace: &str) -> (Self, Vec<String>) {
+        let id = |manifest: &Manifest| {
+            let mut id = manifest.id.clone();
+            id.namespace.get_or_insert_with(|| namespace.to_owned());
+            id
+        };
+        let (mut items, mut repeated): (Vec<Manifest>, _) = (Vec::new(), Vec::new());
+        for source in sources {
+            let news: HashMap<ObjectId, Origin> =
+                source.items.iter().map(|manifest| (id(manifest), manifest.origin.clone())).collect();
+            items.retain(|old| match news.get(&id(old)) {
+                Some(new) => {
+                    repeated.push(format!("{} stands in {} and in {new}; the latter counts", old.id, old.origin));
+                    false
+                }
+                None => true,
+            });
+            items.extend(source.items);
+        }
+        (Self { items, by_id: HashMap::new(), stage: PhantomData }, repeated)
+    }
 }
 
 fn read_object(value: Value, origin: &Origin, items: &mut Vec<Manifest>, errors: &mut Vec<ManifestError>) {

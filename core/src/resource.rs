@@ -1,6 +1,6 @@
 //! What the API server serves: kinds, their scope and plural names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::object::GroupKind;
 
@@ -33,6 +33,8 @@ impl Resource {
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
     by_kind: HashMap<GroupKind, Vec<Resource>>,
+    /// `group/version` and `group/version/Kind` of everything, also of what cannot be applied.
+    pub api_versions: BTreeSet<String>,
     /// Groups whose discovery failed: their kinds are neither there nor known to be absent.
     pub stale_groups: Vec<String>,
 }
@@ -41,6 +43,13 @@ impl Resources {
     /// Adds a served version; the first one added of a kind is the preferred one.
     pub fn insert(&mut self, resource: Resource) {
         self.by_kind.entry(resource.group_kind.clone()).or_default().push(resource);
+    }
+
+    /// Adds a group's version and a kind of it to [`Self::api_versions`].
+    pub fn insert_api_version(&mut self, group: &str, version: &str, kind: &str) {
+        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        self.api_versions.insert(format!("{api_version}/{kind}"));
+        self.api_versions.insert(api_version);
     }
 
     /// The kind at the version that a manifest names.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A path inside a repository: relative, `/`-separated, without `.`, `..` or empty parts. Empty is the root.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct RepoPath(String);
 
 impl RepoPath {
@@ -79,6 +79,51 @@ pub struct TreeError {
     pub path: RepoPath,
     /// What the reader said.
     pub reason: String,
+    /// Whether reading it again may help.
+    pub kind: TreeErrorKind,
+}
+
+/// Class of a [`TreeError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TreeErrorKind {
+    /// The reader failed.
+    Unreadable,
+    /// What stands there is larger than the caller takes; it stays so until somebody pushes.
+    TooLarge,
+    /// What stands there is not what it has to be; it stays so until somebody pushes.
+    Invalid,
+}
+
+impl TreeError {
+    /// The reader failed.
+    pub fn unreadable(path: &RepoPath, reason: impl Into<String>) -> Self {
+        Self { path: path.clone(), reason: reason.into(), kind: TreeErrorKind::Unreadable }
+    }
+
+    /// A file has more bytes than `limit`.
+    pub fn too_large(path: &RepoPath, limit: usize) -> Self {
+        let reason = format!("it has more bytes than the limit of {limit}; make it smaller or split it");
+        Self { path: path.clone(), reason, kind: TreeErrorKind::TooLarge }
+    }
+
+    /// What stands there cannot be used.
+    pub fn invalid(path: &RepoPath, reason: impl Into<String>) -> Self {
+        Self { path: path.clone(), reason: reason.into(), kind: TreeErrorKind::Invalid }
+    }
+}
+
+impl<T: Tree + ?Sized> Tree for Box<T> {
+    fn entry(&self, path: &RepoPath) -> Result<Option<TreeEntry>, TreeError> {
+        (**self).entry(path)
+    }
+
+    fn list(&self, path: &RepoPath) -> Result<Vec<(String, TreeEntry)>, TreeError> {
+        (**self).list(path)
+    }
+
+    fn read(&self, path: &RepoPath, limit: usize) -> Result<Vec<u8>, TreeError> {
+        (**self).read(path, limit)
+    }
 }
 
 /// Reads one commit's tree. Links are not followed.

@@ -16,15 +16,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::process::{self, Invocation, Limits, ProcessError};
+use crate::showable::{bounded, repository_paths, without_quoted};
 
-/// Longest message that is passed on, in bytes.
-const LONGEST_MESSAGE: usize = 4096;
 /// The major version whose rules for reading files the read-set follows.
 const MAJOR: u64 = 5;
 /// A folder that does not exist, by convention.
-const NOWHERE: &str = "/nonexistent";
+pub(crate) const NOWHERE: &str = "/nonexistent";
 /// The discard port of this machine: a connection is refused at once.
-const NO_PROXY_THERE: &str = "http://127.0.0.1:9";
+pub(crate) const NO_PROXY_THERE: &str = "http://127.0.0.1:9";
 
 /// Which kustomize, and how much it may use.
 #[derive(Clone, Debug)]
@@ -172,11 +171,6 @@ fn split_warnings(stderr: &str, root: &Path) -> (Vec<String>, String) {
     (warnings, errors.trim().trim_start_matches("Error: ").to_owned())
 }
 
-fn repository_paths(text: &str, root: &Path) -> String {
-    let Some(root) = root.to_str().filter(|root| root.len() > 1) else { return text.to_owned() };
-    text.replace(&format!("{root}/"), "").replace(root, ".")
-}
-
 /// Whether the build may have failed only because a file was not written into its folder. These are the words of
 /// `os.PathError` (every read), `filesys.ConfirmDir` and `NewErrMissingKustomization`. All else that kustomize can say is
 /// about content, and would be the same on the whole tree.
@@ -215,35 +209,10 @@ const QUOTES: [(&str, &str); 14] = [
     ("decoding ", ""),
 ];
 
-fn without_quoted(text: &str, start: &str, end: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(start) {
-        let (before, quoted) = rest.split_at(at + start.len());
-        kept.push_str(before);
-        kept.push('…');
-        match quoted.find(end).filter(|_| !end.is_empty()) {
-            Some(closed) => rest = &quoted[closed..],
-            None => return kept,
-        }
-    }
-    kept + rest
-}
-
-fn bounded(text: &str) -> Cow<'_, str> {
-    if text.len() <= LONGEST_MESSAGE {
-        return Cow::Borrowed(text);
-    }
-    // The cause stands at the end of kustomize's chains, and what was built at the start.
-    let half = LONGEST_MESSAGE / 2;
-    let head = text.floor_char_boundary(half);
-    let tail = text.ceil_char_boundary(text.len() - half);
-    Cow::Owned(format!("{} … {}", &text[..head], &text[tail..]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::showable::LONGEST_MESSAGE;
 
     #[test]
     fn versions_of_all_ages() {

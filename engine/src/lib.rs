@@ -1,11 +1,16 @@
 //! The input and output that Gitmoor's programs share. Each kind of it has one owner module.
 
 pub mod aws;
+mod changing;
+pub mod charts;
 pub mod cluster;
 pub mod git;
+pub mod helm;
+pub mod inputs;
 pub mod jq;
 pub mod kustomize;
 pub mod materialise;
 pub mod process;
 pub mod render;
+mod showable;
 pub mod work_folder;

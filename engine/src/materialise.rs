@@ -112,7 +112,7 @@ pub fn read_set(tree: &dyn Tree, set: &ReadSet, scratch: &Path, limits: &Limits)
         match member {
             Member::File { id: _, executable } => writer.file(path, *executable)?,
             Member::Link { id: _, target } => writer.link(path, target)?,
-            Member::Listing { digest: _ } | Member::Absent => {}
+            Member::Listing { digest: _ } | Member::Folder | Member::Absent => {}
         }
     }
     Ok(writer.checkout)

@@ -1,8 +1,9 @@
 //! From a folder of a repository to manifests.
 //!
 //! ```text
-//! folder -inputs-> read-set -(digest: the caller's cache key)-> materialise -> kustomize build -> documents
-//!                                                \-plain directory: files straight from the tree-> documents
+//! recipe, trees -inputs-> read-sets -(digest: the caller's cache key)-> materialise -> kustomize build -> documents
+//!                                                                          |-> helm template -> documents
+//!                                                     \-plain directory: files straight from the tree-> documents
 //! ```
 //!
 //! When kustomize misses a file in a folder that holds the read-set alone, the walker has overlooked a path: the build is
@@ -12,17 +13,24 @@
 use std::path::PathBuf;
 
 use gitmoor_core::closure::{self, ClosureError, Member, ReadSet, SourceKind};
-use gitmoor_core::tree::{RepoPath, Tree, TreeError};
+use gitmoor_core::source::{EditError, Recipe};
+use gitmoor_core::tree::{RepoPath, Tree, TreeError, TreeErrorKind};
 
+use crate::helm::{self, Capabilities, Helm, HelmError};
+use crate::inputs::AnyTree;
 use crate::kustomize::{self, Built, Kustomize, KustomizeError};
 use crate::materialise::{self, Checkout, MaterialiseError};
 use crate::process::ProcessError;
+
+pub use crate::inputs::{Inputs, inputs};
 
 /// What renders are made with.
 #[derive(Clone, Debug)]
 pub struct Renderer {
     /// The program.
     pub kustomize: Kustomize,
+    /// The program for charts.
+    pub helm: Helm,
     /// An existing folder for short-lived files, in memory where possible.
     pub scratch: PathBuf,
     /// Bounds of what is written there for one render.
@@ -32,7 +40,7 @@ pub struct Renderer {
 /// A text with YAML documents, not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceDocument {
-    /// The file it comes from; `None` when kustomize made it.
+    /// The file it comes from; `None` when a renderer made it.
     pub file: Option<RepoPath>,
     /// Any number of YAML documents.
     pub text: String,
@@ -58,8 +66,10 @@ pub struct RenderOutput {
     pub key: RenderKey,
     /// Whether the read-set was not enough. To be counted: it is a gap in the walker, and costs a whole checkout.
     pub retried_on_whole_tree: bool,
-    /// What kustomize warned of.
+    /// What the renderer warned of.
     pub warnings: Vec<String>,
+    /// The command that made the manifests, for messages.
+    pub command: String,
 }
 
 /// Why there is no render.
@@ -68,12 +78,33 @@ pub enum RenderError {
     /// The inputs cannot be told; its read-set says what to watch for.
     #[error(transparent)]
     Inputs(#[from] ClosureError),
+    /// The files of another source cannot be told.
+    #[error("{error}")]
+    OtherInputs {
+        /// Position of the other source.
+        position: usize,
+        /// What is wrong with them; its read-set is of the other source.
+        error: ClosureError,
+        /// What is read of the source itself.
+        own: Box<ReadSet>,
+    },
     /// The inputs cannot be written.
     #[error(transparent)]
     Materialise(#[from] MaterialiseError),
     /// kustomize failed.
     #[error(transparent)]
     Kustomize(#[from] KustomizeError),
+    /// helm failed.
+    #[error(transparent)]
+    Helm(#[from] HelmError),
+    /// The options of the Application do not fit the kustomization.
+    #[error("{file}: {error}")]
+    Edit {
+        /// The kustomization.
+        file: RepoPath,
+        /// What is wrong.
+        error: EditError,
+    },
     /// A manifest cannot be read.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -92,17 +123,24 @@ impl RenderError {
     /// One word for the condition, the event and the metric.
     pub fn category(&self) -> &'static str {
         match self {
-            Self::Inputs(error) => error.category().as_str(),
-            Self::Materialise(MaterialiseError::TooLarge { .. })
-            | Self::Kustomize(KustomizeError::Process(ProcessError::TooMuchOutput { .. })) => "SourceTooLarge",
-            Self::Materialise(MaterialiseError::Name { .. }) | Self::NotText { .. } => "InvalidSource",
-            Self::Materialise(MaterialiseError::Io { .. }) => "ScratchFailed",
-            Self::Materialise(MaterialiseError::Tree(_)) | Self::Tree(_) => "RepositoryUnreadable",
-            Self::Kustomize(KustomizeError::Process(ProcessError::TimedOut { .. })) => "RenderTimedOut",
-            Self::Kustomize(KustomizeError::Process(ProcessError::NotFound { .. } | ProcessError::Io { .. })) => {
-                "RendererUnavailable"
+            Self::Inputs(error) | Self::OtherInputs { error, .. } => error.category().as_str(),
+            Self::Materialise(MaterialiseError::TooLarge { .. }) => "SourceTooLarge",
+            Self::Materialise(MaterialiseError::Name { .. }) | Self::NotText { .. } | Self::Edit { .. } => {
+                "InvalidSource"
             }
-            Self::Kustomize(_) => "RenderFailed",
+            Self::Materialise(MaterialiseError::Io { .. }) => "ScratchFailed",
+            Self::Materialise(MaterialiseError::Tree(error)) | Self::Tree(error) => match error.kind {
+                TreeErrorKind::Unreadable => "RepositoryUnreadable",
+                TreeErrorKind::TooLarge => "SourceTooLarge",
+                TreeErrorKind::Invalid => "InvalidSource",
+            },
+            Self::Kustomize(KustomizeError::Process(error)) | Self::Helm(HelmError::Process(error)) => match error {
+                ProcessError::TooMuchOutput { .. } => "SourceTooLarge",
+                ProcessError::TimedOut { .. } => "RenderTimedOut",
+                ProcessError::NotFound { .. } | ProcessError::Io { .. } => "RendererUnavailable",
+                ProcessError::Failed { .. } => "RenderFailed",
+            },
+            Self::Kustomize(_) | Self::Helm(_) => "RenderFailed",
             Self::Interrupted(_) => "Interrupted",
         }
     }
@@ -116,40 +154,33 @@ impl RenderError {
     }
 }
 
-/// Renders a folder: its inputs, then [`render_read_set`].
+/// Renders a folder without options: its inputs, then [`render_inputs`].
 pub async fn render<T>(renderer: &Renderer, tree: T, path: &RepoPath) -> Result<RenderOutput, RenderError>
 where
     T: Tree + Send + 'static,
 {
-    let (tree, read_set) = inputs(tree, path.clone()).await?;
-    render_read_set(renderer, tree, read_set).await
+    let recipe = Recipe::of_folder(path.clone());
+    let inputs = inputs(recipe, Box::new(tree), Vec::new(), &Capabilities::default()).await?;
+    render_inputs(renderer, inputs, &Capabilities::default()).await
 }
 
-/// The read-set of a folder. The tree comes back for the render; on a cache hit there is none.
-pub async fn inputs<T>(tree: T, path: RepoPath) -> Result<(T, ReadSet), RenderError>
-where
-    T: Tree + Send + 'static,
-{
-    blocking(move || Ok((closure::read_set(&tree, &path)?, tree))).await.map(|(read_set, tree)| (tree, read_set))
-}
-
-/// Renders what [`inputs`] found, from the same tree.
-pub async fn render_read_set<T>(renderer: &Renderer, tree: T, read_set: ReadSet) -> Result<RenderOutput, RenderError>
-where
-    T: Tree + Send + 'static,
-{
-    match read_set.source {
-        SourceKind::Directory => directory(tree, read_set, renderer.limits.clone()).await,
-        SourceKind::Kustomize => kustomization(renderer, tree, read_set).await,
+/// Renders what [`inputs`] found, from the same trees.
+pub async fn render_inputs(
+    renderer: &Renderer,
+    inputs: Inputs,
+    capabilities: &Capabilities,
+) -> Result<RenderOutput, RenderError> {
+    match inputs.read_set.source {
+        SourceKind::Directory => directory(inputs, renderer.limits.clone()).await,
+        SourceKind::Kustomize => kustomization(renderer, inputs).await,
+        SourceKind::Helm => chart(renderer, inputs, capabilities).await,
     }
 }
 
 /// The files as they are.
-async fn directory<T>(tree: T, read_set: ReadSet, limits: materialise::Limits) -> Result<RenderOutput, RenderError>
-where
-    T: Tree + Send + 'static,
-{
+async fn directory(inputs: Inputs, limits: materialise::Limits) -> Result<RenderOutput, RenderError> {
     blocking(move || {
+        let Inputs { tree, read_set, .. } = inputs;
         let mut documents = Vec::new();
         let mut total = 0;
         for (path, member) in &read_set.members {
@@ -164,41 +195,120 @@ where
             documents.push(SourceDocument { file: Some(path.clone()), text });
         }
         let key = RenderKey::ReadSet(read_set.digest());
-        Ok(RenderOutput { documents, read_set, key, retried_on_whole_tree: false, warnings: Vec::new() })
+        let command = format!("the files in {}", read_set.path);
+        Ok(RenderOutput { documents, read_set, key, retried_on_whole_tree: false, warnings: Vec::new(), command })
     })
     .await
 }
 
-async fn kustomization<T>(renderer: &Renderer, tree: T, read_set: ReadSet) -> Result<RenderOutput, RenderError>
-where
-    T: Tree + Send + 'static,
-{
-    let Renderer { kustomize, scratch, limits } = renderer.clone();
-    let (tree, read_set, checkout) = blocking(move || {
+/// `helm template` of the chart's folder, with files of other sources beside it.
+async fn chart(renderer: &Renderer, inputs: Inputs, capabilities: &Capabilities) -> Result<RenderOutput, RenderError> {
+    let Renderer { helm, scratch, limits, .. } = renderer.clone();
+    let Inputs { recipe, tree, others, read_set, traits, .. } = inputs;
+    let (checkout, other_checkouts, read_set) = blocking(move || {
         let checkout = materialise::read_set(&tree, &read_set, &scratch, &limits)?;
-        Ok((tree, read_set, checkout))
+        let others: Result<Vec<_>, RenderError> = others
+            .into_iter()
+            .map(|other| Ok((other.source, materialise::read_set(&other.tree, &other.read_set, &scratch, &limits)?)))
+            .collect();
+        Ok((checkout, others?, read_set))
+    })
+    .await?;
+    let place = |file: &gitmoor_core::source::ValueFile| match file.source {
+        None => Some(checkout.path_of(&file.path)),
+        Some(source) => {
+            let found = other_checkouts.iter().find(|(position, _)| *position == source);
+            found.map(|(_, checkout)| checkout.path_of(&file.path))
+        }
+    };
+    let files = recipe.helm.value_files.iter().filter_map(place);
+    let template = helm::Template {
+        root: checkout.root(),
+        other_roots: other_checkouts.iter().map(|(_, checkout)| checkout.root().to_owned()).collect(),
+        chart: checkout.path_of(&read_set.path),
+        options: &recipe.helm,
+        // What may be missing and is, was left out by whoever wrote the folder.
+        value_files: files.filter(|file| !recipe.helm.ignore_missing_value_files || file.is_file()).collect(),
+        set_files: recipe.helm.set_file.iter().filter_map(|(name, file)| Some((name.clone(), place(file)?))).collect(),
+        capabilities,
+    };
+    let rendered = helm::template(&helm, &template).await;
+    let warnings = match &rendered {
+        Ok(manifests) if traits.may_change => changes(&helm, &template, manifests).await,
+        _ => Vec::new(),
+    };
+    drop(tokio::task::spawn_blocking(move || drop((checkout, other_checkouts))));
+    let documents = vec![SourceDocument { file: None, text: rendered? }];
+    let key = RenderKey::ReadSet(read_set.digest());
+    let command = format!("helm template {}", read_set.path);
+    Ok(RenderOutput { documents, read_set, key, retried_on_whole_tree: false, warnings, command })
+}
+
+/// Renders once more and says what came out differently: such a chart would never be at rest.
+async fn changes(helm: &Helm, template: &helm::Template<'_>, first: &str) -> Vec<String> {
+    match helm::template(helm, template).await {
+        Ok(second) => crate::changing::differences(first, &second),
+        Err(_) => Vec::new(),
+    }
+}
+
+async fn kustomization(renderer: &Renderer, inputs: Inputs) -> Result<RenderOutput, RenderError> {
+    let Renderer { kustomize, scratch, limits, .. } = renderer.clone();
+    let Inputs { recipe, tree, read_set, .. } = inputs;
+    let (recipe, tree, read_set, checkout) = blocking(move || {
+        let checkout = materialise::read_set(&tree, &read_set, &scratch, &limits)?;
+        edit(&checkout, &recipe, &read_set.path)?;
+        Ok((recipe, tree, read_set, checkout))
     })
     .await?;
     let built = build(&kustomize, checkout, &read_set.path).await;
     if let Err(KustomizeError::Failed { missing_file: true, .. }) = &built {
-        return again_on_whole_tree(renderer, tree, read_set).await;
+        return again_on_whole_tree(renderer, recipe, tree, read_set).await;
     }
     let key = RenderKey::ReadSet(read_set.digest());
     Ok(output(built?, read_set, key, false))
 }
 
-async fn again_on_whole_tree<T>(renderer: &Renderer, tree: T, read_set: ReadSet) -> Result<RenderOutput, RenderError>
-where
-    T: Tree + Send + 'static,
-{
+/// Writes the options of the Application into the kustomization of a checkout.
+fn edit(checkout: &Checkout, recipe: &Recipe, folder: &RepoPath) -> Result<(), RenderError> {
+    let options = &recipe.kustomize;
+    if options.is_empty() {
+        return Ok(());
+    }
+    let here = checkout.path_of(folder);
+    let name = closure::KUSTOMIZATION_FILES.into_iter().find(|name| here.join(name).is_file());
+    let Some(name) = name else { return Ok(()) };
+    let file = folder.join(name).unwrap_or_default();
+    let there = |text: &&String| folder.join(text).is_some_and(|path| checkout.path_of(&path).exists());
+    let components: Vec<String> =
+        options.components.iter().filter(|text| !options.ignore_missing_components || there(text)).cloned().collect();
+    let io = |source| MaterialiseError::Io { path: file.clone(), source };
+    let at = here.join(name);
+    let text = std::fs::read(&at).map_err(io)?;
+    let text = String::from_utf8(text).map_err(|_| RenderError::NotText { file: file.clone() })?;
+    let edited = gitmoor_core::source::edit(&text, options, &components);
+    let edited = edited.map_err(|error| RenderError::Edit { file: file.clone(), error })?;
+    // A link's target may be a file of other kustomizations too.
+    std::fs::remove_file(&at).and_then(|()| std::fs::write(&at, edited)).map_err(io)?;
+    Ok(())
+}
+
+async fn again_on_whole_tree(
+    renderer: &Renderer,
+    recipe: Recipe,
+    tree: AnyTree,
+    read_set: ReadSet,
+) -> Result<RenderOutput, RenderError> {
     tracing::warn!(path = %read_set.path, "kustomize reads more than the read-set: building on the whole tree");
-    let Renderer { kustomize, scratch, limits } = renderer.clone();
+    let Renderer { kustomize, scratch, limits, .. } = renderer.clone();
+    let folder = read_set.path.clone();
     let (id, checkout) = blocking(move || {
         let root = RepoPath::root();
         let entry = tree.entry(&root)?;
-        let unknown = || TreeError { path: root.clone(), reason: "its root has no object id".into() };
-        let id = entry.ok_or_else(unknown)?.id;
-        Ok((id, materialise::whole_tree(&tree, &scratch, &limits)?))
+        let id = entry.ok_or_else(|| TreeError::unreadable(&root, "its root has no object id"))?.id;
+        let checkout = materialise::whole_tree(&tree, &scratch, &limits)?;
+        edit(&checkout, &recipe, &folder)?;
+        Ok((id, checkout))
     })
     .await?;
     let built = build(&kustomize, checkout, &read_set.path).await?;
@@ -215,10 +325,11 @@ async fn build(kustomize: &Kustomize, checkout: Checkout, path: &RepoPath) -> Re
 fn output(built: Built, read_set: ReadSet, key: RenderKey, retried_on_whole_tree: bool) -> RenderOutput {
     let Built { manifests, warnings } = built;
     let documents = vec![SourceDocument { file: None, text: manifests }];
-    RenderOutput { documents, read_set, key, retried_on_whole_tree, warnings }
+    let command = format!("kustomize build {}", read_set.path);
+    RenderOutput { documents, read_set, key, retried_on_whole_tree, warnings, command }
 }
 
-async fn blocking<V: Send + 'static>(
+pub(crate) async fn blocking<V: Send + 'static>(
     work: impl FnOnce() -> Result<V, RenderError> + Send + 'static,
 ) -> Result<V, RenderError> {
     tokio::task::spawn_blocking(work).await?

@@ -138,7 +138,7 @@ impl WorkFolder {
         };
         let bytes = read().map_err(|error| failure(path, &error))?;
         if bytes.len() > limit {
-            return Err(reason(path, format!("it has more bytes than the limit of {limit}")));
+            return Err(TreeError::too_large(path, limit));
         }
         Ok(bytes)
     }
@@ -232,7 +232,7 @@ fn failure(path: &RepoPath, error: &io::Error) -> TreeError {
 }
 
 fn reason(path: &RepoPath, reason: String) -> TreeError {
-    TreeError { path: path.clone(), reason }
+    TreeError::unreadable(path, reason)
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ impl Rollout<'_> {
         message: String,
         results: Vec<OperationResult>,
     ) -> Operation {
-        let revision = self.evaluation.commit.to_string();
+        let revision = self.evaluation.revision();
         Operation { revision, phase, message, results, attempt: Some(turned.record.clone()) }
     }
 }

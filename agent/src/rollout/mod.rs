@@ -12,7 +12,7 @@ use gitmoor_core::object::annotation;
 use gitmoor_core::operation::Attempt;
 use gitmoor_core::plan::{Action, DesiredObject, Plan, Step};
 use gitmoor_core::prune::{PruneContext, Verdict, judge};
-use gitmoor_core::status::{Condition, ConditionKind, Operation, OperationResult, Phase};
+use gitmoor_core::status::{Condition, ConditionKind, Operation, OperationResult, Phase, Revision};
 use gitmoor_core::tracking::ApplicationKey;
 use serde_json::Value;
 
@@ -153,7 +153,7 @@ impl<'a> Rollout<'a> {
     /// How long the sync to these inputs has been under way.
     fn running_for(&self) -> Duration {
         let state = &self.object["status"]["operationState"];
-        let current = state["phase"] == "Running" && state["syncResult"]["revision"] == self.evaluation.commit.as_str();
+        let current = state["phase"] == "Running" && state["syncResult"]["revision"] == self.evaluation.identity();
         state["startedAt"].as_str().filter(|_| current).map(clock::since).unwrap_or_default()
     }
 
@@ -161,16 +161,17 @@ impl<'a> Rollout<'a> {
     fn settled(&self) -> bool {
         let (object, status) = (&self.object, &self.object["status"]);
         let (compared, state) = (&status["sync"]["comparedTo"], &status["operationState"]);
-        let commit = self.evaluation.commit.as_str();
+        let revision = self.evaluation.revision();
+        let source = if self.evaluation.several { "sources" } else { "source" };
         let partial = Attempt::of(status).and_then(|attempt| attempt.request()).is_some_and(|r| !r.is_whole());
         let rolled_out = if partial {
             let last = status["history"].as_array().and_then(|history| history.last());
-            last.is_some_and(|last| last["revision"] == commit)
+            last.is_some_and(|last| Revision::read(last).as_ref() == Some(&revision))
         } else {
-            state["phase"] == "Succeeded" && state["syncResult"]["revision"] == commit
+            state["phase"] == "Succeeded" && state["syncResult"]["revision"] == revision.identity()
         };
         rolled_out
-            && compared["source"] == object["spec"]["source"]
+            && compared[source] == object["spec"][source]
             && compared["destination"] == object["spec"]["destination"]
     }
 
@@ -221,7 +222,8 @@ impl<'a> Rollout<'a> {
     async fn tell(&self, plan: &Plan, operation: Operation) -> Option<()> {
         let resources = resources(self.context, self.desired(), plan);
         let findings = Findings {
-            revision: Some(self.evaluation.commit.to_string()),
+            revision: Some(self.evaluation.revision()),
+            source_kinds: self.evaluation.source_kinds(),
             sync: Some(sync_status(&resources, false)),
             resources: Some(resources),
             conditions: self.evaluation.problems.clone(),
@@ -233,7 +235,7 @@ impl<'a> Rollout<'a> {
     }
 
     fn operation(&self, phase: Phase, message: String, results: Vec<OperationResult>) -> Operation {
-        Operation { revision: self.evaluation.commit.to_string(), phase, message, results, attempt: None }
+        Operation { revision: self.evaluation.revision(), phase, message, results, attempt: None }
     }
 
     fn verdict(&self, plan: &Plan, applied: &Applied, mode: Mode<'_>, held: Option<&str>) -> Verdict {
@@ -286,7 +288,8 @@ impl<'a> Rollout<'a> {
             self.context,
             self.key,
             Findings {
-                revision: Some(self.evaluation.commit.to_string()),
+                revision: Some(self.evaluation.revision()),
+                source_kinds: self.evaluation.source_kinds(),
                 sync,
                 resources: Some(resources),
                 conditions,

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use gitmoor_core::application::{ApplicationSpec, Source, SpecError};
+use gitmoor_core::application::{ApplicationSpec, SpecError};
 use gitmoor_core::object::text_at;
 use gitmoor_core::operation::effective;
+use gitmoor_core::source::{Names, Source, recipes};
 use gitmoor_core::tracking::ApplicationKey;
-use gitmoor_core::tree::RepoPath;
+use gitmoor_engine::charts::ChartAddress;
 use gitmoor_engine::git::{RepositoryUrl, UrlPolicy};
 use serde_json::Value;
 
-use super::{Follow, State, Tracked};
+use super::{Follow, FollowedSource, Origin, State, Tracked};
 
 impl State {
     /// Takes in an Application as the API server has it. True when somebody changed something other than its status,
@@ -36,22 +37,22 @@ impl State {
         let spec_changed = before.is_none_or(|before| {
             effective(&before.object)["spec"] != effective(&object)["spec"] || before.object["spec"] != object["spec"]
         });
-        let (spec, follow) = match before.filter(|_| !spec_changed) {
-            Some(before) => (Arc::clone(&before.spec), before.follow.clone()),
-            None => read_spec(&object, self.policy),
+        let (spec, sources) = match before.filter(|_| !spec_changed) {
+            Some(before) => (Arc::clone(&before.spec), Arc::clone(&before.sources)),
+            None => read_spec(key, &object, self.policy),
         };
-        let moved = before.and_then(|before| before.follow.clone()).filter(|old| Some(old) != follow.as_ref());
+        let moved = before.filter(|_| spec_changed).map(|before| Arc::clone(&before.sources));
         let tracked = Tracked {
             object: Arc::new(object),
             spec,
-            follow,
+            sources,
             dirty: before.is_none_or(|before| before.dirty || spec_changed),
             evaluation: before.and_then(|before| before.evaluation.clone()),
             reads_everything: before.is_some_and(|before| before.reads_everything),
             held_by: before.and_then(|before| before.held_by.clone()),
             conflicts: before.map(|before| before.conflicts.clone()).unwrap_or_default(),
         };
-        if let Some(follow) = &tracked.follow {
+        for follow in tracked.follows() {
             inner.followed.entry(follow.clone()).or_default();
         }
         inner.applications.insert(key.clone(), tracked);
@@ -78,16 +79,14 @@ impl State {
         let other = effective(&tracked.object)["spec"] != effective(&object)["spec"];
         tracked.object = Arc::new(object);
         if other {
-            let (spec, follow) = read_spec(&tracked.object, self.policy);
-            let before = std::mem::replace(&mut tracked.follow, follow.clone());
+            let (spec, sources) = read_spec(key, &tracked.object, self.policy);
+            let before = std::mem::replace(&mut tracked.sources, Arc::clone(&sources));
             tracked.spec = spec;
             tracked.dirty = true;
-            if let Some(follow) = &follow {
-                inner.followed.entry(follow.clone()).or_default();
+            for source in sources.iter() {
+                inner.followed.entry(source.follow.clone()).or_default();
             }
-            if let Some(before) = before.filter(|before| Some(before) != follow.as_ref()) {
-                inner.unfollow(key, &before);
-            }
+            inner.unfollow(key, &before);
         }
         other
     }
@@ -97,9 +96,7 @@ impl State {
         let mut inner = self.lock();
         let Some(gone) = inner.applications.remove(key) else { return Vec::new() };
         inner.by_label.remove(&self.installation.label_value(key));
-        if let Some(follow) = gone.follow {
-            inner.unfollow(key, &follow);
-        }
+        inner.unfollow(key, &gone.sources);
         inner.waiting_for(key)
     }
 
@@ -140,19 +137,38 @@ impl State {
     }
 }
 
-fn read_spec(object: &Value, policy: UrlPolicy) -> (Arc<Result<ApplicationSpec, SpecError>>, Option<Follow>) {
-    let spec = ApplicationSpec::read(&effective(object))
-        .and_then(|spec| spec.validate().cloned().map(|source| (spec, source)));
-    let inside = |source: &Source| RepoPath::root().join(source.path.as_deref().unwrap_or_default()).is_some();
-    let outside = "leaves the repository; name a folder relative to its root";
-    let followed = spec.and_then(|(spec, source)| match RepositoryUrl::parse(&source.repo_url, &policy) {
-        Ok(_) if !inside(&source) => Err(SpecError::Invalid { field: "spec.source.path", reason: outside.to_owned() }),
-        Ok(url) => Ok((spec, Follow { url, revision: source.revision().to_owned() })),
-        Err(error) => Err(SpecError::Invalid { field: "spec.source.repoURL", reason: error.to_string() }),
+type ReadSpec = (Arc<Result<ApplicationSpec, SpecError>>, Arc<[FollowedSource]>);
+
+fn read_spec(key: &ApplicationKey, object: &Value, policy: UrlPolicy) -> ReadSpec {
+    let read = ApplicationSpec::read(&effective(object))
+        .and_then(|spec| sources(key, &spec, policy).map(|sources| (spec, sources)));
+    match read {
+        Ok((spec, sources)) => (Arc::new(Ok(spec)), sources.into()),
+        Err(error) => (Arc::new(Err(error)), Arc::new([])),
+    }
+}
+
+fn sources(key: &ApplicationKey, spec: &ApplicationSpec, policy: UrlPolicy) -> Result<Vec<FollowedSource>, SpecError> {
+    let sources = spec.validate()?;
+    let namespace = spec.destination.namespace.as_deref().unwrap_or_default();
+    let names = Names { name: &key.name, namespace, project: &spec.project };
+    let recipes = recipes(sources, &names)?;
+    let followed = sources.iter().zip(recipes).map(|(source, recipe)| {
+        let follow = Follow { origin: origin(source, policy)?, revision: source.revision().to_owned() };
+        Ok(FollowedSource { follow, recipe })
     });
-    match followed {
-        Ok((spec, follow)) => (Arc::new(Ok(spec)), Some(follow)),
-        Err(error) => (Arc::new(Err(error)), None),
+    followed.collect()
+}
+
+/// Where a source comes from.
+pub(super) fn origin(source: &Source, policy: UrlPolicy) -> Result<Origin, SpecError> {
+    let invalid = |reason: String| SpecError::Invalid { field: "spec.source.repoURL", reason };
+    match source.chart() {
+        Some(chart) => {
+            ChartAddress::parse(&source.repo_url, chart).map_err(|e| invalid(e.to_string()))?;
+            Err(SpecError::Unsupported(vec!["spec.source.chart".to_owned()]))
+        }
+        None => RepositoryUrl::parse(&source.repo_url, &policy).map(Origin::Git).map_err(|e| invalid(e.to_string())),
     }
 }
 

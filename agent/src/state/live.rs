@@ -7,6 +7,7 @@ use gitmoor_core::live::{LiveIndex, LiveObject};
 use gitmoor_core::object::{GroupKind, ObjectId};
 use gitmoor_core::resource::Resources;
 use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_engine::helm::Capabilities;
 
 use super::{Inner, State};
 
@@ -52,6 +53,32 @@ impl State {
     /// Takes in a discovery.
     pub(crate) fn set_resources(&self, resources: Resources) {
         self.lock().resources = Arc::new(resources);
+    }
+
+    /// What templates see of the cluster.
+    pub(crate) fn capabilities(&self) -> Arc<Capabilities> {
+        Arc::clone(&self.lock().capabilities)
+    }
+
+    /// Takes in what templates see of the cluster. Gives the Applications that look at it, when it is news.
+    pub(crate) fn set_capabilities(&self, capabilities: Capabilities) -> Vec<ApplicationKey> {
+        let mut inner = self.lock();
+        if *inner.capabilities == capabilities {
+            return Vec::new();
+        }
+        inner.capabilities = Arc::new(capabilities);
+        let asking = inner.applications.iter_mut().filter(|(_, tracked)| tracked.asks_cluster());
+        asking
+            .map(|(key, tracked)| {
+                tracked.dirty = true;
+                key.clone()
+            })
+            .collect()
+    }
+
+    /// Whether any Application looks at what the cluster serves.
+    pub(crate) fn anyone_asks_cluster(&self) -> bool {
+        self.lock().applications.values().any(super::Tracked::asks_cluster)
     }
 }
 

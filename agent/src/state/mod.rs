@@ -9,6 +9,7 @@ mod ownership;
 mod revisions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -17,18 +18,68 @@ use gitmoor_core::closure::{PathIndex, ReadSet};
 use gitmoor_core::live::LiveIndex;
 use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::resource::Resources;
-use gitmoor_core::status::Condition;
+use gitmoor_core::source::Recipe;
+use gitmoor_core::status::{Condition, Revision};
 use gitmoor_core::tracking::{ApplicationKey, Installation};
-use gitmoor_engine::git::{CommitId, FetchError, RepositoryUrl, UrlPolicy};
+use gitmoor_engine::charts::{ChartAddress, ChartVersion};
+use gitmoor_engine::git::{CommitId, RepositoryUrl, UrlPolicy};
+use gitmoor_engine::helm::Capabilities;
 use serde_json::Value;
 
-/// A revision of a repository that some Application follows.
+/// Where a source comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(dead_code, reason = "charts are followed with the next change")]
+pub(crate) enum Origin {
+    /// A Git repository.
+    Git(RepositoryUrl),
+    /// A chart of a repository or registry.
+    Chart(ChartAddress),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Git(url) => write!(f, "{url}"),
+            Self::Chart(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// A revision that some Application follows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Follow {
-    /// The repository.
-    pub url: RepositoryUrl,
-    /// Branch, tag or commit, as the Application has it.
+    /// Of what.
+    pub origin: Origin,
+    /// Branch, tag, range of tags or commit; version or range of versions: as the Application has it.
     pub revision: String,
+}
+
+/// A source of an Application: what it follows, and how that is rendered.
+#[derive(Clone, Debug)]
+pub(crate) struct FollowedSource {
+    /// What it follows.
+    pub follow: Follow,
+    /// How it is rendered.
+    pub recipe: Recipe,
+}
+
+/// Where a revision can stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "charts are followed with the next change")]
+pub(crate) enum Position {
+    /// At a commit.
+    Commit(CommitId),
+    /// At a version of a chart.
+    Chart(ChartVersion),
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Commit(commit) => write!(f, "{commit}"),
+            Self::Chart(chart) => f.write_str(&chart.version),
+        }
+    }
 }
 
 /// Where a followed revision stands.
@@ -36,19 +87,28 @@ pub(crate) struct Follow {
 pub(crate) enum Head {
     /// Not fetched yet.
     Pending,
-    /// At a commit.
-    At(CommitId),
+    /// There.
+    At(Position),
     /// The server does not have it.
     Missing,
+}
+
+/// Why a repository cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreachable {
+    /// One word.
+    pub category: &'static str,
+    /// In words.
+    pub message: String,
 }
 
 /// What is known of an Application at the commit that it was last evaluated at.
 #[derive(Clone, Debug)]
 pub(crate) struct Evaluation {
-    /// Last commit that changed its inputs.
-    pub commit: CommitId,
-    /// Digest of its inputs.
-    pub inputs: String,
+    /// What is known of each source.
+    pub sources: Vec<EvaluatedSource>,
+    /// `spec.sources` is set, and not `spec.source`.
+    pub several: bool,
     /// What it wants; `None` when it could not be rendered.
     pub desired: Option<Arc<[DesiredObject]>>,
     /// Images in its manifests.
@@ -59,9 +119,38 @@ pub(crate) struct Evaluation {
     pub warnings: Vec<Condition>,
     /// Some kind is not served (yet).
     pub unknown_kinds: bool,
+    /// It depends on what the cluster serves.
+    pub asks_cluster: bool,
+}
+
+/// One source of an evaluation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EvaluatedSource {
+    /// Last commit or version that changed its inputs.
+    pub revision: String,
+    /// Digest of its inputs; empty when they could not be told.
+    pub inputs: String,
+    /// `Helm`, `Kustomize` or `Directory`, when that is known.
+    pub kind: Option<&'static str>,
 }
 
 impl Evaluation {
+    /// Where its sources stand, for the status.
+    pub(crate) fn revision(&self) -> Revision {
+        let mut texts = self.sources.iter().map(|source| source.revision.clone());
+        if self.several { Revision::Several(texts.collect()) } else { Revision::One(texts.next().unwrap_or_default()) }
+    }
+
+    /// Where its sources stand, as one text.
+    pub(crate) fn identity(&self) -> String {
+        self.revision().identity()
+    }
+
+    /// As what its sources were rendered, when that is known of all.
+    pub(crate) fn source_kinds(&self) -> Option<Vec<&'static str>> {
+        self.sources.iter().map(|source| source.kind).collect()
+    }
+
     /// What it wants, as far as that is known.
     pub(crate) fn wanted(&self) -> &[DesiredObject] {
         self.desired.as_deref().unwrap_or_default()
@@ -78,7 +167,8 @@ impl Evaluation {
 struct Tracked {
     object: Arc<Value>,
     spec: Arc<Result<ApplicationSpec, SpecError>>,
-    follow: Option<Follow>,
+    /// Its sources; none when its spec cannot be followed.
+    sources: Arc<[FollowedSource]>,
     /// Its inputs may have changed since the evaluation.
     dirty: bool,
     evaluation: Option<Arc<Evaluation>>,
@@ -91,6 +181,18 @@ struct Tracked {
 }
 
 impl Tracked {
+    fn follows(&self) -> impl Iterator<Item = &Follow> {
+        self.sources.iter().map(|source| &source.follow)
+    }
+
+    fn asks_cluster(&self) -> bool {
+        self.evaluation.as_ref().is_some_and(|evaluation| evaluation.asks_cluster)
+    }
+
+    fn reads_from(&self, origin: &Origin) -> bool {
+        self.follows().any(|follow| follow.origin == *origin)
+    }
+
     /// It is being deleted, and wants nothing any more.
     fn is_going(&self) -> bool {
         self.object["metadata"].get("deletionTimestamp").is_some()
@@ -98,10 +200,10 @@ impl Tracked {
 }
 
 /// Which paths an evaluation has read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Reads<'a> {
-    /// These.
-    Set(&'a ReadSet),
+#[derive(Clone, Debug)]
+pub(crate) enum Reads {
+    /// These, of which source.
+    Sets(Vec<(usize, ReadSet)>),
     /// Any: its read-set was not enough.
     Everything,
     /// It did not get so far, and has to be repeated.
@@ -123,14 +225,14 @@ pub(crate) struct Snapshot {
     pub object: Arc<Value>,
     /// Its spec.
     pub spec: Arc<Result<ApplicationSpec, SpecError>>,
-    /// The revision that it follows.
-    pub follow: Option<Follow>,
-    /// Where that stands.
-    pub head: Head,
-    /// Since when.
+    /// Its sources; none when the spec cannot be followed.
+    pub sources: Arc<[FollowedSource]>,
+    /// Where each of them stands.
+    pub heads: Vec<Head>,
+    /// Since when the last of them does.
     pub since: Option<Instant>,
-    /// Why the repository cannot be reached, when that has been so for long.
-    pub unreachable: Option<FetchError>,
+    /// Why one of them cannot be reached, when that has been so for long.
+    pub unreachable: Option<Unreachable>,
     /// Its inputs may have changed since the evaluation.
     pub dirty: bool,
     /// The last evaluation.
@@ -145,8 +247,9 @@ struct Inner {
     by_label: HashMap<String, ApplicationKey>,
     live: LiveIndex,
     resources: Arc<Resources>,
+    capabilities: Arc<Capabilities>,
     followed: HashMap<Follow, Followed>,
-    unreachable: HashMap<RepositoryUrl, FetchError>,
+    unreachable: HashMap<Origin, Unreachable>,
 }
 
 /// Everything that the agent knows.
@@ -174,15 +277,15 @@ impl State {
     pub(crate) fn snapshot(&self, key: &ApplicationKey) -> Option<Snapshot> {
         let inner = self.lock();
         let tracked = inner.applications.get(key)?;
-        let follow = tracked.follow.as_ref();
-        let followed = follow.and_then(|follow| inner.followed.get(follow));
+        let followed = |follow: &Follow| inner.followed.get(follow);
+        let head = |follow| followed(follow).and_then(|followed| followed.head.clone()).unwrap_or(Head::Pending);
         Some(Snapshot {
             object: Arc::clone(&tracked.object),
             spec: Arc::clone(&tracked.spec),
-            follow: tracked.follow.clone(),
-            head: followed.and_then(|followed| followed.head.clone()).unwrap_or(Head::Pending),
-            since: followed.and_then(|followed| followed.since),
-            unreachable: follow.and_then(|follow| inner.unreachable.get(&follow.url)).cloned(),
+            sources: Arc::clone(&tracked.sources),
+            heads: tracked.follows().map(head).collect(),
+            since: tracked.follows().filter_map(|follow| followed(follow)?.since).max(),
+            unreachable: inner.unreachable(tracked).cloned(),
             dirty: tracked.dirty,
             evaluation: tracked.evaluation.clone(),
         })
@@ -196,18 +299,22 @@ impl Inner {
         waiting.map(|(key, _)| key.clone()).collect()
     }
 
-    fn of_repository<'a>(&'a self, url: &'a RepositoryUrl) -> impl Iterator<Item = (&'a ApplicationKey, &'a Tracked)> {
-        self.applications
-            .iter()
-            .filter(move |(_, tracked)| tracked.follow.as_ref().is_some_and(|follow| follow.url == *url))
+    fn of_origin<'a>(&'a self, origin: &'a Origin) -> impl Iterator<Item = (&'a ApplicationKey, &'a Tracked)> {
+        self.applications.iter().filter(move |(_, tracked)| tracked.reads_from(origin))
     }
 
-    fn unfollow(&mut self, key: &ApplicationKey, follow: &Follow) {
-        if let Some(followed) = self.followed.get_mut(follow) {
-            followed.index.remove(key);
-        }
-        if !self.applications.values().any(|tracked| tracked.follow.as_ref() == Some(follow)) {
-            self.followed.remove(follow);
+    fn unreachable(&self, tracked: &Tracked) -> Option<&Unreachable> {
+        tracked.follows().find_map(|follow| self.unreachable.get(&follow.origin))
+    }
+
+    fn unfollow(&mut self, key: &ApplicationKey, sources: &[FollowedSource]) {
+        for FollowedSource { follow, .. } in sources {
+            if let Some(followed) = self.followed.get_mut(follow) {
+                followed.index.remove(key);
+            }
+            if !self.applications.values().any(|tracked| tracked.follows().any(|other| other == follow)) {
+                self.followed.remove(follow);
+            }
         }
     }
 }

@@ -5,12 +5,13 @@ use std::collections::{BTreeSet, HashSet};
 
 use gitmoor_core::handover::makes_secrets;
 use gitmoor_core::names::{ANNOTATION_DIGEST, APPLICATION_GROUP, APPLICATION_KIND};
-use gitmoor_core::object::{ObjectId, annotation, text_at};
+use gitmoor_core::object::{ObjectId, annotation};
 use gitmoor_core::plan::{DesiredObject, Plan, plan};
+use gitmoor_core::source::Source;
 use gitmoor_core::tracking::ApplicationKey;
-use gitmoor_engine::git::RepositoryUrl;
+use serde::Deserialize as _;
 
-use super::{Evaluation, Head, Inner, State, Tracked};
+use super::{Evaluation, Followed, Head, Inner, Origin, State, Tracked};
 
 /// Whether another Application wants an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,17 +59,18 @@ impl State {
     }
 
     /// Whether an Application has to do with a repository, also when its spec cannot be followed.
-    fn reads(&self, tracked: &Tracked, url: &RepositoryUrl) -> bool {
-        let Some(follow) = &tracked.follow else {
-            let spec = &tracked.object["spec"];
-            let mut sources = spec["sources"].as_array().into_iter().flatten().chain(spec.get("source"));
-            return sources.any(|source| {
-                let named =
-                    text_at(source, &["repoURL"]).and_then(|text| RepositoryUrl::parse(text, &self.policy).ok());
-                named.as_ref() == Some(url)
-            });
-        };
-        follow.url == *url
+    fn reads(&self, tracked: &Tracked, origin: &Origin) -> bool {
+        if !tracked.sources.is_empty() {
+            return tracked.reads_from(origin);
+        }
+        let spec = &tracked.object["spec"];
+        let mut sources = spec["sources"].as_array().into_iter().flatten().chain(spec.get("source"));
+        sources.any(|source| {
+            let read = Source::deserialize(source)
+                .ok()
+                .and_then(|source| super::applications::origin(&source, self.policy).ok());
+            read.as_ref() == Some(origin)
+        })
     }
 
     /// Which of the objects some other Application wants.
@@ -107,9 +109,14 @@ impl Inner {
             return Wanted::No;
         }
         // What holds the object and cannot be asked keeps it.
-        let Some(follow) = &tracked.follow else { return Wanted::Yes };
-        if tracked.dirty && !self.unreachable.contains_key(&follow.url) {
-            let missing = self.followed.get(follow).is_some_and(|followed| followed.head == Some(Head::Missing));
+        if tracked.sources.is_empty() {
+            return Wanted::Yes;
+        }
+        if tracked.dirty && self.unreachable(tracked).is_none() {
+            let is_missing = |follow| {
+                self.followed.get(follow).is_some_and(|followed: &Followed| followed.head == Some(Head::Missing))
+            };
+            let missing = tracked.follows().any(is_missing);
             return if missing { Wanted::Yes } else { Wanted::Undecided };
         }
         match tracked.evaluation.as_ref().and_then(|evaluation| evaluation.desired.as_ref()) {
@@ -119,10 +126,12 @@ impl Inner {
     }
 
     fn held_by(&self, key: &ApplicationKey, state: &State) -> Option<ApplicationKey> {
-        let url = &self.applications.get(key)?.follow.as_ref()?.url;
-        let of_repository =
-            self.applications.iter().filter(|(_, tracked)| !tracked.is_going() && state.reads(tracked, url));
-        for (other, tracked) in of_repository {
+        let origins = self.origins(key);
+        let of_origins = self
+            .applications
+            .iter()
+            .filter(|(_, tracked)| !tracked.is_going() && origins.iter().any(|origin| state.reads(tracked, origin)));
+        for (other, tracked) in of_origins {
             let planned =
                 !tracked.dirty && tracked.evaluation.as_ref().is_some_and(|evaluation| evaluation.is_complete());
             // The Application itself may have a newer commit to look at, or problems that its caller knows of.
@@ -137,6 +146,23 @@ impl Inner {
             }
         }
         None
+    }
+
+    /// Where an Application's sources come from, and those of the Application that it is an object of: what leaves a chart
+    /// or its values comes from a commit to the latter.
+    fn origins(&self, key: &ApplicationKey) -> BTreeSet<Origin> {
+        let Some(tracked) = self.applications.get(key) else { return BTreeSet::new() };
+        let parent = |other: &&Tracked| {
+            let wanted = other.evaluation.iter().flat_map(|evaluation| evaluation.wanted());
+            wanted.map(|desired| &desired.id).any(|id| {
+                id.group_kind.is(APPLICATION_GROUP, APPLICATION_KIND)
+                    && id.name == key.name
+                    && id.namespace.as_ref() == Some(&key.namespace)
+            })
+        };
+        let charts_only = tracked.follows().all(|follow| matches!(follow.origin, Origin::Chart(_)));
+        let parents = self.applications.values().filter(|_| charts_only).filter(parent);
+        std::iter::once(tracked).chain(parents).flat_map(Tracked::follows).map(|follow| follow.origin.clone()).collect()
     }
 
     /// An Application that is wanted, and is not there as it is wanted.

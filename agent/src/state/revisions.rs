@@ -6,27 +6,26 @@ use std::time::Instant;
 
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_core::tree::RepoPath;
-use gitmoor_engine::git::{CommitId, FetchError, RepositoryUrl};
 
-use super::{Evaluation, Follow, Head, Inner, Reads, Snapshot, State};
+use super::{Evaluation, Follow, Head, Inner, Origin, Position, Reads, Snapshot, State, Unreachable};
 
 impl State {
-    /// Every followed revision, by repository.
-    pub(crate) fn follows(&self) -> BTreeMap<RepositoryUrl, BTreeSet<String>> {
-        let mut follows: BTreeMap<RepositoryUrl, BTreeSet<String>> = BTreeMap::new();
+    /// Every followed revision, by what it is of.
+    pub(crate) fn follows(&self) -> BTreeMap<Origin, BTreeSet<String>> {
+        let mut follows: BTreeMap<Origin, BTreeSet<String>> = BTreeMap::new();
         for follow in self.lock().followed.keys() {
-            follows.entry(follow.url.clone()).or_default().insert(follow.revision.clone());
+            follows.entry(follow.origin.clone()).or_default().insert(follow.revision.clone());
         }
         follows
     }
 
-    /// Where the revisions of a repository stood.
-    pub(crate) fn heads(&self, url: &RepositoryUrl) -> BTreeMap<String, CommitId> {
+    /// Where the revisions of a repository or chart stood.
+    pub(crate) fn heads(&self, origin: &Origin) -> BTreeMap<String, Position> {
         let inner = self.lock();
-        let of_url = inner.followed.iter().filter(|(follow, _)| follow.url == *url);
-        of_url
+        let of_origin = inner.followed.iter().filter(|(follow, _)| follow.origin == *origin);
+        of_origin
             .filter_map(|(follow, followed)| match &followed.head {
-                Some(Head::At(commit)) => Some((follow.revision.clone(), commit.clone())),
+                Some(Head::At(position)) => Some((follow.revision.clone(), position.clone())),
                 _ => None,
             })
             .collect()
@@ -47,7 +46,7 @@ impl State {
         followed.since = Some(Instant::now());
         let mut wake = Vec::new();
         for (key, tracked) in &mut inner.applications {
-            if tracked.follow.as_ref() != Some(follow) {
+            if tracked.follows().all(|other| other != follow) {
                 continue;
             }
             let indexed = tracked.evaluation.is_some() && !tracked.dirty;
@@ -60,33 +59,44 @@ impl State {
     }
 
     /// The repository cannot be reached (`Some`), or can again. Gives its Applications when that is news.
-    pub(crate) fn reachable(&self, url: &RepositoryUrl, error: Option<FetchError>) -> Vec<ApplicationKey> {
+    pub(crate) fn reachable(&self, origin: &Origin, error: Option<Unreachable>) -> Vec<ApplicationKey> {
         let mut inner = self.lock();
         let news = match &error {
-            Some(error) => inner.unreachable.insert(url.clone(), error.clone()).as_ref() != Some(error),
-            None => inner.unreachable.remove(url).is_some(),
+            Some(error) => inner.unreachable.insert(origin.clone(), error.clone()).as_ref() != Some(error),
+            None => inner.unreachable.remove(origin).is_some(),
         };
-        if news { inner.of_repository(url).map(|(key, _)| key.clone()).collect() } else { Vec::new() }
+        if news { inner.of_origin(origin).map(|(key, _)| key.clone()).collect() } else { Vec::new() }
     }
 
-    /// The Application was evaluated at `at`. Gives those that waited for that; itself when Git moved on meanwhile.
+    /// The Application was evaluated with its sources at `at`. Gives those that waited for that; itself when a source
+    /// moved on meanwhile.
     pub(crate) fn evaluated(
         &self,
         key: &ApplicationKey,
         snapshot: &Snapshot,
-        at: &CommitId,
+        at: &[Position],
         evaluation: Arc<Evaluation>,
-        reads: Reads<'_>,
+        reads: Reads,
     ) -> Vec<ApplicationKey> {
         let mut inner = self.lock();
-        let head = snapshot.follow.as_ref().and_then(|follow| inner.followed.get_mut(follow)).map(|followed| {
-            match reads {
-                Reads::Set(read_set) => followed.index.insert(key.clone(), read_set),
+        let mut current = !at.is_empty();
+        for (source, position) in snapshot.sources.iter().zip(at) {
+            let Some(followed) = inner.followed.get_mut(&source.follow) else {
+                current = false;
+                continue;
+            };
+            current &= followed.head.as_ref() == Some(&Head::At(position.clone()));
+            match &reads {
+                Reads::Sets(sets) => {
+                    // Two sources may follow the same revision.
+                    let same =
+                        |index: usize| snapshot.sources.get(index).is_some_and(|other| other.follow == source.follow);
+                    let sets = sets.iter().filter(|(index, _)| same(*index)).map(|(_, set)| set);
+                    followed.index.insert_all(key.clone(), sets);
+                }
                 Reads::Everything | Reads::Unknown => followed.index.remove(key),
             }
-            followed.head.clone()
-        });
-        let current = head.flatten() == Some(Head::At(at.clone()));
+        }
         let Some(tracked) = inner.applications.get_mut(key) else { return Vec::new() };
         let same_spec = Arc::ptr_eq(&tracked.spec, &snapshot.spec);
         tracked.evaluation = Some(evaluation);
@@ -104,7 +114,7 @@ impl State {
 impl Inner {
     /// Those of a revision that have not been evaluated, for which a repeated answer is news too.
     fn undecided(&self, follow: &Follow) -> Vec<ApplicationKey> {
-        let of_follow = self.applications.iter().filter(|(_, tracked)| tracked.follow.as_ref() == Some(follow));
+        let of_follow = self.applications.iter().filter(|(_, tracked)| tracked.follows().any(|other| other == follow));
         of_follow.filter(|(_, tracked)| tracked.dirty).map(|(key, _)| key.clone()).collect()
     }
 }

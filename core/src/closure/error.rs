@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::ReadSet;
-use crate::tree::{RepoPath, TreeError};
+use crate::tree::{RepoPath, TreeError, TreeErrorKind};
 
 /// Where something is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub enum Problem {
         what: &'static str,
     },
     /// A base contains the kustomization that uses it.
-    #[error("{at}: {field} names {path}, which contains the kustomization that uses it; remove the cycle")]
+    #[error("{at}: {field} names {path}, which contains what uses it; remove the cycle")]
     Cycle {
         /// Where it is named.
         at: Place,
@@ -125,6 +125,34 @@ pub enum Problem {
         at: Place,
         /// What the reader said.
         reason: String,
+    },
+    /// A file with values that is not there.
+    #[error("{field} names {text:?}, and {path} {what}; push it, or correct the Application")]
+    NoValueFile {
+        /// The option that names it.
+        field: &'static str,
+        /// As it is written.
+        text: String,
+        /// What that resolves to.
+        path: RepoPath,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The folder is to be rendered as a chart and is none.
+    #[error("{path} has no Chart.yaml; correct the Application's path, or remove its options for Helm")]
+    NoChart {
+        /// The folder.
+        path: RepoPath,
+    },
+    /// The folder is to be rendered as something that it is not.
+    #[error("{path} has no {what}, which the options in {field} need; remove them, or add the file")]
+    NotWhatIsAskedFor {
+        /// The folder.
+        path: RepoPath,
+        /// The options.
+        field: String,
+        /// The file that is missing.
+        what: &'static str,
     },
     /// A limit on the input is exceeded.
     #[error("{path}: {what} (limit {limit}); split the application")]
@@ -176,13 +204,20 @@ impl Problem {
             Self::PathNotFound { .. } | Self::NotAFolder { .. } => Category::PathNotFound,
             Self::Submodule { .. } | Self::Remote { .. } | Self::Unsupported { .. } => Category::Unsupported,
             Self::TooLarge { .. } => Category::SourceTooLarge,
-            Self::Tree(_) => Category::RepositoryUnreadable,
+            Self::Tree(error) => match error.kind {
+                TreeErrorKind::Unreadable => Category::RepositoryUnreadable,
+                TreeErrorKind::TooLarge => Category::SourceTooLarge,
+                TreeErrorKind::Invalid => Category::InvalidSource,
+            },
             Self::Missing { .. }
             | Self::NoKustomization { .. }
             | Self::Ambiguous { .. }
             | Self::Outside { .. }
             | Self::Link { .. }
             | Self::Cycle { .. }
+            | Self::NoValueFile { .. }
+            | Self::NoChart { .. }
+            | Self::NotWhatIsAskedFor { .. }
             | Self::Unreadable { .. } => Category::InvalidSource,
         }
     }

@@ -11,7 +11,7 @@ use crate::tree::RepoPath;
 pub struct PathIndex<K> {
     /// Files, links and absent paths, by their own path.
     exact: Readers<K>,
-    /// Absent paths again: something below them may have appeared.
+    /// Absent paths again, since something below them may have appeared, and folders that are read as a whole.
     below: Readers<K>,
     /// Folders whose listing matters.
     listing: Readers<K>,
@@ -37,12 +37,18 @@ impl<K> Default for PathIndex<K> {
 impl<K: Ord + Clone> PathIndex<K> {
     /// Puts a key under every path of its read-set, in place of what it stood under before.
     pub fn insert(&mut self, key: K, read_set: &ReadSet) {
+        self.insert_all(key, [read_set]);
+    }
+
+    /// The same for several read-sets of one tree.
+    pub fn insert_all<'r>(&mut self, key: K, read_sets: impl IntoIterator<Item = &'r ReadSet>) {
         self.remove(&key);
-        let mut places = Vec::with_capacity(read_set.members.len());
-        for (path, member) in &read_set.members {
+        let mut places = Vec::new();
+        for (path, member) in read_sets.into_iter().flat_map(|set| &set.members) {
             match member {
                 Member::File { .. } | Member::Link { .. } => places.push((Table::Exact, path)),
                 Member::Listing { .. } => places.push((Table::Listing, path)),
+                Member::Folder => places.push((Table::Below, path)),
                 Member::Absent => places.extend([(Table::Exact, path), (Table::Below, path)]),
             }
         }
@@ -70,6 +76,7 @@ impl<K: Ord + Clone> PathIndex<K> {
             let path = path.as_str();
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
             keys.extend(self.exact.get(path).into_iter().chain(self.listing.get(parent)).flatten().cloned());
+            keys.extend(self.below.get("").into_iter().flatten().cloned());
             for (end, _) in path.match_indices('/') {
                 keys.extend(self.below.get(&path[..end]).into_iter().flatten().cloned());
             }

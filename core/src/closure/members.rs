@@ -12,8 +12,10 @@ use crate::tree::RepoPath;
 pub enum SourceKind {
     /// `kustomize build` of the folder.
     Kustomize,
-    /// The manifest files that lie in the folder itself.
+    /// The manifest files that lie in the folder itself, or also below.
     Directory,
+    /// `helm template` of the folder.
+    Helm,
 }
 
 /// What a render may read at one path.
@@ -38,6 +40,8 @@ pub enum Member {
         /// SHA-256 of the names and kinds that matter, in hexadecimal.
         digest: String,
     },
+    /// A folder that is read as a whole: what is in it are members of their own, and what appears below it counts too.
+    Folder,
     /// A path that was looked for and holds no file; one that appears there, or below, may change the render.
     Absent,
 }
@@ -63,6 +67,7 @@ impl ReadSet {
         hash.update(match source {
             SourceKind::Kustomize => b"k",
             SourceKind::Directory => b"d",
+            SourceKind::Helm => b"h",
         });
         feed(&mut hash, path.as_str());
         for (path, member) in members {
@@ -71,6 +76,7 @@ impl ReadSet {
                 Member::File { id, executable: _ } => (b"f", id.as_str()),
                 Member::Link { id, target: _ } => (b"l", id.as_str()),
                 Member::Listing { digest } => (b"d", digest.as_str()),
+                Member::Folder => (b"t", ""),
                 Member::Absent => (b"-", ""),
             };
             hash.update(tag);

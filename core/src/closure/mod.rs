@@ -23,6 +23,8 @@
 //! Paths in plugin configurations that come into being only during the build (patched in by another kustomization) are
 //! not seen. The build then fails for lack of the file, and is tried again on the whole tree.
 
+mod chart;
+mod directory;
 mod document;
 mod error;
 mod index;
@@ -39,7 +41,7 @@ pub use error::{Category, ClosureError, Place, Problem};
 pub use index::PathIndex;
 pub use members::{Member, ReadSet, SourceKind};
 pub use resolve::{End, LinkStep, Resolution, ResolveError, resolve};
-pub use walk::{Limits, read_set, read_set_within};
+pub use walk::{Limits, read_set, read_set_of, read_set_of_files, read_set_within};
 
 /// The names under which kustomize looks for its file, in its order. It accepts exactly one of them in a folder.
 pub const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::source::Recipe;
 use crate::tree::{EntryKind, RepoPath, Tree, TreeEntry, TreeError};
 
 /// A tree in memory: links start with `-> `, submodules are `(submodule)`.
@@ -47,9 +48,9 @@ impl Tree for MemoryTree {
     }
 
     fn read(&self, path: &RepoPath, limit: usize) -> Result<Vec<u8>, TreeError> {
-        let fail = |reason: &str| TreeError { path: path.clone(), reason: reason.into() };
+        let fail = |reason: &str| TreeError::unreadable(path, reason);
         let (_, content) = self.content(path).ok_or_else(|| fail("nothing there"))?;
-        if content.len() > limit { Err(fail("too large")) } else { Ok(content.as_bytes().to_vec()) }
+        if content.len() > limit { Err(TreeError::too_large(path, limit)) } else { Ok(content.as_bytes().to_vec()) }
     }
 }
 
@@ -57,12 +58,13 @@ fn path(text: &str) -> RepoPath {
     RepoPath::root().join(text).unwrap()
 }
 
-/// The members, one a line: `f` file, `l` link, `d` listing, `-` absent.
+/// The members, one a line: `f` file, `l` link, `d` listing, `t` whole folder, `-` absent.
 fn shown(set: &ReadSet) -> Vec<String> {
     let tag = |member: &Member| match member {
         Member::File { .. } => 'f',
         Member::Link { .. } => 'l',
         Member::Listing { .. } => 'd',
+        Member::Folder => 't',
         Member::Absent => '-',
     };
     set.members.iter().map(|(path, member)| format!("{} {path}", tag(member))).collect()
@@ -267,7 +269,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
         "app/kustomization.yaml:5: resources names the remote base \"github.com/org/repo\"",
         "app/kustomization.yaml:6: resources names \"/etc/passwd\", which is not a path inside",
         "app/kustomization.yaml:7: resources names \"../../out\", which is not a path inside",
-        "app/kustomization.yaml:8: resources names app, which contains the kustomization",
+        "app/kustomization.yaml:8: resources names app, which contains what uses it",
         "app/kustomization.yaml:9: resources names the folder bare, which has no kustomization.yaml",
         "app/kustomization.yaml:10: helm chart inflation",
     ];
@@ -294,8 +296,8 @@ fn documents_that_cannot_be_read_are_named() {
     assert!(found[0].starts_with("app/kustomization.yaml:"), "{found:?}");
     let found = problems(&[("app/kustomization.yaml", "{}"), ("app/kustomization.yml", "{}")]);
     assert_eq!(found, ["app has kustomization.yaml and kustomization.yml; keep one"]);
-    let found = problems(&[("app/Chart.yaml", "name: x")]);
-    assert_eq!(found, ["app/Chart.yaml: a Helm chart as a source is not supported yet"]);
+    let found = problems(&[("app/main.jsonnet", "{}"), ("app/x.yaml", "a: b")]);
+    assert_eq!(found, ["app/main.jsonnet: Jsonnet is not supported yet"]);
 }
 
 #[test]
@@ -310,7 +312,9 @@ fn a_url_is_never_taken_for_yaml() {
 
 #[test]
 fn hostile_sizes_end_soon() {
-    let within = |tree: &MemoryTree, limits: Limits| read_set_within(tree, &path("app"), &limits).unwrap_err();
+    let within = |tree: &MemoryTree, limits: Limits| {
+        read_set_within(tree, &Recipe::of_folder(path("app")), &limits).unwrap_err()
+    };
     let many = (0..50).map(|n| format!("x{n}")).collect::<Vec<_>>();
     let mut tree = MemoryTree::of(&[("app/kustomization.yaml", &format!("resources: [{}]", many.join(", ")))]);
     tree.0.extend(many.iter().map(|name| (format!("app/{name}"), String::new())));

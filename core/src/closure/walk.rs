@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-use sha2::{Digest, Sha256};
-
+use super::chart::VALUE_FILES;
 use super::document::{self, Node};
 use super::error::{ClosureError, Place, Problem};
-use super::members::{Member, ReadSet, SourceKind, feed, hexadecimal};
+use super::members::{Member, ReadSet, SourceKind};
 use super::references::{self, Reference, Target};
 use super::resolve::{End, ResolveError, resolve};
 use super::{KUSTOMIZATION_FILES, remote};
+use crate::source::{KustomizeOptions, Recipe, ValueFile};
 use crate::tree::{EntryKind, RepoPath, Tree, TreeEntry};
 
 /// How much a repository may make the walk do.
@@ -34,17 +34,45 @@ impl Default for Limits {
     }
 }
 
-/// The read-set of the folder `path`: of its kustomization when it has one, else of its manifest files.
-/// Reads from the tree only kustomizations, plugin configurations and links.
+/// The read-set of the folder `path` without options: of its kustomization when it has one, else of its chart, else of
+/// its manifest files.
 pub fn read_set(tree: &dyn Tree, path: &RepoPath) -> Result<ReadSet, ClosureError> {
-    read_set_within(tree, path, &Limits::default())
+    read_set_of(tree, &Recipe::of_folder(path.clone()))
 }
 
-/// As [`read_set`], with limits of the caller's.
-pub fn read_set_within(tree: &dyn Tree, path: &RepoPath, limits: &Limits) -> Result<ReadSet, ClosureError> {
+/// The read-set of a source. Reads from the tree only kustomizations, plugin configurations, `Chart.yaml` and links.
+pub fn read_set_of(tree: &dyn Tree, recipe: &Recipe) -> Result<ReadSet, ClosureError> {
+    read_set_within(tree, recipe, &Limits::default())
+}
+
+/// As [`read_set_of`], with limits of the caller's.
+pub fn read_set_within(tree: &dyn Tree, recipe: &Recipe, limits: &Limits) -> Result<ReadSet, ClosureError> {
+    walk(tree, &recipe.path, limits, |walk| walk.application(recipe))
+}
+
+/// The read-set of files that another source uses: field, file, and whether it may be missing.
+pub fn read_set_of_files<'f>(
+    tree: &dyn Tree,
+    files: impl IntoIterator<Item = (&'static str, &'f ValueFile)>,
+    ignore_missing: bool,
+) -> Result<ReadSet, ClosureError> {
+    walk(tree, &RepoPath::root(), &Limits::default(), |walk| {
+        walk.set.source = SourceKind::Directory;
+        files
+            .into_iter()
+            .try_for_each(|(field, file)| walk.value_file(field, file, ignore_missing && field == VALUE_FILES))
+    })
+}
+
+fn walk(
+    tree: &dyn Tree,
+    path: &RepoPath,
+    limits: &Limits,
+    work: impl FnOnce(&mut Walk<'_>) -> Result<(), Stop>,
+) -> Result<ReadSet, ClosureError> {
     let set = ReadSet { path: path.clone(), source: SourceKind::Kustomize, members: BTreeMap::new() };
     let mut walk = Walk { tree, limits, set, problems: Vec::new(), roots: Vec::new(), walked: HashSet::new(), read: 0 };
-    if let Err(Stop) = walk.application() {
+    if let Err(Stop) = work(&mut walk) {
         walk.problems.truncate(limits.problems.max(1));
     }
     if walk.problems.is_empty() {
@@ -54,15 +82,15 @@ pub fn read_set_within(tree: &dyn Tree, path: &RepoPath, limits: &Limits) -> Res
 }
 
 /// A limit is reached or the repository cannot be read: nothing more can be found out. The problem is noted already.
-struct Stop;
+pub(super) struct Stop;
 
-struct Walk<'t> {
-    tree: &'t dyn Tree,
-    limits: &'t Limits,
-    set: ReadSet,
+pub(super) struct Walk<'t> {
+    pub(super) tree: &'t dyn Tree,
+    pub(super) limits: &'t Limits,
+    pub(super) set: ReadSet,
     problems: Vec<Problem>,
-    /// The kustomizations that lead to the one at work, outermost first.
-    roots: Vec<RepoPath>,
+    /// The kustomizations, or charts, that lead to the one at work, outermost first.
+    pub(super) roots: Vec<RepoPath>,
     /// What need not be walked again: a folder, and whose plugin configurations it holds.
     walked: HashSet<(RepoPath, Option<RepoPath>)>,
     /// Bytes of documents read.
@@ -77,7 +105,7 @@ struct Named {
 }
 
 impl Walk<'_> {
-    fn application(&mut self) -> Result<(), Stop> {
+    fn application(&mut self, recipe: &Recipe) -> Result<(), Stop> {
         let path = self.set.path.clone();
         match self.resolve(&path)? {
             None => Ok(()),
@@ -86,14 +114,58 @@ impl Walk<'_> {
                 self.file(file, entry)?;
                 self.problem(Problem::NotAFolder { path })
             }
-            Some(End::Folder(folder)) => {
-                if self.kustomization(&folder, None)? {
-                    return Ok(());
-                }
-                self.set.source = SourceKind::Directory;
-                self.directory(&folder)
+            Some(End::Folder(folder)) => self.folder(&folder, recipe),
+        }
+    }
+
+    /// As Argo CD finds it out: what has options, else a kustomization, else a chart, else plain files.
+    fn folder(&mut self, folder: &RepoPath, recipe: &Recipe) -> Result<(), Stop> {
+        let wanted = |kind| recipe.explicit.is_none_or(|explicit| explicit == kind);
+        if wanted(SourceKind::Kustomize) && self.kustomization(folder, None)? {
+            return self.kustomize_options(folder, &recipe.kustomize);
+        }
+        if recipe.explicit == Some(SourceKind::Kustomize) {
+            let field = "spec.source.kustomize".to_owned();
+            return self.problem(Problem::NotWhatIsAskedFor {
+                path: folder.clone(),
+                field,
+                what: "kustomization.yaml",
+            });
+        }
+        if recipe.explicit == Some(SourceKind::Helm) || (wanted(SourceKind::Helm) && self.is_chart(folder)?) {
+            self.set.source = SourceKind::Helm;
+            return self.chart(folder, &recipe.helm);
+        }
+        self.set.source = SourceKind::Directory;
+        self.directory(folder, &recipe.directory)
+    }
+
+    /// What the options of the Application add to the kustomization.
+    fn kustomize_options(&mut self, folder: &RepoPath, options: &KustomizeOptions) -> Result<(), Stop> {
+        let at = Place { file: folder.clone(), line: None };
+        self.roots.push(folder.clone());
+        for text in &options.components {
+            let named = Named { at: at.clone(), field: "spec.source.kustomize.components" };
+            if options.ignore_missing_components && !self.is_there(folder, text)? {
+                continue;
+            }
+            if remote::is_repository(text) {
+                self.remote(text, named)?;
+            } else {
+                self.named_resource(folder, text, &named, None)?;
             }
         }
+        for patch in options.patches.iter().filter(|patch| !patch.path.is_empty()) {
+            let named = Named { at: at.clone(), field: "spec.source.kustomize.patches" };
+            self.named_file(folder, &patch.path, &named)?;
+        }
+        self.roots.pop();
+        Ok(())
+    }
+
+    fn is_there(&mut self, folder: &RepoPath, text: &str) -> Result<bool, Stop> {
+        let Some(path) = folder.join(text) else { return Ok(false) };
+        Ok(!matches!(self.resolve(&path)?, Some(End::Missing(_)) | None))
     }
 
     /// Walks a folder that kustomize would build; `false` when it has no kustomization file. With `plugins_of`, its
@@ -228,43 +300,8 @@ impl Walk<'_> {
         found.into_iter().try_for_each(|reference| self.follow(user, file, reference, None))
     }
 
-    /// The manifest files of a folder without a kustomization: those directly in it.
-    fn directory(&mut self, folder: &RepoPath) -> Result<(), Stop> {
-        let entries = match self.tree.list(folder) {
-            Ok(entries) => entries,
-            Err(error) => return self.stop(Problem::Tree(error)),
-        };
-        let mut listing = Sha256::new();
-        let mut chart = false;
-        for (name, entry) in entries {
-            chart |= name == "Chart.yaml";
-            if !is_manifest(&name) {
-                continue;
-            }
-            feed(&mut listing, &name);
-            listing.update([kind_tag(entry.kind)]);
-            let Some(path) = folder.join(&name) else { continue };
-            if entry.kind == EntryKind::Folder {
-                continue;
-            }
-            match self.resolve(&path)? {
-                Some(End::File(file, entry)) => self.file(file, entry)?,
-                Some(End::Missing(_)) => {
-                    self.problem(Problem::Link { link: path, reason: "leads to a path that does not exist" })?;
-                }
-                Some(End::Folder(_)) | None => {}
-            }
-        }
-        self.member(folder.clone(), Member::Listing { digest: hexadecimal(&listing.finalize()) })?;
-        if !chart {
-            return Ok(());
-        }
-        let at = Place { file: folder.join("Chart.yaml").unwrap_or_default(), line: None };
-        self.problem(Problem::Unsupported { at, what: "a Helm chart as a source" })
-    }
-
     /// The documents of a file; `None` after noting why they cannot be read.
-    fn documents(&mut self, file: &RepoPath, first_only: bool) -> Result<Option<Vec<Rc<Node>>>, Stop> {
+    pub(super) fn documents(&mut self, file: &RepoPath, first_only: bool) -> Result<Option<Vec<Rc<Node>>>, Stop> {
         let bytes = match self.tree.read(file, self.limits.document) {
             Ok(bytes) => bytes,
             Err(error) => return self.stop(Problem::Tree(error)),
@@ -295,7 +332,7 @@ impl Walk<'_> {
     }
 
     /// Follows a path and notes the links on it, and what is missing; `None` after noting a problem.
-    fn resolve(&mut self, path: &RepoPath) -> Result<Option<End>, Stop> {
+    pub(super) fn resolve(&mut self, path: &RepoPath) -> Result<Option<End>, Stop> {
         match resolve(self.tree, path) {
             Ok(resolution) => {
                 for link in resolution.links {
@@ -324,12 +361,12 @@ impl Walk<'_> {
         }
     }
 
-    fn file(&mut self, path: RepoPath, entry: TreeEntry) -> Result<(), Stop> {
+    pub(super) fn file(&mut self, path: RepoPath, entry: TreeEntry) -> Result<(), Stop> {
         let executable = entry.kind == EntryKind::Executable;
         self.member(path, Member::File { id: entry.id, executable })
     }
 
-    fn member(&mut self, path: RepoPath, member: Member) -> Result<(), Stop> {
+    pub(super) fn member(&mut self, path: RepoPath, member: Member) -> Result<(), Stop> {
         if self.set.members.len() >= self.limits.members && !self.set.members.contains_key(&path) {
             return self.too_large(&path, "the application reads too many files", self.limits.members);
         }
@@ -352,18 +389,18 @@ impl Walk<'_> {
         self.problem(Problem::Remote { at, field, text: remote::without_credentials(text) })
     }
 
-    fn problem(&mut self, problem: Problem) -> Result<(), Stop> {
+    pub(super) fn problem(&mut self, problem: Problem) -> Result<(), Stop> {
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
         if self.problems.len() >= self.limits.problems { Err(Stop) } else { Ok(()) }
     }
 
-    fn too_large<T>(&mut self, path: &RepoPath, what: &'static str, limit: usize) -> Result<T, Stop> {
+    pub(super) fn too_large<T>(&mut self, path: &RepoPath, what: &'static str, limit: usize) -> Result<T, Stop> {
         self.stop(Problem::TooLarge { path: path.clone(), what, limit })
     }
 
-    fn stop<T>(&mut self, problem: Problem) -> Result<T, Stop> {
+    pub(super) fn stop<T>(&mut self, problem: Problem) -> Result<T, Stop> {
         // First, so that it is not cut off with the rest.
         self.problems.insert(0, problem);
         Err(Stop)
@@ -374,18 +411,4 @@ impl Walk<'_> {
 fn is_within(path: &RepoPath, folder: &RepoPath) -> bool {
     let (path, folder) = (path.as_str(), folder.as_str());
     folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Whether a plain directory's file of this name is a manifest.
-fn is_manifest(name: &str) -> bool {
-    [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end))
-}
-
-fn kind_tag(kind: EntryKind) -> u8 {
-    match kind {
-        EntryKind::File | EntryKind::Executable => b'f',
-        EntryKind::Link => b'l',
-        EntryKind::Folder => b'd',
-        EntryKind::Submodule => b's',
-    }
 }

@@ -83,6 +83,10 @@ pub enum ConditionKind {
     PruneWarning,
     /// A field that is not supported is ignored.
     UnsupportedFieldWarning,
+    /// An object stands in several sources.
+    RepeatedResourceWarning,
+    /// Something about a render that people should mend.
+    RenderWarning,
 }
 
 impl ConditionKind {
@@ -95,6 +99,50 @@ impl ConditionKind {
             Self::AdmissionWarning => "AdmissionWarning",
             Self::PruneWarning => "PruneWarning",
             Self::UnsupportedFieldWarning => "UnsupportedFieldWarning",
+            Self::RepeatedResourceWarning => "RepeatedResourceWarning",
+            Self::RenderWarning => "RenderWarning",
+        }
+    }
+}
+
+/// Where the sources of an Application stand: one revision for `spec.source`, a list for `spec.sources`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revision {
+    /// Of the one source.
+    One(String),
+    /// Of each source, in their order.
+    Several(Vec<String>),
+}
+
+impl Revision {
+    /// The revision that a status (or another part with the same fields) holds.
+    pub fn read(value: &Value) -> Option<Self> {
+        let texts = value["revisions"].as_array().filter(|list| !list.is_empty());
+        match texts {
+            Some(texts) => {
+                Some(Self::Several(texts.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()))
+            }
+            None => value["revision"].as_str().filter(|text| !text.is_empty()).map(|text| Self::One(text.to_owned())),
+        }
+    }
+
+    /// One per source.
+    pub fn texts(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Several(texts) => texts,
+        }
+    }
+
+    /// One text that stands for all of it.
+    pub fn identity(&self) -> String {
+        self.texts().join(",")
+    }
+
+    fn write(&self, value: &mut Value) {
+        match self {
+            Self::One(text) => value["revision"] = json!(text),
+            Self::Several(texts) => value["revisions"] = json!(texts),
         }
     }
 }
@@ -102,12 +150,12 @@ impl ConditionKind {
 /// Everything that a status says.
 #[derive(Clone, Debug)]
 pub struct Report<'a> {
-    /// `spec.source`, as compared.
-    pub source: &'a Value,
+    /// `spec.source` or `spec.sources`, as compared: name of the field, and what it holds.
+    pub source: (&'static str, &'a Value),
     /// `spec.destination`, as compared.
     pub destination: &'a Value,
-    /// Last commit that changed the Application's inputs, when known.
-    pub revision: Option<String>,
+    /// Last commits (or versions) that changed the Application's inputs, when known.
+    pub revision: Option<Revision>,
     /// Result of the comparison.
     pub sync: SyncStatus,
     /// `None` keeps those of the status before: nothing new is known.
@@ -120,6 +168,8 @@ pub struct Report<'a> {
     pub operation: Option<Operation>,
     /// Images in the manifests; `None` keeps those before.
     pub images: Option<Vec<String>>,
+    /// `Helm`, `Kustomize` or `Directory`, for each source; `None` keeps those before.
+    pub source_kinds: Option<Vec<&'static str>>,
     /// How many entries the history keeps.
     pub history_limit: usize,
 }
@@ -127,11 +177,12 @@ pub struct Report<'a> {
 /// The new status, from the one before and a report. `now`: RFC 3339, UTC, seconds.
 pub fn compose(before: &Value, report: &Report<'_>, now: &str) -> Value {
     let mut status = before.as_object().cloned().unwrap_or_default();
-    let sync = json!({
+    let (field, source) = report.source;
+    let mut sync = json!({
         "status": report.sync.as_str(),
-        "revision": report.revision.as_deref().unwrap_or_default(),
-        "comparedTo": {"source": report.source, "destination": report.destination},
+        "comparedTo": {field: source, "destination": report.destination},
     });
+    report.revision.as_ref().unwrap_or(&Revision::One(String::new())).write(&mut sync);
     status.insert("sync".to_owned(), sync);
     if let Some(resources) = &report.resources {
         status.insert("resources".to_owned(), listed(resources).map(resource).collect());
@@ -149,7 +200,15 @@ pub fn compose(before: &Value, report: &Report<'_>, now: &str) -> Value {
     if let Some(operation) = &report.operation {
         operation::write(&mut status, before, report, operation, now);
     }
-    status.entry("sourceType").or_insert_with(|| json!("Kustomize"));
+    if let Some(kinds) = &report.source_kinds {
+        // As Argo CD: one for `source`, a list for `sources`.
+        let (own, other) = match field {
+            "sources" => (("sourceTypes", json!(kinds)), "sourceType"),
+            _ => (("sourceType", json!(kinds.first())), "sourceTypes"),
+        };
+        status.insert(own.0.to_owned(), own.1);
+        status.remove(other);
+    }
     let mut status = Value::Object(status);
     if status != *before {
         status["reconciledAt"] = json!(now);
@@ -276,15 +335,16 @@ mod tests {
 
     fn report<'a>(source: &'a Value, destination: &'a Value) -> Report<'a> {
         Report {
-            source,
+            source: ("source", source),
             destination,
-            revision: Some("abc".into()),
+            revision: Some(Revision::One("abc".into())),
             sync: SyncStatus::Synced,
             resources: Some(vec![resource_status("web", HealthStatus::Healthy)]),
             health: Some(Health { status: HealthStatus::Healthy, message: None }),
             conditions: Vec::new(),
             operation: None,
             images: Some(vec!["web:1".into(), "web:1".into()]),
+            source_kinds: Some(vec!["Kustomize"]),
             history_limit: 2,
         }
     }
@@ -306,7 +366,8 @@ mod tests {
 
     fn succeeded(revision: &str) -> Operation {
         let (message, results) = ("everything is applied".to_owned(), Vec::new());
-        Operation { revision: revision.to_owned(), phase: Phase::Succeeded, message, results, attempt: None }
+        let revision = Revision::One(revision.to_owned());
+        Operation { revision, phase: Phase::Succeeded, message, results, attempt: None }
     }
 
     #[test]
@@ -326,7 +387,7 @@ mod tests {
     fn times_move_only_with_what_they_belong_to() {
         let (source, destination) = (json!({}), json!({}));
         let first = compose(&Value::Null, &report(&source, &destination), NOON);
-        let changed = Report { revision: Some("def".into()), ..report(&source, &destination) };
+        let changed = Report { revision: Some(Revision::One("def".into())), ..report(&source, &destination) };
         let second = compose(&first, &changed, ONE);
         assert_eq!(second["health"]["lastTransitionTime"], NOON);
         assert_eq!(second["reconciledAt"], ONE);
@@ -363,6 +424,27 @@ mod tests {
             status["history"].as_array().unwrap().iter().map(|entry| (&entry["id"], &entry["revision"])).collect();
         assert_eq!(history, [(&json!(1), &json!("b")), (&json!(2), &json!("c"))]);
         assert_eq!(status["operationState"]["phase"], "Succeeded");
+    }
+
+    #[test]
+    fn several_sources_have_lists_of_everything() {
+        let (sources, destination) = (json!([{"chart": "a"}, {"ref": "b"}]), json!({}));
+        let revision = Revision::Several(vec!["1.2.3".into(), "abc".into()]);
+        let operation = Some(Operation { revision: revision.clone(), ..succeeded("") });
+        let report = Report {
+            source: ("sources", &sources),
+            revision: Some(revision.clone()),
+            operation,
+            source_kinds: Some(vec!["Helm", "Directory"]),
+            ..report(&sources, &destination)
+        };
+        let status = compose(&json!({"sourceType": "Helm"}), &report, NOON);
+        assert_eq!(status["sync"]["revisions"], json!(["1.2.3", "abc"]));
+        assert_eq!(status["sync"]["comparedTo"]["sources"], sources);
+        assert_eq!((&status["sourceTypes"], status.get("sourceType")), (&json!(["Helm", "Directory"]), None));
+        assert_eq!(status["history"][0]["revisions"], json!(["1.2.3", "abc"]));
+        assert_eq!(Revision::read(&status["operationState"]["syncResult"]), Some(revision));
+        assert_eq!(compose(&status, &report, ONE)["history"].as_array().unwrap().len(), 1);
     }
 
     #[test]
@@ -412,7 +494,7 @@ mod tests {
         let attempt = AttemptRecord { operation, retry_count: 0, whole: true };
         let at = |before: &Value, attempt: &AttemptRecord, phase, results| {
             let operation = Operation {
-                revision: "abc".into(),
+                revision: Revision::One("abc".into()),
                 phase,
                 message: String::new(),
                 results,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Report, object_reference};
+use super::{Report, Revision, object_reference};
 use crate::hook::{Execution, HookPhase};
 use crate::object::ObjectId;
 use crate::operation::Attempt;
@@ -13,8 +13,8 @@ const LISTED: usize = 1000;
 /// The sync that is going on, or the last one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operation {
-    /// Commit that is rolled out.
-    pub revision: String,
+    /// What is rolled out.
+    pub revision: Revision,
     /// Where it stands.
     pub phase: Phase,
     /// In a sentence.
@@ -114,18 +114,24 @@ pub(super) fn write(
     let continues = continues(before, operation);
     // A sync goes on while it runs; a finished one of the same revision is followed by another.
     let started = if continues { old["startedAt"].clone() } else { json!(now) };
-    let automated = || json!({"initiatedBy": {"automated": true}, "sync": {"revision": operation.revision}});
+    let automated = || {
+        let mut asked = json!({"initiatedBy": {"automated": true}, "sync": {}});
+        operation.revision.write(&mut asked["sync"]);
+        asked
+    };
     let mut state = json!({
         "operation": operation.attempt.as_ref().map_or_else(automated, |attempt| attempt.operation.clone()),
         "phase": operation.phase.as_str(),
         "message": operation.message,
         "startedAt": started,
         "syncResult": {
-            "revision": operation.revision,
-            "source": report.source,
+            // Argo CD's definition demands it, also where `revisions` says it.
+            "revision": operation.revision.identity(),
+            report.source.0: report.source.1,
             "resources": results(if continues { &old["syncResult"]["resources"] } else { &Value::Null }, operation),
         },
     });
+    operation.revision.write(&mut state["syncResult"]);
     if let Some(attempt) = operation.attempt.as_ref().filter(|attempt| attempt.retry_count > 0) {
         state["retryCount"] = json!(attempt.retry_count);
     }
@@ -147,7 +153,7 @@ fn continues(before: &Value, operation: &Operation) -> bool {
         Some(attempt) => old["operation"] == attempt.operation,
         None => Attempt::of(before).is_none(),
     };
-    running && same && old["syncResult"]["revision"] == operation.revision.as_str()
+    running && same && old["syncResult"]["revision"] == operation.revision.identity()
 }
 
 /// What was done so far and now, the newer word on an object in place of the older one.
@@ -195,14 +201,15 @@ fn append_history(
 ) {
     let mut history = before["history"].as_array().cloned().unwrap_or_default();
     let last = history.last();
-    if last.is_some_and(|last| last["revision"] == operation.revision.as_str() && last["source"] == *report.source) {
+    let (field, source) = report.source;
+    let same = |last: &Value| Revision::read(last).as_ref() == Some(&operation.revision) && last[field] == *source;
+    if last.is_some_and(same) {
         return;
     }
     let id = last.and_then(|last| last["id"].as_u64()).map_or(0, |id| id + 1);
-    history.push(json!({
-        "id": id, "revision": operation.revision, "source": report.source,
-        "deployStartedAt": started, "deployedAt": now,
-    }));
+    let mut entry = json!({"id": id, field: source, "deployStartedAt": started, "deployedAt": now});
+    operation.revision.write(&mut entry);
+    history.push(entry);
     let surplus = history.len().saturating_sub(report.history_limit.max(1));
     history.drain(..surplus);
     status.insert("history".to_owned(), Value::Array(history));

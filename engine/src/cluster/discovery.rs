@@ -34,6 +34,9 @@ fn insert_group(resources: &mut Resources, group: &APIGroupDiscovery) {
             continue;
         }
         let version_name = version.version.as_deref().unwrap_or_default();
+        for kind in version.resources.iter().filter_map(|resource| resource.response_kind.as_ref()?.kind.as_deref()) {
+            resources.insert_api_version(&name, version_name, kind);
+        }
         version.resources.iter().filter_map(|resource| read(&name, version_name, resource)).for_each(|resource| {
             resources.insert(resource);
         });

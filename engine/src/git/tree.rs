@@ -112,10 +112,8 @@ impl GitTree {
         };
         match read().map_err(|error: git2::Error| failure(path, &error))? {
             Ok(bytes) => Ok(bytes),
-            Err((size, ObjectType::Blob)) => {
-                Err(reason(path, format!("it has {size} bytes, more than the limit of {limit}")))
-            }
-            Err((_, kind)) => Err(reason(path, format!("its object is a {kind}"))),
+            Err((_, ObjectType::Blob)) => Err(TreeError::too_large(path, limit)),
+            Err((_, kind)) => Err(TreeError::invalid(path, format!("its object is a {kind}"))),
         }
     }
 }
@@ -131,7 +129,10 @@ impl Tree for GitTree {
         };
         let folder = self.folder(path, entry.id)?;
         if let Some(name) = &folder.unnameable {
-            return Err(reason(path, format!("it holds the name {name:?}, which no path can hold: rename it")));
+            return Err(TreeError::invalid(
+                path,
+                format!("it holds the name {name:?}, which no path can hold: rename it"),
+            ));
         }
         Ok(folder.entries.iter().map(|(name, entry)| (name.clone(), entry.public())).collect())
     }
@@ -141,7 +142,7 @@ impl Tree for GitTree {
             None => Err(reason(path, "it does not exist".to_owned())),
             Some(Entry { kind: EntryKind::Folder, .. }) => Err(reason(path, "it is a folder".to_owned())),
             Some(Entry { kind: EntryKind::Submodule, .. }) => {
-                Err(reason(path, "it is a submodule, which is not supported".to_owned()))
+                Err(TreeError::invalid(path, "it is a submodule, which is not supported"))
             }
             Some(Entry { kind: EntryKind::File | EntryKind::Executable | EntryKind::Link, id }) => {
                 self.blob(path, id, limit)
@@ -165,5 +166,5 @@ fn failure(path: &RepoPath, error: &git2::Error) -> TreeError {
 }
 
 fn reason(path: &RepoPath, reason: String) -> TreeError {
-    TreeError { path: path.clone(), reason }
+    TreeError::unreadable(path, reason)
 }

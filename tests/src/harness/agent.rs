@@ -168,6 +168,7 @@ fn spawn(start: &Builder, scratch: &Scratch, port: u16) -> Supervised {
             .env("TMPDIR", temporary)
             .env("KUBECONFIG", &start.kubeconfig)
             .env("GITMOOR_KUSTOMIZE", tools::tool("kustomize"))
+            .env("GITMOOR_HELM", tools::tool("helm"))
             .envs(start.environment.iter().cloned())
             .arg(format!("--http-listen=127.0.0.1:{port}"))
             .arg(format!("--data-dir={}", data.display()))

@@ -14,6 +14,7 @@ mod order;
 mod prune;
 mod seal;
 mod secrets;
+mod sources;
 mod steady;
 mod sync;
 mod takeover;

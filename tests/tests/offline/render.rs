@@ -2,11 +2,13 @@
 
 mod memory;
 mod random;
+mod sources;
 
 use std::path::Path;
 
 use gitmoor_core::closure::{self, PathIndex, ReadSet};
 use gitmoor_core::tree::{EntryKind, RepoPath, Tree, TreeEntry, TreeError};
+use gitmoor_engine::helm::Helm;
 use gitmoor_engine::kustomize::{self, Kustomize, KustomizeError};
 use gitmoor_engine::materialise;
 use gitmoor_engine::process::Limits;
@@ -19,7 +21,8 @@ use self::random::Random;
 
 fn renderer(scratch: &Scratch) -> Renderer {
     let kustomize = Kustomize { program: tools::tool("kustomize"), limits: Limits::default() };
-    Renderer { kustomize, scratch: scratch.path().to_owned(), limits: materialise::Limits::default() }
+    let helm = Helm { program: tools::tool("helm"), limits: Limits::default() };
+    Renderer { kustomize, helm, scratch: scratch.path().to_owned(), limits: materialise::Limits::default() }
 }
 
 fn path(text: &str) -> RepoPath {

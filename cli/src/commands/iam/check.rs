@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use gitmoor_core::iam::{self, Documents, Finding, Inactive, Kind, Scene, Uses};
 use gitmoor_engine::{
+    helm::Helm,
     kustomize::{self, Kustomize},
     materialise, process,
     render::Renderer,
@@ -40,7 +41,8 @@ fn rendered(arguments: &Check, distribution: &Distribution) -> Result<Rendered, 
     let program = settings::find_program(&arguments.kustomize);
     let kustomize = Kustomize { program, limits: process::Limits::default() };
     let limits = materialise::Limits::default();
-    let renderer = Arc::new(Renderer { kustomize, scratch: scratch.path().to_owned(), limits });
+    let helm = Helm { program: settings::find_program(Path::new("helm")), limits: process::Limits::default() };
+    let renderer = Arc::new(Renderer { kustomize, helm, scratch: scratch.path().to_owned(), limits });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let result = runtime.block_on(async {
         kustomize::version(&renderer.kustomize).await.map_err(|error| no_kustomize(&arguments.kustomize, &error))?;

@@ -47,7 +47,7 @@ impl Tree for MemoryTree {
     }
 
     fn read(&self, path: &RepoPath, limit: usize) -> Result<Vec<u8>, TreeError> {
-        let fail = |reason: &str| TreeError { path: path.clone(), reason: reason.into() };
+        let fail = |reason: &str| TreeError::unreadable(path, reason);
         let (_, content) = self.content(path).ok_or_else(|| fail("nothing there"))?;
         if content.len() > limit { Err(fail("too large")) } else { Ok(content.as_bytes().to_vec()) }
     }

@@ -1,0 +1,157 @@
+//! The address of a chart: a repository or registry, and a name in it.
+
+use std::fmt;
+
+/// How a chart is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// A repository with an `index.yaml`.
+    Http,
+    /// A registry.
+    Oci,
+}
+
+/// A checked address without credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChartAddress {
+    transport: Transport,
+    /// `https` or `http`.
+    scheme: &'static str,
+    /// Host and port in lower case.
+    host: String,
+    /// Path without slashes at its ends.
+    path: String,
+    /// Name of the chart.
+    chart: String,
+}
+
+/// The address cannot be used. The texts never show credentials that stood in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChartAddressError {
+    /// The repository is no address.
+    #[error("the chart repository's address has {0}: it looks like https://host/path or oci://host/path")]
+    Malformed(&'static str),
+    /// A scheme that charts do not come by.
+    #[error("{0:?} is not a scheme for chart repositories: use https, http or oci")]
+    Scheme(String),
+    /// The name of the chart has letters that no chart's name has.
+    #[error("{0:?} is no name of a chart")]
+    Name(String),
+}
+
+impl ChartAddress {
+    /// Checks a repository and a chart's name. Without a scheme it is a registry, as for Argo CD.
+    pub fn parse(repository: &str, chart: &str) -> Result<Self, ChartAddressError> {
+        let text = repository.trim();
+        let (scheme, rest) = text.split_once("://").unwrap_or(("oci", text));
+        let (transport, scheme) = match scheme.to_ascii_lowercase().as_str() {
+            "https" => (Transport::Http, "https"),
+            "http" => (Transport::Http, "http"),
+            "oci" => (Transport::Oci, "https"),
+            other if other.contains(['@', ':', '/']) => return Err(ChartAddressError::Malformed("no scheme")),
+            other => return Err(ChartAddressError::Scheme(other.to_owned())),
+        };
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '[' | ']');
+        if host.is_empty() || host.starts_with('-') || !host.chars().all(plain) {
+            return Err(ChartAddressError::Malformed("no valid host"));
+        }
+        let path = path.trim_matches('/');
+        if path.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') || path.split('/').any(|p| p == "..")
+        {
+            return Err(ChartAddressError::Malformed("no valid path"));
+        }
+        // Names of charts in registries may have folders in front.
+        let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '/');
+        let bad = |part: &str| matches!(part, "" | "." | "..");
+        if !chart.chars().all(name)
+            || chart.split('/').any(bad)
+            || (transport == Transport::Http && chart.contains('/'))
+        {
+            return Err(ChartAddressError::Name(chart.to_owned()));
+        }
+        let (path, chart) = (path.to_owned(), chart.to_owned());
+        Ok(Self { transport, scheme, host, path, chart })
+    }
+
+    /// How it is reached.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Name of the chart.
+    pub fn chart(&self) -> &str {
+        &self.chart
+    }
+
+    /// Host and port.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// `https://host/path` of the repository, also of a registry.
+    pub fn base(&self) -> String {
+        let Self { scheme, host, path, .. } = self;
+        if path.is_empty() { format!("{scheme}://{host}") } else { format!("{scheme}://{host}/{path}") }
+    }
+
+    /// Repository and chart in a registry, as they stand in its API's paths.
+    pub fn repository_name(&self) -> String {
+        if self.path.is_empty() { self.chart.clone() } else { format!("{}/{}", self.path, self.chart) }
+    }
+
+    /// The repository as users write it.
+    pub fn repository(&self) -> String {
+        match self.transport {
+            Transport::Http => self.base(),
+            Transport::Oci => self.base().replacen(self.scheme, "oci", 1),
+        }
+    }
+}
+
+impl fmt::Display for ChartAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.repository(), self.chart)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_apart() {
+        for (repository, chart, expected) in [
+            ("https://Charts.example/stable/", "app", "https://charts.example/stable/app"),
+            ("https://u:hunter2@charts.example", "app", "https://charts.example/app"),
+            ("oci://ghcr.io/org/charts", "app", "oci://ghcr.io/org/charts/app"),
+            ("ghcr.io/org", "charts/app", "oci://ghcr.io/org/charts/app"),
+            ("http://127.0.0.1:8080", "app", "http://127.0.0.1:8080/app"),
+        ] {
+            assert_eq!(ChartAddress::parse(repository, chart).unwrap().to_string(), expected);
+        }
+        let oci = ChartAddress::parse("oci://ghcr.io/org", "charts/app").unwrap();
+        assert_eq!((oci.base().as_str(), oci.repository_name().as_str()), ("https://ghcr.io/org", "org/charts/app"));
+        assert_eq!(oci.transport(), Transport::Oci);
+    }
+
+    #[test]
+    fn what_is_no_chart_is_refused() {
+        for (repository, chart) in [
+            ("file:///etc", "app"),
+            ("ftp://host/x", "app"),
+            ("https://-oProxy/x", "app"),
+            ("https:///x", "app"),
+            ("https://host/../x", "app"),
+            ("https://host", "../app"),
+            ("https://host", "a/b"),
+            ("https://host", "a b"),
+            ("https://host", ""),
+        ] {
+            let error = ChartAddress::parse(repository, chart);
+            assert!(error.is_err(), "{repository} {chart}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What a source is rendered from: the read-set of its own tree, and files of other sources' trees.
+
+use std::collections::BTreeMap;
+
+use gitmoor_core::chart::Traits;
+use gitmoor_core::closure::{self, Member, ReadSet, SourceKind};
+use gitmoor_core::source::{Recipe, ValueFile};
+use gitmoor_core::tree::Tree;
+use sha2::{Digest as _, Sha256};
+
+use crate::helm::Capabilities;
+use crate::render::{RenderError, blocking};
+
+/// Any tree that can go to another thread.
+pub type AnyTree = Box<dyn Tree + Send>;
+
+/// Files above this are not looked at for what they ask of the cluster: helm takes none of that size either.
+const LARGEST_TEMPLATE: usize = 5 << 20;
+
+/// Files of another source.
+pub struct Other {
+    /// Its position among the sources.
+    pub source: usize,
+    /// Its tree.
+    pub tree: AnyTree,
+    /// The files.
+    pub read_set: ReadSet,
+}
+
+/// Everything that a render of one source reads.
+pub struct Inputs {
+    /// How it is rendered.
+    pub recipe: Recipe,
+    /// Its own tree.
+    pub tree: AnyTree,
+    /// What is read of that.
+    pub read_set: ReadSet,
+    /// What is read of other sources.
+    pub others: Vec<Other>,
+    /// What its templates ask for.
+    pub traits: Traits,
+    own_digest: String,
+}
+
+impl Inputs {
+    /// Digest of the recipe, of what is read of the source's own tree, and of the cluster when that is asked, in
+    /// hexadecimal. Together with the digests of the read-sets in [`Self::others`], equal digests render equally with the
+    /// same programs, unless [`Traits::may_change`] says that nothing does.
+    pub fn own_digest(&self) -> &str {
+        &self.own_digest
+    }
+}
+
+/// Finds out what a source reads. `others` are the trees of the sources whose files it names, by position.
+pub async fn inputs(
+    recipe: Recipe,
+    tree: AnyTree,
+    others: Vec<(usize, AnyTree)>,
+    capabilities: &Capabilities,
+) -> Result<Inputs, RenderError> {
+    let capabilities = capabilities.digest();
+    blocking(move || {
+        let read_set = closure::read_set_of(&tree, &recipe)?;
+        let others = match read_set.source {
+            SourceKind::Helm => files_of_others(&recipe, others, &read_set)?,
+            SourceKind::Kustomize | SourceKind::Directory => Vec::new(),
+        };
+        let traits = traits(&recipe, &tree, &read_set, &others)?;
+        let asked = if traits.asks_cluster { capabilities.as_str() } else { "" };
+        let own_digest = digest(&recipe, &read_set, asked);
+        Ok(Inputs { recipe, tree, read_set, others, traits, own_digest })
+    })
+    .await
+}
+
+fn files_of_others(recipe: &Recipe, trees: Vec<(usize, AnyTree)>, own: &ReadSet) -> Result<Vec<Other>, RenderError> {
+    let mut by_source: BTreeMap<usize, Vec<(&'static str, &ValueFile)>> = BTreeMap::new();
+    for (field, file) in recipe.helm.files() {
+        if let Some(source) = file.source {
+            by_source.entry(source).or_default().push((field, file));
+        }
+    }
+    let mut others = Vec::new();
+    for (source, tree) in trees {
+        let Some(files) = by_source.remove(&source) else { continue };
+        let read_set = closure::read_set_of_files(&tree, files, recipe.helm.ignore_missing_value_files)
+            .map_err(|error| RenderError::OtherInputs { position: source, error, own: Box::new(own.clone()) })?;
+        others.push(Other { source, tree, read_set });
+    }
+    Ok(others)
+}
+
+/// Looks through the chart, and through values, which templates may evaluate.
+fn traits(recipe: &Recipe, tree: &AnyTree, read_set: &ReadSet, others: &[Other]) -> Result<Traits, RenderError> {
+    let mut traits = Traits::default();
+    if read_set.source != SourceKind::Helm {
+        return Ok(traits);
+    }
+    traits.add("", recipe.helm.values.as_bytes());
+    for assignment in recipe.helm.set.iter().chain(&recipe.helm.set_string) {
+        traits.add("", assignment.as_bytes());
+    }
+    let own = std::iter::once((tree, read_set));
+    for (tree, set) in own.chain(others.iter().map(|other| (&other.tree, &other.read_set))) {
+        for (path, member) in &set.members {
+            let Member::File { .. } = member else { continue };
+            let name = path.as_str().rsplit('/').next().unwrap_or_default();
+            match tree.read(path, LARGEST_TEMPLATE) {
+                // What is in a packed chart is not known without unpacking it.
+                Ok(_) if name.ends_with(".tgz") => traits = Traits { asks_cluster: true, may_change: true },
+                Ok(bytes) => traits.add(name, &bytes),
+                Err(error) if error.kind == gitmoor_core::tree::TreeErrorKind::TooLarge => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(traits)
+}
+
+fn digest(recipe: &Recipe, read_set: &ReadSet, capabilities: &str) -> String {
+    let mut hash = Sha256::new();
+    let mut feed = |text: &str| {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    };
+    feed("gitmoor inputs 1");
+    feed(&read_set.digest());
+    feed(&recipe.digest(read_set.source));
+    feed(capabilities);
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
