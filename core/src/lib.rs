@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod resource;
 pub mod source;
 pub mod tree;
+pub mod version;
 pub mod yaml;
 
 pub mod handling;

@@ -189,10 +189,10 @@ async fn a_spec_that_cannot_be_followed_is_refused_as_a_whole() {
     let uids = roll_out(&world, &["web", "good"]).await;
     let cases = [
         (
-            json!({"source": {"helm": {"values": "a: 1"}}}),
-            json!({"source": {"helm": null}}),
+            json!({"source": {"plugin": {"name": "x"}}}),
+            json!({"source": {"plugin": null}}),
             "UnsupportedField",
-            "helm",
+            "plugin",
         ),
         (
             json!({"destination": {"server": "https://elsewhere.example"}}),

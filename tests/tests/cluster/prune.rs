@@ -242,7 +242,7 @@ async fn an_object_that_moves_between_applications_is_adopted() {
     }
 
     // One that cannot be planned may want it: nobody deletes it before that is known.
-    let unsupported = json!({"spec": {"source": {"helm": {"values": "a: 1"}}}});
+    let unsupported = json!({"spec": {"source": {"plugin": {"name": "x"}}}});
     world.patch_application("one", &unsupported).await;
     world.await_unknown("one", "UnsupportedField").await;
     write_folder(&world, "two", &["own-two"]);
@@ -251,7 +251,7 @@ async fn an_object_that_moves_between_applications_is_adopted() {
     let status = world.await_condition("two", "PruneHeld").await;
     assert!(condition(&status, "PruneHeld").unwrap().contains("/one"), "{status:#}");
     all_stay(&world, &["moves"]).await;
-    world.patch_application("one", &json!({"spec": {"source": {"helm": null}}})).await;
+    world.patch_application("one", &json!({"spec": {"source": {"plugin": null}}})).await;
     world.await_synced("one", &last).await;
     world.await_synced("two", &last).await;
     assert_eq!(world.uid("moves").await, uid);
