@@ -74,8 +74,8 @@ pub struct Patch {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// The patch itself.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub patch: String,
+    #[serde(rename = "patch", skip_serializing_if = "String::is_empty")]
+    pub inline: String,
     /// What it is applied to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Value>,
@@ -133,7 +133,7 @@ pub fn edit(text: &str, options: &KustomizeOptions, components: &[String]) -> Re
     set_images(&mut kustomization, &options.images)?;
     set_replicas(&mut kustomization, &options.replicas)?;
     add_labels(&mut kustomization, options)?;
-    let force = options.force_common_annotations.then_some(()).is_some();
+    let force = options.force_common_annotations;
     let annotations = mapping(&mut kustomization, "commonAnnotations", !options.common_annotations.is_empty())?;
     add(annotations, &options.common_annotations, force, "commonAnnotations", "forceCommonAnnotations")?;
     if !options.patches.is_empty() {
