@@ -48,6 +48,8 @@ impl Tree {
                 tree.changing.push((path, template, result));
             }
         }
+        // In the order in which a walk meets them.
+        tree.changing.sort_by(|(one, ..), (other, ..)| one.cmp(other));
         Ok(tree)
     }
 
