@@ -163,6 +163,7 @@ fn best<T: Ord>(mut measure: impl FnMut() -> anyhow::Result<T>) -> anyhow::Resul
 fn measure(name: &str, tree: &Tree, with_sed: bool) -> anyhow::Result<()> {
     let floor = best(|| tree.floor())?;
     let (plain, memory) = best(|| tree.init())?;
+    tree.reset()?;
     tree.git(&["init", "--quiet", "."])?;
     tree.git(&["add", "--all"])?;
     tree.git(&["commit", "--quiet", "--message", "template"])?;
