@@ -60,6 +60,7 @@ bench: tools ## Measures syncs, pushes and restarts against floors (BENCH="push 
 	@$(CARGO) run --quiet --release --bin bench -- $(BENCH)
 	@$(CARGO) run --quiet --release --bin bench-init
 	@$(CARGO) run --quiet --release --bin bench-seal
+	@$(CARGO) run --quiet --release --bin bench-secrets
 
 soak: tools ## Runs the long forms of the tests: hundreds of kills, thousands of objects
 	$(CARGO) build --release --workspace --bins

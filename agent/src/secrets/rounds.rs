@@ -19,7 +19,9 @@ use super::read::Results;
 use super::resolve::{Resolution, Resolved, resolve};
 use super::{expected, sync};
 
-/// What comes within this time of each other is read together, …
+/// One that comes alone waits so long for others, …
+const ALONE: Duration = Duration::from_millis(1);
+/// … and what comes within this time of each other is read together, …
 const QUIET: Duration = Duration::from_millis(5);
 /// … but nothing waits longer than this for others.
 const LONGEST_GATHERING: Duration = Duration::from_millis(400);
@@ -72,7 +74,7 @@ async fn gather(shared: &Shared) {
             return;
         }
         before = now;
-        tokio::time::sleep(QUIET).await;
+        tokio::time::sleep(if now == 1 { ALONE } else { QUIET }).await;
     }
 }
 

@@ -6,6 +6,7 @@ mod handover;
 mod identities;
 mod platform;
 mod safety;
+mod soak;
 mod supported;
 mod whole_cluster;
 mod workloads;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gotmpl::{TemplateError, Value};
 
-use super::{Functions, failed, items, list, string, text};
+use super::{Functions, failed, items, length, list, string, text};
 
 pub(super) fn add(functions: &mut Functions) {
     lists(functions);
@@ -17,7 +17,19 @@ fn lists(functions: &mut Functions) {
     for name in ["list", "tuple"] {
         functions.add(name, 0, |a| Ok(list(a.to_vec())));
     }
-    functions.add("append", 2, |a| Ok(list([items(&a[0])?, vec![a[1].clone()]].concat())));
+    for name in ["append", "push"] {
+        functions.add(name, 2, |a| Ok(list([items(&a[0])?, vec![a[1].clone()]].concat())));
+    }
+    functions.add("slice", 1, |a| {
+        let all = items(&a[0])?;
+        let end = a.get(2).map_or(Ok(all.len()), length)?;
+        let part = all.get(a.get(1).map_or(Ok(0), length)?..end);
+        Ok(list(part.ok_or_else(|| failed("slice is given positions outside of the list"))?.to_vec()))
+    });
+    functions.add("chunk", 2, |a| {
+        let size = length(&a[0])?.max(1);
+        Ok(list(items(&a[1])?.chunks(size).map(|part| list(part.to_vec())).collect()))
+    });
     functions.add("prepend", 2, |a| Ok(list([vec![a[1].clone()], items(&a[0])?].concat())));
     functions.add("concat", 0, |a| {
         let all: Vec<Vec<Value>> = a.iter().map(items).collect::<Result<_, _>>()?;
@@ -66,12 +78,12 @@ fn maps(functions: &mut Functions) {
     functions.add("values", 1, |a| Ok(list(map(&a[0])?.values().cloned().collect())));
     functions.add("pick", 1, |a| chosen(a, true));
     functions.add("omit", 1, |a| chosen(a, false));
-    functions.add("merge", 1, |a| {
-        let mut all = BTreeMap::new();
-        for one in a.iter().rev() {
-            all.extend(map(one)?.iter().map(|(key, value)| (Arc::clone(key), value.clone())));
-        }
-        Ok(Value::Map(Arc::new(all)))
+    functions.add("merge", 1, |a| merged(a.iter().rev()));
+    functions.add("mergeOverwrite", 1, |a| merged(a.iter()));
+    functions.add("pluck", 1, |a| {
+        let key = string(&a[0]);
+        let maps = a[1..].iter().map(map).collect::<Result<Vec<_>, _>>()?;
+        Ok(list(maps.into_iter().filter_map(|map| map.get(key.as_str()).cloned()).collect()))
     });
     functions.add("dig", 3, |a| {
         let (keys, rest) = a.split_at(a.len() - 2);
@@ -86,6 +98,21 @@ fn map(value: &Value) -> Result<&BTreeMap<Arc<str>, Value>, TemplateError> {
         Value::Nil => Err(failed("a map is needed where there is nothing")),
         other => Err(TemplateError::TypeMismatch { expected: "map", got: other.type_name() }),
     }
+}
+
+/// Maps as one, those inside of them too; later ones win.
+fn merged<'a>(maps: impl Iterator<Item = &'a Value>) -> Result<Value, TemplateError> {
+    let mut all = BTreeMap::new();
+    for one in maps {
+        for (key, value) in map(one)? {
+            let value = match (all.get(key), value) {
+                (Some(before @ Value::Map(_)), Value::Map(_)) => merged([before, value].into_iter())?,
+                _ => value.clone(),
+            };
+            all.insert(Arc::clone(key), value);
+        }
+    }
+    Ok(Value::Map(Arc::new(all)))
 }
 
 fn chosen(arguments: &[Value], keep: bool) -> Result<Value, TemplateError> {

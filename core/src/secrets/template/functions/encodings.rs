@@ -22,6 +22,9 @@ pub(super) fn add(functions: &mut Functions, salt: &Salt) {
         let decoded = STANDARD.decode(encoded).map_err(|_| failed("b64dec is given what is not base64"))?;
         Ok(text(to_text(&decoded)))
     });
+    functions.text("sha1sum", |value| {
+        hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, &from_text(value)).as_ref())
+    });
     functions.text("sha256sum", |value| hex(&Sha256::digest(from_text(value))));
     functions.text("sha512sum", |value| hex(&Sha512::digest(from_text(value))));
     documents(functions);
@@ -30,9 +33,7 @@ pub(super) fn add(functions: &mut Functions, salt: &Salt) {
 }
 
 fn documents(functions: &mut Functions) {
-    for name in ["toJson", "mustToJson"] {
-        functions.add(name, 1, |a| Ok(text(escape_html(&to_json(&a[0]).to_string()))));
-    }
+    functions.add("toJson", 1, |a| Ok(text(escape_html(&to_json(&a[0]).to_string()))));
     for name in ["toRawJson", "mustToRawJson"] {
         functions.add(name, 1, |a| Ok(text(to_json(&a[0]).to_string())));
     }
@@ -42,12 +43,10 @@ fn documents(functions: &mut Functions) {
             Ok(text(escape_html(&pretty.map_err(|_| failed("the value is no JSON"))?)))
         });
     }
-    for name in ["fromJson", "mustFromJson"] {
-        functions.add(name, 1, |a| {
-            let json = serde_json::from_str(&string(&a[0]));
-            Ok(from_json(&json.map_err(|_| failed("fromJson is given what is not JSON"))?))
-        });
-    }
+    functions.add("fromJson", 1, |a| {
+        let json = serde_json::from_str(&string(&a[0]));
+        Ok(from_json(&json.map_err(|_| failed("fromJson is given what is not JSON"))?))
+    });
     functions.add("toYaml", 1, |a| {
         let yaml = serde_yaml::to_string(&to_json(&a[0])).map_err(|_| failed("the value is no YAML"))?;
         Ok(text(yaml.trim_end_matches('\n')))

@@ -6,6 +6,7 @@ mod collections;
 mod encodings;
 mod logic;
 mod numbers;
+mod paths;
 mod strings;
 
 use std::sync::Arc;
@@ -26,9 +27,11 @@ pub(super) fn all(salt: &Salt) -> FuncMap {
     let mut functions = Functions::default();
     strings::add(&mut functions);
     numbers::add(&mut functions);
+    paths::add(&mut functions);
     logic::add(&mut functions);
     collections::add(&mut functions);
     encodings::add(&mut functions, salt);
+    functions.must();
     functions.map
 }
 
@@ -37,6 +40,35 @@ pub fn names() -> Vec<String> {
     let salt: Salt = Arc::new(|_| [0; 16]);
     all(&salt).into_keys().collect()
 }
+
+/// Functions that have a twin which fails where they, in sprig, do not. Here both fail.
+const MUST: [&str; 25] = [
+    "append",
+    "chunk",
+    "compact",
+    "deepCopy",
+    "first",
+    "fromJson",
+    "has",
+    "initial",
+    "last",
+    "merge",
+    "mergeOverwrite",
+    "prepend",
+    "push",
+    "regexFind",
+    "regexFindAll",
+    "regexMatch",
+    "regexReplaceAll",
+    "regexReplaceAllLiteral",
+    "regexSplit",
+    "rest",
+    "reverse",
+    "slice",
+    "toJson",
+    "uniq",
+    "without",
+];
 
 #[derive(Default)]
 struct Functions {
@@ -54,6 +86,16 @@ impl Functions {
             work(arguments)
         };
         self.map.insert(name.to_owned(), Arc::new(checked));
+    }
+
+    /// Adds the twins, such as `mustFirst` of `first`.
+    fn must(&mut self) {
+        for name in MUST {
+            if let Some(function) = self.map.get(name).cloned() {
+                let (first, rest) = name.split_at(1);
+                self.map.insert(format!("must{}{rest}", first.to_ascii_uppercase()), function);
+            }
+        }
     }
 
     /// Adds a function of one text.

@@ -26,6 +26,11 @@ fn case(functions: &mut Functions) {
     functions.text("lower", str::to_lowercase);
     functions.text("title", |value| each_word(value, |c| c.to_uppercase().collect()));
     functions.text("untitle", |value| each_word(value, |c| c.to_lowercase().collect()));
+    functions.text("initials", |value| value.split_whitespace().filter_map(|word| word.chars().next()).collect());
+    functions.text("swapcase", |value| {
+        let swap = |c: char| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() };
+        value.chars().map(swap).collect()
+    });
     functions.text("nospace", |value| value.chars().filter(|c| !c.is_whitespace()).collect());
 }
 
@@ -44,7 +49,9 @@ fn each_word(value: &str, change: impl Fn(char) -> String) -> String {
 
 fn trimming(functions: &mut Functions) {
     functions.text("trim", |value| value.trim().to_owned());
-    functions.add("trimAll", 2, |a| Ok(text(string(&a[1]).trim_matches(|c| string(&a[0]).contains(c)))));
+    for name in ["trimAll", "trimall"] {
+        functions.add(name, 2, |a| Ok(text(string(&a[1]).trim_matches(|c| string(&a[0]).contains(c)))));
+    }
     functions.add("trimPrefix", 2, |a| {
         let (cut, value) = (string(&a[0]), string(&a[1]));
         Ok(text(value.strip_prefix(&cut).unwrap_or(&value)))
@@ -95,21 +102,30 @@ fn numbered<'a>(parts: impl Iterator<Item = &'a str>) -> Value {
 }
 
 fn regular_expressions(functions: &mut Functions) {
-    for name in ["regexMatch", "mustRegexMatch"] {
-        functions.add(name, 2, |a| Ok(Value::Bool(pattern(&a[0])?.is_match(&string(&a[1])))));
-    }
-    for name in ["regexFind", "mustRegexFind"] {
-        functions.add(name, 2, |a| Ok(text(pattern(&a[0])?.find(&string(&a[1])).map_or("", |found| found.as_str()))));
-    }
-    for name in ["regexReplaceAll", "mustRegexReplaceAll"] {
-        functions.add(name, 3, |a| {
-            let (value, by) = (string(&a[1]), string(&a[2]));
-            Ok(text(pattern(&a[0])?.replace_all(&value, by.as_str()).into_owned()))
-        });
-    }
+    functions.add("regexMatch", 2, |a| Ok(Value::Bool(pattern(&a[0])?.is_match(&string(&a[1])))));
+    functions
+        .add("regexFind", 2, |a| Ok(text(pattern(&a[0])?.find(&string(&a[1])).map_or("", |found| found.as_str()))));
+    functions.add("regexReplaceAll", 3, |a| {
+        let (value, by) = (string(&a[1]), string(&a[2]));
+        Ok(text(pattern(&a[0])?.replace_all(&value, by.as_str()).into_owned()))
+    });
     functions.add("regexReplaceAllLiteral", 3, |a| {
         let (value, by) = (string(&a[1]), string(&a[2]));
         Ok(text(pattern(&a[0])?.replace_all(&value, regex::NoExpand(&by)).into_owned()))
+    });
+    functions.add("regexFindAll", 3, |a| {
+        let (value, pattern) = (string(&a[1]), pattern(&a[0])?);
+        let most = usize::try_from(whole(&a[2])?).unwrap_or(usize::MAX);
+        Ok(list(pattern.find_iter(&value).take(most).map(|found| text(found.as_str())).collect()))
+    });
+    functions.text("regexQuoteMeta", |value| {
+        value.chars().fold(String::new(), |mut quoted, c| {
+            if "\\.+*?()|[]{}^$".contains(c) {
+                quoted.push('\\');
+            }
+            quoted.push(c);
+            quoted
+        })
     });
     functions.add("regexSplit", 3, |a| {
         let value = string(&a[1]);

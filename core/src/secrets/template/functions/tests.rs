@@ -58,6 +58,34 @@ fn functions_print_what_those_of_sprig_print() {
         ("{{- /* comment */ -}} {{ with .user }}{{ . }}{{ end }}", "me"),
         ("{{ index . \"user\" }}{{ len .user }}", "me2"),
         (
+            "{{ base \"/a/b.c\" }} {{ dir \"/a/b.c\" }} {{ ext \"/a/b.c\" }} {{ clean \"a//b/../c/.\" }} {{ isAbs \"/\" }}",
+            "b.c /a .c a/c true",
+        ),
+        (
+            "{{ base \"\" }} {{ base \"//\" }} {{ dir \"a\" }} {{ clean \"/../a\" }} {{ clean \"../../a\" }}",
+            ". / . /a ../../a",
+        ),
+        ("{{ until 3 }}{{ until -2 }}{{ untilStep 1 6 2 }}", "[0 1 2][0 -1][1 3 5]"),
+        ("{{ ceil 1.2 }}{{ floor 1.8 }}{{ round 3.14159 2 }}{{ biggest 1 2 }}", "213.142"),
+        ("{{ slice (list 1 2 3 4) 1 3 }}{{ slice (list 1 2) }}{{ chunk 2 (list 1 2 3) }}", "[2 3][1 2][[1 2] [3]]"),
+        (
+            "{{ merge (dict \"a\" (dict \"x\" 1)) (dict \"a\" (dict \"x\" 2 \"y\" 3)) | toJson }}",
+            "{\"a\":{\"x\":1,\"y\":3}}",
+        ),
+        (
+            "{{ mergeOverwrite (dict \"a\" 1) (dict \"a\" 2) | toJson }}{{ pluck \"a\" (dict \"a\" 1) (dict \"b\" 2) }}",
+            "{\"a\":2}[1]",
+        ),
+        (
+            "{{ regexFindAll \"[a-z]\" \"a1b2c\" 2 }}{{ regexQuoteMeta \"1.5-2\" }}{{ mustRegexMatch \"^a\" \"ab\" }}",
+            "[a b]1\\.5-2true",
+        ),
+        (
+            "{{ initials \"First Try\" }}{{ swapcase \"aB\" }}{{ trimall \"$\" \"$5$\" }}{{ kindIs \"string\" .user }}",
+            "FTAb5true",
+        ),
+        ("{{ mustFirst (list 1) }}{{ deepEqual (list 1) (list 1) }}{{ sha1sum \"x\" | trunc 8 }}", "1true11f6ad8e"),
+        (
             "{{ filterPEM \"B\" \"-----BEGIN A-----\\nx\\n-----END A-----\\n-----BEGIN B-----\\ny\\n-----END B-----\\n\" }}",
             "-----BEGIN B-----\ny\n-----END B-----\n",
         ),
