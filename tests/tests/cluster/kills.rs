@@ -9,6 +9,8 @@ use gitmoor_tests::harness::{ControlPlane, Installation, Mark, config_map, kusto
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
+use crate::random::{Random, number, seed};
+
 const APPLICATIONS: [&str; 4] = ["one", "two", "three", "four"];
 /// Applications with a PreSync hook, and its name.
 const HOOKS: [(&str, &str); 2] = [("three", "name: named"), ("four", "generateName: generated-")];
@@ -18,27 +20,6 @@ const OBJECTS: usize = 16;
 const KILLS_UNTIL_LOOK: usize = 5;
 /// How long the agent may take to converge on a busy machine.
 const CONVERGES: Duration = Duration::from_secs(90);
-
-/// SplitMix64 (Steele, Lea, Flood 2014): the same seed gives the same test.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[usize::try_from(self.below(items.len() as u64)).unwrap()]
-    }
-
-    async fn sleep(&mut self, below: u64) {
-        tokio::time::sleep(Duration::from_millis(self.below(below))).await;
-    }
-}
 
 /// What Git says: the Application and the value of every object, and how often each was taken out.
 #[derive(Default)]
@@ -319,11 +300,6 @@ async fn survives(kills: usize, seed: u64) {
     assert_nothing_was_recreated(control_plane, &world, mark, &desired, at).await;
 }
 
-/// The number in an environment variable.
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_kills_while_commits_arrive_lose_nothing() {
     survives(20, number("GITMOOR_SEED").unwrap_or(3)).await;
@@ -333,7 +309,6 @@ async fn twenty_kills_while_commits_arrive_lose_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: part of `make soak`"]
 async fn soak_hundreds_of_kills_while_commits_arrive_lose_nothing() {
-    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let kills = usize::try_from(number("GITMOOR_KILLS").unwrap_or(300)).unwrap();
-    survives(kills, number("GITMOOR_SEED").unwrap_or(clock.as_secs())).await;
+    survives(kills, seed()).await;
 }
