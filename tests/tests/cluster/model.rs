@@ -46,6 +46,8 @@ struct Life<'a> {
     model: Model,
     seed: u64,
     steps: usize,
+    /// What was done, for a failure.
+    history: Vec<String>,
 }
 
 impl Life<'_> {
@@ -103,9 +105,13 @@ impl Life<'_> {
         application
     }
 
-    async fn commit(&self, what: &str) {
+    async fn commit(&mut self, what: &str) {
         self.write_kustomizations();
-        self.world.repository.commit_all(what).await;
+        let commit = self.world.repository.commit_all(what).await;
+        self.history.push(format!(
+            "{} {commit} {what}; broken {:?}, lost {:?}",
+            self.steps, self.model.broken, self.model.lost
+        ));
     }
 
     async fn step(&mut self) {
@@ -120,20 +126,24 @@ impl Life<'_> {
                 let (Some(name), value) = (self.any(), self.random.below(1 << 40)) else { return };
                 let child = self.model.objects[&name].0;
                 self.put(&name, child, &format!("value-{value}"));
-                self.commit("change").await;
+                self.commit(&format!("change {name}")).await;
             }
             5 => {
                 let Some(name) = self.any() else { return };
                 let (child, _) = self.model.objects.remove(&name).unwrap();
                 std::fs::remove_file(self.world.repository.tree().join(Self::file(child, &name))).unwrap();
-                *self.model.removals.entry(name).or_default() += 1;
-                self.commit("remove").await;
+                *self.model.removals.entry(name.clone()).or_default() += 1;
+                self.commit(&format!("remove {name}")).await;
             }
             6..=7 => {
                 let (Some(name), to) = (self.any(), self.child()) else { return };
                 let value = self.model.objects[&name].1.clone();
                 self.put(&name, to, &value);
-                self.commit("move").await;
+                if self.model.lost.contains(&to) {
+                    // No Application reads that folder.
+                    *self.model.removals.entry(name.clone()).or_default() += 1;
+                }
+                self.commit(&format!("move {name} to {}", CHILDREN[to])).await;
             }
             8 => {
                 let child = self.child();
@@ -146,6 +156,11 @@ impl Life<'_> {
                 let child = self.child();
                 if !self.model.lost.remove(&child) {
                     self.model.lost.insert(child);
+                    // Those that moved there in a commit that is seen together with this one.
+                    let in_it = self.model.objects.iter().filter(|(_, (owner, _))| *owner == child);
+                    for name in in_it.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+                        *self.model.removals.entry(name).or_default() += 1;
+                    }
                 }
                 self.commit("lose or regain").await;
             }
@@ -169,6 +184,7 @@ impl Life<'_> {
             }
             14 => self.toggle_unanswered().await,
             _ => {
+                self.history.push(format!("{} kill", self.steps));
                 self.world.agent.kill();
                 let pause = self.random.below(200);
                 tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -257,8 +273,12 @@ impl Life<'_> {
         }
         // With a child that cannot be rendered nothing is deleted; otherwise what left Git goes.
         if self.model.broken.is_empty() && self.model.lost.is_empty() {
-            let gone = live.keys().filter(|name| name.starts_with("object") && !self.model.objects.contains_key(*name));
-            found.extend(gone.map(|name| format!("{name} is left over")));
+            // Without our label nothing is found that has left Git before the label could be restored.
+            let ours = |map: &Value| map["metadata"]["labels"]["gitmoor.dev/application"].is_string();
+            let gone = live.iter().filter(|(name, map)| {
+                name.starts_with("object") && ours(map) && !self.model.objects.contains_key(*name)
+            });
+            found.extend(gone.map(|(name, _)| format!("{name} is left over")));
         }
         for copy in 1..=self.model.copies {
             let name = format!("copy-{copy}");
@@ -280,7 +300,13 @@ impl Life<'_> {
         }
         for (name, times) in deleted {
             let allowed = self.model.removals.get(name).copied().unwrap_or_default();
-            assert!(times <= allowed, "{name} was deleted {times} times and removed {allowed}, {}", self.at());
+            assert!(
+                times <= allowed,
+                "{name} was deleted {times} times and removed {allowed}, {}\n{}\n{}",
+                self.at(),
+                self.history.join("\n"),
+                self.world.agent.log()
+            );
         }
     }
 }
@@ -292,8 +318,15 @@ async fn live(steps: usize, seed: u64) {
     let target = create_namespace(&client, "model").await;
     let world = Installation::start_in(&control_plane, (&namespace, &target), |agent| agent).await;
     let mark = control_plane.audit().mark().await;
-    let mut life =
-        Life { audit: control_plane.audit(), world, random: Random(seed), model: Model::default(), seed, steps: 0 };
+    let mut life = Life {
+        audit: control_plane.audit(),
+        world,
+        random: Random(seed),
+        model: Model::default(),
+        seed,
+        steps: 0,
+        history: Vec::new(),
+    };
     for (child, name) in CHILDREN.iter().enumerate() {
         life.put(name, child, "witness");
     }
