@@ -5,6 +5,7 @@
 mod agent;
 mod app_of_apps;
 mod bad_input;
+mod canary;
 mod demo;
 mod differences;
 mod harness;
