@@ -8,6 +8,7 @@ use base64::Engine as _;
 use futures::StreamExt;
 use gitmoor_core::names::LABEL_SECRET_TYPE;
 use gitmoor_core::object::text_at;
+use gitmoor_engine::charts::{ChartAddress, Transport};
 use gitmoor_engine::cluster::{Change, Cluster, Selector};
 use gitmoor_engine::git::{Credentials, RepositoryUrl};
 use serde_json::Value;
@@ -48,6 +49,25 @@ impl CredentialStore {
         let below = || {
             let templates = entries.values().filter(|entry| entry.template && is_below(url.as_str(), &entry.url));
             templates.max_by_key(|entry| entry.url.len())
+        };
+        own.or_else(below).map_or(Credentials::None, |entry| entry.credentials.clone())
+    }
+
+    /// The credentials of a chart: those of its repository, else of the longest address that it is below. A Secret
+    /// of a registry has no scheme, or `oci://`.
+    pub(crate) fn find_chart(&self, address: &ChartAddress) -> Credentials {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let compared = |url: &str| match address.transport() {
+            Transport::Http => url.to_owned(),
+            Transport::Oci => without_scheme(url).to_owned(),
+        };
+        let wanted = compared(&address.base());
+        let own = entries
+            .values()
+            .find(|entry| !entry.template && compared(&entry.url).trim_end_matches('/').eq_ignore_ascii_case(&wanted));
+        let below = || {
+            let fits = |entry: &&Entry| entry.template && is_below(&wanted, &compared(&entry.url));
+            entries.values().filter(fits).max_by_key(|entry| entry.url.len())
         };
         own.or_else(below).map_or(Credentials::None, |entry| entry.credentials.clone())
     }
@@ -100,6 +120,10 @@ impl CredentialStore {
         change(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_one();
     }
+}
+
+fn without_scheme(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest)
 }
 
 /// The address itself, or something below it; `https://host/team` is not above `https://host/teamwork`.

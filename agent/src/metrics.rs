@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     /// Fetches of repositories, by result.
     pub fetches: Family<Result, Counter>,
+    /// Looks at charts of repositories and registries, by result.
+    pub chart_fetches: Family<Result, Counter>,
     /// Webhooks, by result.
     pub webhooks: Family<Result, Counter>,
     /// Renders of Applications, by result.
@@ -71,6 +73,7 @@ impl Metrics {
         }
         let seconds = || Histogram::new(exponential_buckets(0.01, 2.0, 14));
         let fetches = register!(Family::default(), "git_fetches", "Fetches of repositories, by result");
+        let chart_fetches = register!(Family::default(), "chart_fetches", "Looks at charts, by result");
         let webhooks = register!(Family::default(), "webhooks", "Webhooks of Git servers, by result");
         let renders = register!(Family::default(), "renders", "Renders of Applications, by result");
         let renders_spared = register!(Counter::default(), "renders_spared", "Renders that an equal read-set spared");
@@ -89,6 +92,7 @@ impl Metrics {
         Self {
             registry,
             fetches,
+            chart_fetches,
             webhooks,
             renders,
             renders_spared,

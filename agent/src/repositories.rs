@@ -10,6 +10,7 @@ use gitmoor_engine::git::{CommitId, FetchOutcome, FetchRequest, Fetcher, Mirror,
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::charts::ChartFollowers;
 use crate::credentials::CredentialStore;
 use crate::heads::Heads;
 use crate::metrics::{Metrics, Result as ResultLabel};
@@ -31,6 +32,8 @@ pub(crate) struct Repositories {
     queue: Queue,
     metrics: Arc<Metrics>,
     heads: Heads,
+    /// Charts, followed beside.
+    pub charts: ChartFollowers,
     tasks: Mutex<HashMap<RepositoryUrl, Task>>,
 }
 
@@ -49,8 +52,10 @@ impl Repositories {
         credentials: Arc<CredentialStore>,
         (state, queue, metrics): (Arc<State>, Queue, Arc<Metrics>),
         heads: Heads,
+        charts: ChartFollowers,
     ) -> Self {
-        Self { data_dir, fetcher, poll_interval, credentials, state, queue, metrics, heads, tasks: Mutex::default() }
+        let tasks = Mutex::default();
+        Self { data_dir, fetcher, poll_interval, credentials, state, queue, metrics, heads, charts, tasks }
     }
 
     /// The mirror of a repository.
@@ -60,15 +65,14 @@ impl Repositories {
 
     /// Follows exactly what Applications follow now.
     pub(crate) fn refollow(&self) {
-        let follows: HashMap<RepositoryUrl, BTreeSet<String>> = self
-            .state
-            .follows()
-            .into_iter()
-            .filter_map(|(origin, revisions)| match origin {
-                Origin::Git(url) => Some((url, revisions)),
-                Origin::Chart(_) => None,
-            })
-            .collect();
+        let (mut follows, mut charts) = (HashMap::new(), HashMap::new());
+        for (origin, revisions) in self.state.follows() {
+            match origin {
+                Origin::Git(url) => drop(follows.insert(url, revisions)),
+                Origin::Chart(address) => drop(charts.insert(address, revisions)),
+            }
+        }
+        self.charts.refollow(charts);
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.retain(|url, task| {
             let wanted = follows.contains_key(url);
@@ -93,7 +97,10 @@ impl Repositories {
 
     /// Looks at a repository now; false when nobody follows it.
     pub(crate) fn look(&self, origin: &Origin) -> bool {
-        let Origin::Git(url) = origin else { return false };
+        let url = match origin {
+            Origin::Git(url) => url,
+            Origin::Chart(address) => return self.charts.look(address),
+        };
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.get(url).inspect(|task| task.look.notify_one()).is_some()
     }
@@ -102,6 +109,7 @@ impl Repositories {
     pub(crate) fn look_at_all(&self) {
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.values().for_each(|task| task.look.notify_one());
+        self.charts.look_at_all();
     }
 
     fn start(&self, url: RepositoryUrl, revisions: BTreeSet<String>) -> Task {

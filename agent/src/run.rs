@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use gitmoor_core::sensitive::Sensitive;
 use gitmoor_core::tracking::{Digester, Installation};
+use gitmoor_engine::charts::Charts;
 use gitmoor_engine::cluster::Cluster;
 use gitmoor_engine::git::{FetchLimits, Fetcher, UrlPolicy};
 use gitmoor_engine::render::Renderer;
@@ -18,6 +19,7 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::applications::Applications;
+use crate::charts::ChartFollowers;
 use crate::context::Context;
 use crate::credentials::CredentialStore;
 use crate::events::Events;
@@ -87,6 +89,12 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         Arc::clone(&credentials),
         (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
         heads,
+        ChartFollowers::new(
+            Charts::new(settings.data_dir.clone()),
+            settings.chart_interval,
+            Arc::clone(&credentials),
+            (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
+        ),
     ));
     // Set here alone, so that it cannot be set already.
     let _ = served.repositories.set(Arc::clone(&repositories));

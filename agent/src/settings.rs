@@ -46,6 +46,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "GITMOOR_POLL_INTERVAL", default_value = "60", value_parser = seconds)]
     pub poll_interval: Duration,
 
+    /// Seconds between two looks at a chart that is followed by a range of versions
+    #[arg(long, env = "GITMOOR_CHART_INTERVAL", default_value = "300", value_parser = seconds)]
+    pub chart_interval: Duration,
+
     /// Seconds that a fetch may take
     #[arg(long, env = "GITMOOR_FETCH_TIMEOUT", default_value = "120", value_parser = seconds)]
     pub fetch_timeout: Duration,

@@ -65,6 +65,12 @@ async fn tree(context: &Context, source: &FollowedSource, at: &Position) -> Resu
             };
             Ok(Box::new(tree.map_err(unreadable)?))
         }
+        (Origin::Chart(address), Position::Chart(version)) => {
+            let tree = context.repositories.charts.tree(address, version).await;
+            Ok(Box::new(
+                tree.map_err(|error| RenderError::Tree(TreeError::unreadable(&RepoPath::root(), error.to_string())))?,
+            ))
+        }
         (origin, _) => {
             let reason = format!("{origin} is no repository that can be read");
             Err(RenderError::Tree(TreeError::unreadable(&RepoPath::root(), reason)))

@@ -165,8 +165,9 @@ pub(super) fn origin(source: &Source, policy: UrlPolicy) -> Result<Origin, SpecE
     let invalid = |reason: String| SpecError::Invalid { field: "spec.source.repoURL", reason };
     match source.chart() {
         Some(chart) => {
-            ChartAddress::parse(&source.repo_url, chart).map_err(|e| invalid(e.to_string()))?;
-            Err(SpecError::Unsupported(vec!["spec.source.chart".to_owned()]))
+            let pass = source.helm.as_ref().is_some_and(|helm| helm.pass_credentials);
+            let address = ChartAddress::parse(&source.repo_url, chart).map_err(|e| invalid(e.to_string()))?;
+            Ok(Origin::Chart(address.passing_credentials(pass)))
         }
         None => RepositoryUrl::parse(&source.repo_url, &policy).map(Origin::Git).map_err(|e| invalid(e.to_string())),
     }

@@ -28,7 +28,6 @@ use serde_json::Value;
 
 /// Where a source comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(dead_code, reason = "charts are followed with the next change")]
 pub(crate) enum Origin {
     /// A Git repository.
     Git(RepositoryUrl),
@@ -65,7 +64,6 @@ pub(crate) struct FollowedSource {
 
 /// Where a revision can stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "charts are followed with the next change")]
 pub(crate) enum Position {
     /// At a commit.
     Commit(CommitId),

@@ -23,6 +23,8 @@ pub struct ChartAddress {
     path: String,
     /// Name of the chart.
     chart: String,
+    /// Credentials go also to other hosts that the repository names.
+    pass_credentials: bool,
 }
 
 /// The address cannot be used. The texts never show credentials that stood in it.
@@ -73,7 +75,17 @@ impl ChartAddress {
             return Err(ChartAddressError::Name(chart.to_owned()));
         }
         let (path, chart) = (path.to_owned(), chart.to_owned());
-        Ok(Self { transport, scheme, host, path, chart })
+        Ok(Self { transport, scheme, host, path, chart, pass_credentials: false })
+    }
+
+    /// The same, with credentials going also to other hosts that the repository names.
+    pub fn passing_credentials(self, pass_credentials: bool) -> Self {
+        Self { pass_credentials, ..self }
+    }
+
+    /// Whether credentials go also to other hosts that the repository names.
+    pub fn passes_credentials(&self) -> bool {
+        self.pass_credentials
     }
 
     /// How it is reached.

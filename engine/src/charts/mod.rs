@@ -1,8 +1,34 @@
-//! Charts from chart repositories and registries.
+//! Charts from chart repositories and registries: the only module that fetches them.
+//!
+//! ```text
+//! address, revision -versions (index with ETag | tags)-> version -archive-> digest checked -store (by digest)-> tree
+//! ```
+//!
+//! An exact version that was fetched once needs no network any more, also after a restart.
 
 mod address;
+mod archive;
+mod http;
+mod registry;
+mod repository;
+mod store;
+
+use std::path::PathBuf;
+
+use gitmoor_core::chart::Entry;
+use gitmoor_core::version::{Range, Version};
 
 pub use address::{ChartAddress, ChartAddressError, Transport};
+pub use archive::{ArchiveError, ChartTree, Limits};
+
+use self::registry::{Registry, basic};
+use self::store::Store;
+use crate::git::Credentials;
+
+/// Bytes of a packed chart.
+const LARGEST_ARCHIVE: u64 = 32 << 20;
+/// Bytes of all packed charts on disk.
+const MOST_BYTES: u64 = 1 << 30;
 
 /// A version of a chart, and the digest of its archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,4 +37,175 @@ pub struct ChartVersion {
     pub version: String,
     /// SHA-256 of the archive, in hexadecimal.
     pub digest: String,
+}
+
+/// Why a chart cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChartErrorKind {
+    /// No connection, or the server answered with a failure of its own.
+    Unreachable,
+    /// Credentials are missing, wrong or not sufficient.
+    RefusedCredentials,
+    /// There is no such repository or archive.
+    NotFound,
+    /// More bytes than are taken.
+    TooLarge,
+    /// An address that leads inside, from where it must not.
+    ForbiddenAddress,
+    /// The index, or an answer of the registry, cannot be read.
+    InvalidIndex,
+    /// The archive is no chart.
+    InvalidArchive,
+    /// The archive is another one than the index says.
+    DigestMismatch,
+    /// Everything else, such as a full disk.
+    Other,
+}
+
+impl ChartErrorKind {
+    /// One word in PascalCase.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "Unreachable",
+            Self::RefusedCredentials => "RefusedCredentials",
+            Self::NotFound => "NotFound",
+            Self::TooLarge => "TooLarge",
+            Self::ForbiddenAddress => "ForbiddenAddress",
+            Self::InvalidIndex => "InvalidIndex",
+            Self::InvalidArchive => "InvalidArchive",
+            Self::DigestMismatch => "DigestMismatch",
+            Self::Other => "Other",
+        }
+    }
+}
+
+/// A chart cannot be had; what was fetched before is still there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ChartError {
+    /// The category.
+    pub kind: ChartErrorKind,
+    /// What happened, without credentials.
+    pub message: String,
+}
+
+/// Fetches charts and keeps them on disk. All methods block: they belong into `spawn_blocking`.
+#[derive(Clone, Debug)]
+pub struct Charts {
+    store: Store,
+    limits: Limits,
+}
+
+/// Whether a revision names one version, which stays what it is.
+pub fn is_exact(revision: &str) -> bool {
+    Version::parse(revision).is_some_and(|version| version.is_complete())
+}
+
+impl Charts {
+    /// Keeps charts below `data`; touches nothing yet.
+    pub fn new(data: PathBuf) -> Self {
+        Self { store: Store::new(data.join("charts"), MOST_BYTES), limits: Limits::default() }
+    }
+
+    /// The version that a revision means, fetched; `None` when there is none. `HEAD` is the highest release.
+    pub fn resolve(
+        &self,
+        address: &ChartAddress,
+        revision: &str,
+        credentials: &Credentials,
+    ) -> Result<Option<ChartVersion>, ChartError> {
+        if let Some(known) = self.known(address, revision).filter(|_| is_exact(revision)) {
+            return Ok(Some(known));
+        }
+        match address.transport() {
+            Transport::Http => {
+                let authorization = basic(credentials);
+                let entries = repository::versions(address, authorization.as_ref(), &self.store)?;
+                let Some(entry) = chosen(&entries, revision) else { return Ok(None) };
+                let known = self.known(address, &entry.version);
+                let same = |known: &ChartVersion| entry.digest.as_ref().is_none_or(|digest| *digest == known.digest);
+                if let Some(known) = known.filter(same) {
+                    return Ok(Some(known));
+                }
+                let bytes = repository::archive(address, entry, authorization.as_ref(), LARGEST_ARCHIVE)?;
+                self.keep(address, &entry.version, &bytes, entry.digest.as_deref()).map(Some)
+            }
+            Transport::Oci => {
+                let mut registry = Registry::new(address, credentials);
+                let version = if is_exact(revision) {
+                    revision.to_owned()
+                } else {
+                    let entries = registry.versions()?;
+                    let Some(entry) = chosen(&entries, revision) else { return Ok(None) };
+                    entry.version.clone()
+                };
+                if let Some(known) = self.known(address, &version) {
+                    return Ok(Some(known));
+                }
+                let Some((bytes, digest)) = registry.archive(&version, LARGEST_ARCHIVE)? else { return Ok(None) };
+                self.keep(address, &version, &bytes, Some(&digest)).map(Some)
+            }
+        }
+    }
+
+    /// The files of a version that was resolved; `None` when the disk has lost it: resolve it again.
+    pub fn tree(&self, version: &ChartVersion) -> Result<Option<ChartTree>, ChartError> {
+        let Some(bytes) = self.store.get(&version.digest) else { return Ok(None) };
+        self.unpacked(&bytes, &version.version).map(Some)
+    }
+
+    fn unpacked(&self, bytes: &[u8], what: &str) -> Result<ChartTree, ChartError> {
+        ChartTree::read(bytes, &self.limits).map_err(|error| ChartError {
+            kind: match error {
+                ArchiveError::TooLarge { .. } => ChartErrorKind::TooLarge,
+                ArchiveError::Malformed(_) | ArchiveError::Forbidden { .. } => ChartErrorKind::InvalidArchive,
+            },
+            message: format!("the archive of {what} cannot be used: {error}"),
+        })
+    }
+
+    /// What an exact version was, when it is still on disk.
+    fn known(&self, address: &ChartAddress, version: &str) -> Option<ChartVersion> {
+        let digest = String::from_utf8(self.store.note(&note(address, version))?).ok()?;
+        self.store.get(&digest)?;
+        Some(ChartVersion { version: version.to_owned(), digest })
+    }
+
+    fn keep(
+        &self,
+        address: &ChartAddress,
+        version: &str,
+        bytes: &[u8],
+        expected: Option<&str>,
+    ) -> Result<ChartVersion, ChartError> {
+        let what = format!("{address} {version}");
+        let digest = archive::hexadecimal(&<sha2::Sha256 as sha2::Digest>::digest(bytes));
+        if expected.is_some_and(|expected| expected != digest) {
+            let message =
+                format!("the archive of {what} has the digest {digest}, and not the one that its repository names");
+            return Err(ChartError { kind: ChartErrorKind::DigestMismatch, message });
+        }
+        self.unpacked(bytes, &what)?;
+        let kept =
+            self.store.put(bytes).and_then(|digest| self.store.write_note(&note(address, version), digest.as_bytes()));
+        kept.map_err(|error| ChartError {
+            kind: ChartErrorKind::Other,
+            message: format!("{what} cannot be kept on disk: {error}"),
+        })?;
+        Ok(ChartVersion { version: version.to_owned(), digest })
+    }
+}
+
+fn note(address: &ChartAddress, version: &str) -> String {
+    format!("version {address} {version}")
+}
+
+/// As Helm's `IndexFile.Get`: the very version, else the highest that the range holds.
+fn chosen<'e>(entries: &'e [Entry], revision: &str) -> Option<&'e Entry> {
+    if let Some(exact) = entries.iter().find(|entry| entry.version == revision) {
+        return Some(exact);
+    }
+    let range = Range::parse(if matches!(revision, "" | "HEAD") { "*" } else { revision })?;
+    let versions = entries.iter().filter_map(|entry| Some((Version::parse(&entry.version)?, entry)));
+    range.highest(versions).map(|(_, entry)| entry)
 }

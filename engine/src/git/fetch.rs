@@ -24,7 +24,8 @@ use super::{CommitId, Credentials, FetchErrorKind};
 pub struct FetchRequest {
     /// What the repository is opened with.
     pub credentials: Credentials,
-    /// Branches, tags, full names of references, full commit ids, `HEAD`: what somebody follows, as they wrote it.
+    /// Branches, tags, ranges of tags, full names of references, full commit ids, `HEAD`: what somebody follows, as they
+    /// wrote it.
     pub revisions: BTreeSet<String>,
 }
 
@@ -104,15 +105,28 @@ impl<'a> Fetch<'a> {
 
     /// One connection for everything that has a name.
     fn follow<'r>(&self, names: &[&'r String]) -> Result<Vec<(&'r String, Option<Target>)>, Failure> {
-        let refspecs: Vec<String> = names.iter().flat_map(|name| revisions::refspecs(name)).collect();
+        let mut refspecs: Vec<String> = names.iter().flat_map(|name| revisions::refspecs(name)).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
         if refspecs.is_empty() {
-            return Ok(names.iter().map(|name| (*name, None)).collect());
+            // Ranges alone: what they mean is known with the listing.
+            refspecs.push(format!("+{OWN}none:{OWN}none"));
         }
         let mut remote = self.repository.remote_anonymous(self.address)?;
         self.download(&mut remote, &refspecs)?;
         let advertised = listing(&remote)?;
         self.forget_gone(&advertised)?;
         let found: Vec<_> = names.iter().map(|name| (*name, advertised.resolve(name))).collect();
+        let mut news = Vec::new();
+        for target in found.iter().filter_map(|(_, target)| target.as_ref()) {
+            if !self.is_here(target.id)? {
+                news.push(format!("+{}:{}", target.remote, target.local));
+            }
+        }
+        if !news.is_empty() {
+            self.download(&mut remote, &news)?;
+        }
         for target in found.iter().filter_map(|(_, target)| target.as_ref()) {
             self.note(&target.local, target.id)?;
         }
@@ -135,6 +149,13 @@ impl<'a> Fetch<'a> {
         }
         self.note(&format!("{OWN}commits/{id}"), id)?;
         self.commit_of(id)
+    }
+
+    fn is_here(&self, id: Oid) -> Result<bool, Failure> {
+        match self.repository.find_object(id, None) {
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
+            found => Ok(found.map(|_| true)?),
+        }
     }
 
     fn present(&self, id: Oid) -> Result<bool, Failure> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use git2::{Oid, Reference};
+use gitmoor_core::version::{Range, Version};
 
 /// Prefix of the references that mirrors keep for themselves.
 pub(super) const OWN: &str = "refs/gitmoor/";
@@ -70,15 +71,26 @@ impl Advertised {
         self.references.contains_key(name)
     }
 
-    /// Finds what a name means: `HEAD`, a full name, a branch, a tag, in this order.
+    /// Finds what a name means: `HEAD`, a full name, a branch, a tag, a range of tags, in this order.
     pub(super) fn resolve(&self, revision: &str) -> Option<Target> {
         if !is_head(revision) {
-            return candidates(revision).find_map(|name| self.reference(&name));
+            let named = candidates(revision).find_map(|name| self.reference(&name));
+            return named.or_else(|| self.highest_tag(revision));
         }
         let (id, branch) = self.head.as_ref()?;
         // The branch only when it stands where `HEAD` does, since that is what was asked for.
         let branch = branch.as_deref().and_then(|name| self.reference(name)).filter(|target| target.id == *id);
         branch.or_else(|| Some(Target { remote: "HEAD".to_owned(), local: DETACHED_HEAD.to_owned(), id: *id }))
+    }
+
+    /// The highest version among the tags that lies in a range. A version that lacks parts is a name, as for Argo CD.
+    fn highest_tag(&self, revision: &str) -> Option<Target> {
+        let range = Range::parse(revision).filter(|_| Version::parse(revision).is_none())?;
+        let tags = self.references.keys().filter_map(|name| {
+            let version = Version::parse(name.strip_prefix("refs/tags/")?)?;
+            Some((version, name))
+        });
+        range.highest(tags).and_then(|(_, name)| self.reference(name))
     }
 
     fn reference(&self, name: &str) -> Option<Target> {
@@ -145,6 +157,29 @@ mod tests {
         assert_eq!(advertised(None).resolve("HEAD").unwrap().local, DETACHED_HEAD);
         assert_eq!(advertised(Some("refs/heads/both")).resolve("HEAD").unwrap().local, DETACHED_HEAD);
         assert_eq!(Advertised::default().resolve("HEAD"), None);
+    }
+
+    #[test]
+    fn ranges_mean_the_highest_tag() {
+        let tags = ["v1.0.0", "v1.2.0", "1.10.0", "v2.0.0-rc.1", "release", "v1"].iter().zip('1'..);
+        let names: Vec<(String, Oid)> = tags.map(|(tag, digit)| (format!("refs/tags/{tag}"), oid(digit))).collect();
+        let branch = [("refs/heads/1.x".to_owned(), oid('9'))];
+        let listed =
+            |names: &[(String, Oid)]| Advertised::new(names.iter().map(|(name, id)| (name.as_str(), *id, None)));
+        for (revision, expected) in [
+            ("1.x", Some("refs/tags/1.10.0")),
+            ("~1.2", Some("refs/tags/v1.2.0")),
+            (">=1.0 <1.5", Some("refs/tags/v1.2.0")),
+            (">=2.0.0-0", Some("refs/tags/v2.0.0-rc.1")),
+            ("*", Some("refs/tags/1.10.0")),
+            ("v1", Some("refs/tags/v1")),
+            ("v1.0", None),
+            ("3.x", None),
+        ] {
+            assert_eq!(listed(&names).resolve(revision).map(|target| target.remote).as_deref(), expected, "{revision}");
+        }
+        let both = [&names[..], &branch[..]].concat();
+        assert_eq!(listed(&both).resolve("1.x").unwrap().remote, "refs/heads/1.x", "a name comes before a range");
     }
 
     #[test]

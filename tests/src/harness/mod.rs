@@ -36,6 +36,8 @@ pub mod cgi;
 
 pub mod git_remote;
 
+pub mod chart_server;
+
 pub mod aws;
 
 pub mod aws_proxy;
@@ -59,6 +61,7 @@ pub use audit::{Audit, Mark, Request, Requests};
 pub use await_state::{Scene, eventually, throughout};
 pub use aws::Aws;
 pub use aws_proxy::{AwsCall, AwsProxy, Fault};
+pub use chart_server::ChartServer;
 pub use control_plane::ControlPlane;
 pub use git_remote::{GitRemote, Mode};
 pub use identity::Identity;

@@ -1,6 +1,6 @@
 //! Where manifests come from: charts, options, several sources.
 
-use gitmoor_tests::harness::{Installation, condition, config_map, kustomization};
+use gitmoor_tests::harness::{ChartServer, ControlPlane, Installation, condition, config_map, kustomization};
 use serde_json::{Value, json};
 
 const CHART: &str = "apiVersion: v2\nname: app\nversion: 1.0.0\n";
@@ -216,4 +216,83 @@ async fn templates_see_what_the_cluster_serves_and_when_that_changes() {
             if key.as_deref() == Some("true true true") { Ok(()) } else { Err(format!("{key:?}")) }
         })
         .await;
+}
+
+/// A chart of a repository or registry as the source of an Application.
+fn of_chart(world: &Installation, name: &str, repository: &str, revision: &str) -> Value {
+    let mut application = world.application(name, "");
+    application["spec"]["source"] = json!({"repoURL": repository, "chart": "app", "targetRevision": revision});
+    application
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn charts_come_from_repositories_and_registries() {
+    let control_plane = ControlPlane::shared().await;
+    let mut world =
+        Installation::start_on(control_plane, "charts", |agent| agent.env("GITMOOR_CHART_INTERVAL", "0.3")).await;
+    let server = ChartServer::start().await;
+    server.set_credentials(Some(("me", "canary-of-the-charts")));
+    let chart = |name: &str| [("templates/map.yaml", template(name)), ("values.yaml", "key: default\n".to_owned())];
+    let publish = |version: &str, name: &str| {
+        let files = chart(name);
+        server.publish("app", version, &files.iter().map(|(path, text)| (*path, text.as_str())).collect::<Vec<_>>());
+    };
+    publish("1.0.0", "one");
+    for (name, url) in [("charts", server.url()), ("registry", server.registry().replace("oci://", ""))] {
+        world
+            .apply(&json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": name, "namespace": world.namespace, "labels": {"argocd.argoproj.io/secret-type": "repo-creds"}},
+                "stringData": {"url": url, "type": "helm", "username": "me", "password": "canary-of-the-charts"},
+            }))
+            .await;
+    }
+    let values = world.repository.commit(&[("values/live.yaml", "key: live\n")], "values").await;
+    let mut exact = of_chart(&world, "exact", &server.registry(), "1.0.0");
+    exact["spec"]["destination"]["namespace"] = json!(world.target);
+    exact["spec"]["source"]["helm"] = json!({"releaseName": "own", "valuesObject": {"key": "exact"}});
+    world.apply(&exact).await;
+    world.await_synced("exact", "1.0.0").await;
+    assert_eq!(key(&world, "one").await.as_deref(), Some("exact"));
+    let map = world.target("v1/ConfigMap", "one").await.unwrap();
+    assert_eq!(map["data"]["release"], format!("own-{}", world.target));
+
+    // A range, with values from Git.
+    publish("1.1.0", "two");
+    let mut range = of_chart(&world, "range", &server.url(), "1.x");
+    let mut source = range["spec"].as_object_mut().unwrap().remove("source").unwrap();
+    source["helm"] = json!({"valueFiles": ["$own/values/live.yaml"]});
+    range["spec"]["sources"] =
+        json!([source, {"repoURL": world.repository.url(), "targetRevision": "main", "ref": "own"}]);
+    world.apply(&range).await;
+    let at = |revisions: [&str; 2]| {
+        let revisions = json!(revisions);
+        move |status: &Value| status["sync"]["status"] == "Synced" && status["sync"]["revisions"] == revisions
+    };
+    world.await_status("is at the highest version", "range", at(["1.1.0", &values])).await;
+    assert_eq!(key(&world, "two").await.as_deref(), Some("live"));
+    publish("1.2.0", "three");
+    world.await_status("moves on by itself", "range", at(["1.2.0", &values])).await;
+    assert_eq!(key(&world, "three").await.as_deref(), Some("live"));
+    world.await_status("stays", "exact", |status| status["sync"]["revision"] == "1.0.0").await;
+
+    // Without the server, after a restart: what was fetched is still there.
+    server.set_credentials(Some(("me", "another")));
+    world.agent.restart();
+    world.agent.await_ready(gitmoor_tests::harness::installation::PATIENCE).await;
+    world.patch_application("exact", &json!({"spec": {"source": {"helm": {"valuesObject": {"key": "later"}}}}})).await;
+    let later = |status: &Value| {
+        status["sync"]["status"] == "Synced" && status["history"].as_array().is_some_and(|h| h.len() == 2)
+    };
+    world.await_status("is rendered anew", "exact", later).await;
+    assert_eq!(key(&world, "one").await.as_deref(), Some("later"));
+    let log = world.agent.log();
+    assert!(!log.contains("canary-of-the-charts"), "rule 4");
+
+    world.apply(&of_chart(&world, "refused", &server.url(), "1.1.0")).await;
+    world.await_unknown("refused", "RefusedCredentials").await;
+    server.set_credentials(None);
+    world.apply(&of_chart(&world, "none", &server.url(), "9.9.9")).await;
+    let message = world.await_unknown("none", "RevisionNotFound").await;
+    assert!(message.contains("no version `9.9.9`"), "{message}");
 }

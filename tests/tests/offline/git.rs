@@ -53,6 +53,37 @@ fn kind(result: Result<FetchOutcome, FetchError>) -> FetchErrorKind {
 }
 
 #[tokio::test]
+async fn a_range_of_tags_follows_the_highest_and_polls_with_one_request() {
+    let remote = GitRemote::with_credentials("robot", PASSWORD).await;
+    let repository = remote.repository("platform").await;
+    let tag = async |name: &str| {
+        let commit = repository.commit(&[("version", name)], name).await;
+        repository.git(&["tag", "--annotate", "--message", name, name]).await;
+        repository.git(&["push", "--quiet", "origin", name]).await;
+        commit
+    };
+    tag("v1.0.0").await;
+    let second = tag("v1.1.0").await;
+    tag("v2.0.0-rc.1").await;
+    let scratch = Scratch::new("mirror-range");
+    let mirror = mirror(&scratch, repository.url(), limits());
+    let request = request(PASSWORD, &[">=1.0 <2", "1.x", "9.x"]);
+    let outcome = mirror.fetch(&request).await.unwrap();
+    assert_eq!((commit(&outcome, ">=1.0 <2"), commit(&outcome, "1.x")), (second.clone(), second.clone()));
+    assert_eq!(outcome.missing, ["9.x"]);
+    let tree = mirror.tree(&id(&second)).unwrap();
+    assert_eq!(tree.read(&RepoPath::root().join("version").unwrap(), 100).unwrap(), b"v1.1.0");
+
+    remote.forget_requests();
+    let outcome = mirror.fetch(&request).await.unwrap();
+    assert!(!outcome.changed && outcome.received_bytes == 0, "{outcome:?}");
+    assert_eq!(remote.requests().len(), 1, "{:?}", remote.requests());
+    let third = tag("1.2.0").await;
+    let outcome = mirror.fetch(&request).await.unwrap();
+    assert_eq!((commit(&outcome, "1.x"), outcome.changed), (third, true));
+}
+
+#[tokio::test]
 async fn one_request_says_that_nothing_is_new_and_two_bring_what_is() {
     let remote = GitRemote::with_credentials("robot", PASSWORD).await;
     let repository = remote.repository("platform").await;

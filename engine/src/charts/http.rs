@@ -1,0 +1,207 @@
+//! GET requests for charts: bounded, and only to hosts that they may go to.
+//!
+//! # Guarantees
+//! - Credentials go to the repository's own host alone, unless the Application says otherwise.
+//! - Other hosts (of redirects, of an index, of a registry's tokens and blobs) are reached at public addresses only, and
+//!   no host at the link-local ones, where clouds serve credentials. Addresses are checked as they are connected to.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gitmoor_core::sensitive::Sensitive;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+use super::{ChartError, ChartErrorKind};
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+const MOST_REDIRECTS: usize = 5;
+
+/// What is asked for.
+pub(super) struct Get<'a> {
+    pub(super) url: String,
+    pub(super) accept: Option<&'a str>,
+    /// What is known already.
+    pub(super) etag: Option<&'a str>,
+    /// Value of the header `Authorization`.
+    pub(super) authorization: Option<&'a Sensitive<String>>,
+    /// Host and port of the repository.
+    pub(super) home: &'a str,
+    /// Credentials go to other hosts too.
+    pub(super) pass_credentials: bool,
+    /// Most bytes of the answer.
+    pub(super) limit: u64,
+}
+
+/// The answer.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) etag: Option<String>,
+    pub(super) challenge: Option<String>,
+    pub(super) link: Option<String>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Asks, and follows redirects. Blocking.
+pub(super) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
+    let mut url = request.url.clone();
+    for _ in 0..MOST_REDIRECTS {
+        let uri: Uri = url.parse().map_err(|_| failed(ChartErrorKind::Other, &url, "is no address"))?;
+        let authority = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase()).unwrap_or_default();
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.contains('@') {
+            return Err(failed(ChartErrorKind::ForbiddenAddress, &url, "is no http or https address"));
+        }
+        let at_home = authority == request.home;
+        let mut asked = agent(at_home).get(&url);
+        if let Some(accept) = request.accept {
+            asked = asked.header("Accept", accept);
+        }
+        if let Some(etag) = request.etag {
+            asked = asked.header("If-None-Match", etag);
+        }
+        if let Some(authorization) = request.authorization.filter(|_| at_home || request.pass_credentials) {
+            asked = asked.header("Authorization", authorization.expose());
+        }
+        let mut answer = asked.call().map_err(|error| explain(&url, &error))?;
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        if matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            let target = header("location").ok_or_else(|| failed(ChartErrorKind::Other, &url, "leads nowhere"))?;
+            url = joined(&url, &target);
+            continue;
+        }
+        let (etag, challenge, link) = (header("etag"), header("www-authenticate"), header("link"));
+        let status = answer.status().as_u16();
+        let body = answer.body_mut().with_config().limit(request.limit).read_to_vec();
+        let body = body.map_err(|error| explain(&url, &error))?;
+        return Ok(Answer { status, etag, challenge, link, body });
+    }
+    Err(failed(ChartErrorKind::Other, &request.url, "redirects too often"))
+}
+
+fn agent(at_home: bool) -> ureq::Agent {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .unversioned_rustls_crypto_provider(provider)
+        .build();
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .tls_config(tls)
+        .user_agent(concat!("gitmoor/", env!("CARGO_PKG_VERSION")))
+        .build();
+    ureq::Agent::with_parts(config, DefaultConnector::new(), Guarded { at_home, inner: DefaultResolver::default() })
+}
+
+/// Looks names up and refuses addresses.
+#[derive(Debug)]
+struct Guarded {
+    at_home: bool,
+    inner: DefaultResolver,
+}
+
+impl Resolver for Guarded {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let found = self.inner.resolve(uri, config, timeout)?;
+        let mut allowed = self.empty();
+        found.iter().filter(|address| may_reach(address, self.at_home)).for_each(|address| allowed.push(*address));
+        if allowed.is_empty() {
+            return Err(ureq::Error::Io(std::io::Error::new(std::io::ErrorKind::PermissionDenied, FORBIDDEN)));
+        }
+        Ok(allowed)
+    }
+}
+
+const FORBIDDEN: &str = "leads to an address inside, which only the repository's own host may have";
+
+fn may_reach(address: &SocketAddr, at_home: bool) -> bool {
+    let ip = address.ip().to_canonical();
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.segments()[..4] == [0xfd00, 0xec2, 0, 0],
+    };
+    if link_local || ip.is_unspecified() || ip.is_multicast() {
+        return false;
+    }
+    let inside = match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            ip.is_private() || ip.is_loopback() || ip.is_broadcast() || a == 0 || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
+    };
+    at_home || !inside
+}
+
+/// An address as it stands in another document: relative, or of its own.
+pub(super) fn joined(base: &str, target: &str) -> String {
+    if target.contains("://") {
+        return target.to_owned();
+    }
+    let start = base.find("://").map_or(0, |at| at + 3);
+    let host_end = base[start..].find('/').map_or(base.len(), |at| start + at);
+    if target.starts_with('/') {
+        return format!("{}{target}", &base[..host_end]);
+    }
+    let folder_end = base.rfind('/').filter(|at| *at >= host_end).unwrap_or(base.len());
+    format!("{}/{target}", &base[..folder_end])
+}
+
+pub(super) fn failed(kind: ChartErrorKind, url: &str, reason: &str) -> ChartError {
+    ChartError { kind, message: format!("{} {reason}", url.split('?').next().unwrap_or_default()) }
+}
+
+fn explain(url: &str, error: &ureq::Error) -> ChartError {
+    match error {
+        ureq::Error::BodyExceedsLimit(limit) => {
+            failed(ChartErrorKind::TooLarge, url, &format!("answers with more than {limit} bytes"))
+        }
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            failed(ChartErrorKind::ForbiddenAddress, url, FORBIDDEN)
+        }
+        ureq::Error::Timeout(_) => failed(ChartErrorKind::Unreachable, url, "does not answer in time"),
+        error => failed(ChartErrorKind::Unreachable, url, &format!("cannot be reached: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_7_addresses_inside_are_for_the_repository_alone() {
+        for (address, home, elsewhere) in [
+            ("93.184.216.34:443", true, true),
+            ("10.1.2.3:443", true, false),
+            ("127.0.0.1:80", true, false),
+            ("[::1]:80", true, false),
+            ("[::ffff:127.0.0.1]:80", true, false),
+            ("100.64.0.1:80", true, false),
+            ("169.254.169.254:80", false, false),
+            ("[fd00:ec2::254]:80", false, false),
+            ("[fe80::1]:80", false, false),
+            ("0.0.0.0:80", false, false),
+        ] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!((may_reach(&address, true), may_reach(&address, false)), (home, elsewhere), "{address}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_joined_as_browsers_do() {
+        for (base, target, expected) in [
+            ("https://host/charts/index.yaml", "app-1.tgz", "https://host/charts/app-1.tgz"),
+            ("https://host/charts/index.yaml", "/app-1.tgz", "https://host/app-1.tgz"),
+            ("https://host/index.yaml", "https://cdn/app.tgz", "https://cdn/app.tgz"),
+            ("https://host", "app.tgz", "https://host/app.tgz"),
+        ] {
+            assert_eq!(joined(base, target), expected);
+        }
+    }
+}
