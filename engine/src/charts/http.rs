@@ -51,10 +51,13 @@ pub(super) struct Answer {
 pub(super) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
     let mut url = request.url.clone();
     for _ in 0..MOST_REDIRECTS {
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(failed(ChartErrorKind::ForbiddenAddress, &url, "is no http or https address"));
+        }
         let uri: Uri = url.parse().map_err(|_| failed(ChartErrorKind::Other, &url, "is no address"))?;
         let authority = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase()).unwrap_or_default();
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.contains('@') {
-            return Err(failed(ChartErrorKind::ForbiddenAddress, &url, "is no http or https address"));
+        if authority.contains('@') {
+            return Err(failed(ChartErrorKind::ForbiddenAddress, "an address of the repository", "holds credentials"));
         }
         let at_home = authority == request.home;
         let mut asked = agent(at_home).get(&url);

@@ -281,11 +281,13 @@ async fn charts_come_from_repositories_and_registries() {
     world.agent.restart();
     world.agent.await_ready(gitmoor_tests::harness::installation::PATIENCE).await;
     world.patch_application("exact", &json!({"spec": {"source": {"helm": {"valuesObject": {"key": "later"}}}}})).await;
-    let later = |status: &Value| {
-        status["sync"]["status"] == "Synced" && status["history"].as_array().is_some_and(|h| h.len() == 2)
-    };
-    world.await_status("is rendered anew", "exact", later).await;
-    assert_eq!(key(&world, "one").await.as_deref(), Some("later"));
+    world
+        .scene()
+        .eventually("it is rendered anew", gitmoor_tests::harness::installation::PATIENCE, async || {
+            let key = key(&world, "one").await;
+            if key.as_deref() == Some("later") { Ok(()) } else { Err(format!("{key:?}")) }
+        })
+        .await;
     let log = world.agent.log();
     assert!(!log.contains("canary-of-the-charts"), "rule 4");
 
