@@ -63,22 +63,19 @@ impl ChartFollowers {
             wanted
         });
         for (address, revisions) in follows {
-            match tasks.get(&address) {
-                Some(task) => {
-                    task.revisions.send_if_modified(|present| {
-                        let news = *present != revisions;
-                        *present = revisions;
-                        news
-                    });
-                }
-                None => {
-                    let (sender, receiver) = watch::channel(revisions);
-                    let look = Arc::new(Notify::new());
-                    let follower = Follower { shared: self.shared.clone(), address: address.clone(), failures: 0 };
-                    let handle = tokio::spawn(follower.run(receiver, Arc::clone(&look)));
-                    tasks.insert(address, Task { revisions: sender, look, handle });
-                }
+            if let Some(task) = tasks.get(&address) {
+                task.revisions.send_if_modified(|present| {
+                    let news = *present != revisions;
+                    *present = revisions;
+                    news
+                });
+                continue;
             }
+            let (sender, receiver) = watch::channel(revisions);
+            let look = Arc::new(Notify::new());
+            let follower = Follower { shared: self.shared.clone(), address: address.clone(), failures: 0 };
+            let handle = tokio::spawn(follower.run(receiver, Arc::clone(&look)));
+            tasks.insert(address, Task { revisions: sender, look, handle });
         }
     }
 

@@ -94,7 +94,6 @@ impl ChartTree {
                 return Err(forbidden("which stands there twice"));
             }
         }
-        drop(archive);
         if counted.read > limits.total {
             return Err(ArchiveError::TooLarge { what: "too many bytes when unpacked", limit: limits.total });
         }
