@@ -290,3 +290,20 @@ async fn a_requested_sync_does_what_it_says_and_leaves_the_request_box_empty() {
     let status = await_phase(&world, "Failed").await;
     assert!(status["operationState"]["message"].as_str().unwrap().contains("automated sync would undo"), "{status:#}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_real_job_is_known_although_a_ttl_deletes_it_at_once() {
+    let world = Installation::start_on(ControlPlane::shared_with_nodes().await, "hook-ttl", |agent| agent).await;
+    let files = [
+        ("web/pre.yaml", job("pre", &hook("PreSync")).replacen("spec:\n", "spec:\n  ttlSecondsAfterFinished: 0\n", 1)),
+        ("web/a.yaml", config_map("a", "key", "one")),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let commit = world.repository.commit(&files, "a hook").await;
+    world.apply(&world.application("web", "web")).await;
+    world.await_synced("web", &commit).await;
+    let status = await_phase(&world, "Succeeded").await;
+    let results = status["operationState"]["syncResult"]["resources"].as_array().unwrap();
+    assert!(results.iter().any(|result| result["name"] == "pre" && result["hookPhase"] == "Succeeded"), "{results:?}");
+    world.await_target("the Job is gone", "batch/v1/Job", "pre", |job| job.is_none()).await;
+}

@@ -1,7 +1,7 @@
 //! From a push to applied, pruned, healed and reported objects.
 
 use gitmoor_tests::harness::installation::{PATIENCE, api};
-use gitmoor_tests::harness::{Installation, config_map, kustomization};
+use gitmoor_tests::harness::{ControlPlane, Installation, config_map, kustomization};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
@@ -76,4 +76,28 @@ async fn drift_is_repaired_and_foreign_fields_are_left_alone() {
             map.is_some_and(|map| map["metadata"]["labels"]["gitmoor.dev/application"].is_string())
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_without_a_status_subresource_will_do() {
+    // As Argo CD's own is; on a control plane of its own, because the definition is the cluster's.
+    let control_plane = ControlPlane::builder().start().await;
+    let world = Installation::start_on(&control_plane, "plain-status", |agent| agent).await;
+    let definitions = api(&world.client, "apiextensions.k8s.io/v1/CustomResourceDefinition", None);
+    let without = Patch::<serde_json::Value>::Json(
+        serde_json::from_value(json!([{"op": "remove", "path": "/spec/versions/0/subresources"}])).unwrap(),
+    );
+    definitions.patch("applications.argoproj.io", &PatchParams::default(), &without).await.unwrap();
+    let first = world.repository.commit(&[("web/a.yaml", &config_map("a", "key", "one"))], "a map").await;
+    world.apply(&world.application("web", "web")).await;
+    world.await_synced("web", &first).await;
+    let second = world.repository.commit(&[("web/a.yaml", &config_map("a", "key", "two"))], "change").await;
+    let status = world.await_synced("web", &second).await;
+    assert_eq!(status["history"].as_array().unwrap().len(), 2);
+    // Own writes of the status are no changes of the Application.
+    let mark = control_plane.audit().mark().await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let writes =
+        control_plane.audit().since(mark).await.of_user(&world.user).resource("applications.argoproj.io").writes();
+    assert!(writes.is_empty(), "{writes}");
 }

@@ -1,13 +1,14 @@
 //! `make bench`: what the agent takes for a job, beside a floor that is measured in the same run.
 //!
 //! ```text
-//! for each size:  fleet -> stage (cluster, repository, agent) -> cold -> push -> no-op -> restart -> figures
+//! for each size:  fleet -> stage (cluster, repository, agent) -> cold -> push -> no-op -> drift -> steady -> restart -> figures
 //! ```
 //!
 //! Nothing here judges: aims stand beside the figures, and the exit status is 0 unless something fails. Figures are of
 //! use only in a release build and on a machine that does nothing else.
 
 mod cold;
+mod drift;
 mod figures;
 mod fleet;
 mod floor;
@@ -19,6 +20,7 @@ mod stage;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use futures::FutureExt as _;
@@ -42,6 +44,9 @@ struct Arguments {
     /// Pushes at each size
     #[arg(long, default_value_t = 15)]
     pushes: usize,
+    /// Seconds in which nothing happens
+    #[arg(long, default_value_t = 20)]
+    steady: u64,
     /// An environment variable of the agent, such as RUST_LOG=debug; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     agent_env: Vec<(String, String)>,
@@ -59,6 +64,10 @@ enum Scenario {
     Push,
     /// A commit that no Application reads.
     Noop,
+    /// Edits behind the agent's back.
+    Drift,
+    /// Nothing at all, for as long as `--steady` says.
+    Steady,
     /// An agent that starts with everything in sync.
     Restart,
 }
@@ -110,6 +119,12 @@ async fn measure(arguments: Arguments) -> anyhow::Result<Figures> {
         }
         if size == last && arguments.wants(Scenario::Noop) {
             idle::measure(&mut stage, &mut figures).await?;
+        }
+        if size == last && arguments.wants(Scenario::Drift) {
+            drift::measure(&mut stage, &mut figures).await?;
+        }
+        if size == last && arguments.wants(Scenario::Steady) {
+            drift::steady(&mut stage, &mut figures, Duration::from_secs(arguments.steady)).await?;
         }
         if size == last && arguments.wants(Scenario::Restart) {
             restart::measure(&mut stage, &mut figures).await?;
