@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use gitmoor_core::application::NamespaceMetadata;
 use gitmoor_core::health::HealthStatus;
 use gitmoor_core::hook::HookPhase;
 use gitmoor_core::live::LiveObject;
@@ -13,18 +14,17 @@ use gitmoor_core::manifest::{Manifest, Manifests, Stamped};
 use gitmoor_core::object::ObjectId;
 use gitmoor_core::operation::Selected;
 use gitmoor_core::ownership::FieldPath;
-use gitmoor_core::plan::{Action, DesiredObject, Plan};
+use gitmoor_core::plan::{Action, DesiredObject, Plan, Step};
 use gitmoor_core::resource::Resource;
 use gitmoor_core::status::{Condition, ConditionKind, OperationResult};
 use gitmoor_core::tracking::ApplicationKey;
-use gitmoor_engine::cluster::ClusterError;
-use serde_json::json;
+use gitmoor_engine::cluster::{ClusterError, Propagation};
 
 use crate::context::Context;
 use crate::drift;
 use crate::hooks::{Hooks, Progress};
 use crate::metrics::Result as ResultLabel;
-use crate::objects;
+use crate::namespace;
 use crate::write::Write;
 
 /// Objects of one Application that are applied at the same time.
@@ -78,6 +78,12 @@ pub(crate) struct Mode<'a> {
     pub force: bool,
     /// What the user has confirmed.
     pub confirmed: Option<&'a str>,
+    /// What becomes of what a pruned object owns.
+    pub propagation: Propagation,
+    /// An object that somebody else has stops the sync.
+    pub fail_on_shared: bool,
+    /// Labels and annotations of the namespace that is created.
+    pub namespace_metadata: Option<&'a NamespaceMetadata>,
     /// Create this namespace when an object needs it.
     pub create_namespace: Option<&'a str>,
 }
@@ -105,7 +111,15 @@ pub(crate) async fn apply(
     mode: Mode<'_>,
     mut hooks: Option<&mut Hooks<'_>>,
 ) -> Applied {
+    if let Some(shared) = shared(plan, desired).filter(|_| mode.fail_on_shared) {
+        return Applied { errors: vec![shared], ..Applied::default() };
+    }
     let mut applied = Applied { transient: true, ..Applied::default() };
+    let writes =
+        |step: &Step| !matches!(step.action, Action::Verify) && mode.wants(&desired[step.desired].id, &step.action);
+    if !mode.dry_run && plan.steps.iter().any(writes) {
+        applied.errors.extend(namespace::label(context, mode).await);
+    }
     let waves_of_hooks = hooks.as_ref().map(|hooks| hooks.waves(HookPhase::Sync)).unwrap_or_default();
     let mut waves: BTreeSet<i32> = plan.steps.iter().map(|step| desired[step.desired].order.wave).collect();
     waves.extend(&waves_of_hooks);
@@ -129,6 +143,16 @@ pub(crate) async fn apply(
         }
     }
     applied
+}
+
+/// Why nothing at all is applied, with `FailOnSharedResource`.
+fn shared(plan: &Plan, desired: &[DesiredObject]) -> Option<Condition> {
+    let (id, other) = plan.steps.iter().find_map(|step| match &step.action {
+        Action::Conflict(other) => Some((&desired[step.desired].id, other)),
+        _ => None,
+    })?;
+    let message = format!("nothing is applied (FailOnSharedResource), because {id} belongs to {other}");
+    Some(Condition { kind: ConditionKind::SyncError, category: "SharedResource", message })
 }
 
 /// Applies the tiers of a wave, one after the other.
@@ -306,7 +330,7 @@ async fn apply_one(
     }
     let written = match write.run().await {
         Err(error) if may_create_namespace(&error, &manifest.id, mode) => {
-            create_namespace(context, mode).await?;
+            namespace::create(context, mode).await?;
             write.run().await?
         }
         written => written?,
@@ -348,16 +372,6 @@ pub(crate) fn may_create_namespace(error: &ClusterError, id: &ObjectId, mode: Mo
     mode.create_namespace.is_some()
         && id.namespace.as_deref() == mode.create_namespace
         && error.is_missing_namespace(id)
-}
-
-/// The namespace of `CreateNamespace=true`: created, never tracked, never pruned.
-pub(crate) async fn create_namespace(context: &Context, mode: Mode<'_>) -> Result<(), ClusterError> {
-    let Some(name) = mode.create_namespace else { return Ok(()) };
-    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    match context.cluster.create(&objects::namespaces(), None, &object).await {
-        Err(error) if !error.is_conflict() => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// The category of a refusal, and whether the same request may be answered differently later.

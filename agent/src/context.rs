@@ -12,6 +12,7 @@ use crate::events::Events;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::mutations::Mutations;
+use crate::projects::Projects;
 use crate::queue::Queue;
 use crate::repairs::Repairs;
 use crate::repositories::Repositories;
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub repositories: Arc<Repositories>,
     /// Watches on managed kinds.
     pub watches: Arc<Watches>,
+    /// What Applications may do.
+    pub projects: Arc<Projects>,
     /// What the cluster serves.
     pub kinds: Arc<Kinds>,
     /// Runs kustomize.

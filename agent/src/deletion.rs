@@ -5,6 +5,7 @@ use gitmoor_core::object::annotation;
 use gitmoor_core::prune::{PruneContext, judge};
 use gitmoor_core::status::{Condition, ConditionKind};
 use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_engine::cluster::{Propagation, acting_as};
 use serde_json::json;
 
 use crate::context::Context;
@@ -61,7 +62,10 @@ pub(crate) async fn finish(context: &Context, key: &ApplicationKey, snapshot: &S
         let rest: Vec<_> = finalizers.into_iter().filter(|name| !ours(name)).collect();
         return release(context, key, &rest).await;
     }
-    let pruned = prune(context, &verdict).await;
+    let spec = snapshot.spec.as_ref().as_ref().ok();
+    // A project that is gone or refuses does not keep what its Application has made.
+    let user = spec.and_then(|spec| context.projects.grant(key, spec).ok()?.user);
+    let pruned = acting_as(user.as_deref(), prune(context, &verdict, Propagation::Background)).await;
     let findings = Findings { conditions: pruned.conditions, ..Findings::default() };
     let told = report(context, key, findings).await;
     if pruned.retry || !told { Next::Retry } else { Next::OnChange }

@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::handling;
 use crate::metrics::Result as ResultLabel;
+use crate::projects::Grant;
 use crate::sources::{Gathered, gather};
 use crate::state::{EvaluatedSource, Evaluation, Position, Reads, Snapshot};
 
@@ -50,6 +51,8 @@ pub(crate) struct Subject<'a> {
     pub spec: &'a ApplicationSpec,
     /// Where its sources stand.
     pub positions: &'a [Position],
+    /// What its project lets it do.
+    pub grant: &'a Grant,
 }
 
 impl Subject<'_> {
@@ -59,7 +62,7 @@ impl Subject<'_> {
 
     /// Everything besides the inputs that an object's body depends on.
     fn treatment(&self) -> String {
-        format!("{}{}", self.namespace(), handling::digest(self.spec))
+        format!("{}{}{}", self.namespace(), handling::digest(self.spec), self.grant.digest())
     }
 
     fn before(&self) -> Option<&Arc<Evaluation>> {
@@ -161,7 +164,8 @@ async fn rendered(
     let mut warnings = of_renderers(&outputs);
     let (manifests, problems) = match read(subject, outputs, &mut warnings).await {
         Ok(manifests) => {
-            let (mut manifests, problems) = stamp(context, subject, manifests).await;
+            let (mut manifests, mut problems) = stamp(context, subject, manifests).await;
+            problems.extend(subject.grant.narrow(&mut manifests));
             if let Err(problem) = handling::settle(subject.spec, &mut manifests).await {
                 return refused(context, subject, vec![problem], reads, sources, false);
             }

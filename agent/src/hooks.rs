@@ -16,12 +16,12 @@ use gitmoor_core::operation::Attempt;
 use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::status::{OperationResult, outcomes};
 use gitmoor_core::tracking::{ApplicationKey, Claim};
-use gitmoor_engine::cluster::{ClusterError, Propagation};
+use gitmoor_engine::cluster::{ClusterError, Propagation, acting_as};
 use serde_json::{Value, json};
 
-use crate::apply::{Mode, create_namespace, may_create_namespace, resource_of};
+use crate::apply::{Mode, may_create_namespace, resource_of};
 use crate::context::Context;
-use crate::objects;
+use crate::{namespace, objects};
 
 /// How far the hooks of a phase, or of a wave of it, have come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +184,7 @@ impl<'a> Hooks<'a> {
         let create = || self.context.cluster.create(&resource, id.namespace.as_deref(), &object);
         let answer = match create().await.map_err(|error| error.about(id)) {
             Err(error) if may_create_namespace(&error, id, self.mode) => {
-                match create_namespace(self.context, self.mode).await {
+                match namespace::create(self.context, self.mode).await {
                     Ok(()) => create().await.map_err(|error| error.about(id)),
                     Err(error) => Err(error),
                 }
@@ -357,7 +357,9 @@ async fn release(context: &Context, live: &LiveObject) -> Result<(), ClusterErro
 /// Takes the request for a sync away, once it stands in the status.
 pub(crate) async fn accept(context: &Context, key: &ApplicationKey) -> Result<(), ClusterError> {
     let patch = json!({"operation": null});
-    let answer = context.cluster.merge(&objects::applications(), Some(&key.namespace), &key.name, &patch).await?;
+    let applications = objects::applications();
+    let written = context.cluster.merge(&applications, Some(&key.namespace), &key.name, &patch);
+    let answer = acting_as(None, written).await?;
     context.wrote_application(key, answer);
     Ok(())
 }

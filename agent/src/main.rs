@@ -8,6 +8,7 @@ mod applications;
 mod charts;
 mod credentials;
 mod heads;
+mod projects;
 mod repositories;
 
 mod context;
@@ -32,6 +33,7 @@ mod events;
 mod handover;
 mod hooks;
 mod mutations;
+mod namespace;
 mod prune;
 mod repairs;
 mod report;

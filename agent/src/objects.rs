@@ -1,6 +1,6 @@
 //! The kinds that the agent itself reads and writes.
 
-use gitmoor_core::names::{APPLICATION_GROUP, APPLICATION_KIND};
+use gitmoor_core::names::{APPLICATION_GROUP, APPLICATION_KIND, PROJECT_KIND};
 use gitmoor_core::object::GroupKind;
 use gitmoor_core::resource::Resource;
 
@@ -12,6 +12,11 @@ fn kind(group: &str, kind: &str, version: &str, plural: &str, namespaced: bool) 
 /// Applications.
 pub(crate) fn applications() -> Resource {
     kind(APPLICATION_GROUP, APPLICATION_KIND, "v1alpha1", "applications", true)
+}
+
+/// AppProjects.
+pub(crate) fn projects() -> Resource {
+    kind(APPLICATION_GROUP, PROJECT_KIND, "v1alpha1", "appprojects", true)
 }
 
 /// ConfigMaps.

@@ -4,7 +4,7 @@ use gitmoor_core::live::LiveObject;
 use gitmoor_core::object::ObjectId;
 use gitmoor_core::prune::{Held, Verdict};
 use gitmoor_core::status::{Condition, ConditionKind, OperationResult};
-use gitmoor_engine::cluster::Propagation;
+use gitmoor_engine::cluster::{ClusterError, Propagation};
 
 use crate::apply::classify;
 use crate::context::Context;
@@ -22,7 +22,7 @@ pub(crate) struct Pruned {
 }
 
 /// Deletes what the verdict lets go.
-pub(crate) async fn prune(context: &Context, verdict: &Verdict) -> Pruned {
+pub(crate) async fn prune(context: &Context, verdict: &Verdict, propagation: Propagation) -> Pruned {
     let mut pruned = Pruned { conditions: waiting(verdict), ..Pruned::default() };
     let mut handover = Handover::new(context, &verdict.delete);
     for id in &verdict.delete {
@@ -30,7 +30,7 @@ pub(crate) async fn prune(context: &Context, verdict: &Verdict) -> Pruned {
         let Some(live) = context.state.live(|index| index.get(id).cloned()) else { continue };
         let version = version_of(context, id);
         let released = match handover.release(&live).await {
-            Ok(()) => delete(context, &live).await,
+            Ok(()) => delete(context, &live, propagation).await,
             Err(NotYet::Refused(error)) => Err(error),
             Err(NotYet::Awaited(awaited)) => {
                 let message = format!("{id} stays until {awaited}, which takes its Secret over, is applied");
@@ -60,10 +60,10 @@ pub(crate) async fn prune(context: &Context, verdict: &Verdict) -> Pruned {
     pruned
 }
 
-async fn delete(context: &Context, live: &LiveObject) -> Result<(), gitmoor_engine::cluster::ClusterError> {
+async fn delete(context: &Context, live: &LiveObject, propagation: Propagation) -> Result<(), ClusterError> {
     let resources = context.state.resources();
     match resources.preferred(&live.id.group_kind) {
-        Some(resource) => context.cluster.delete(resource, live, Propagation::Background).await,
+        Some(resource) => context.cluster.delete(resource, live, propagation).await,
         None => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ use gitmoor_core::names::ANNOTATION_REFRESH;
 use gitmoor_core::object::annotation;
 use gitmoor_core::status::{Condition, ConditionKind};
 use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_engine::cluster::acting_as;
 use serde_json::json;
 
 use crate::context::Context;
@@ -16,6 +17,7 @@ use crate::evaluate::{Evaluated, Subject, evaluate};
 use crate::hooks;
 use crate::kinds;
 use crate::objects;
+use crate::projects::Grant;
 use crate::queue::Next;
 use crate::report::{Findings, report, unreachable};
 use crate::rollout::{Carried, Rollout};
@@ -46,8 +48,15 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Nex
             return unknown(&context, &key, ConditionKind::InvalidSpecError, category, error.to_string()).await;
         }
     };
+    if context.projects.are_being_listed() {
+        return Next::OnChange;
+    }
+    let grant = match context.projects.grant(&key, &spec) {
+        Ok(grant) => grant,
+        Err(Condition { kind, category, message }) => return unknown(&context, &key, kind, category, message).await,
+    };
     match positions(&context, &key, &snapshot).await {
-        Ok(positions) => sync(&context, &key, &snapshot, &spec, &positions).await,
+        Ok(positions) => sync(&context, &key, &snapshot, (&spec, &grant), &positions).await,
         Err(next) => next,
     }
 }
@@ -113,10 +122,10 @@ async fn sync(
     context: &Context,
     key: &ApplicationKey,
     snapshot: &Snapshot,
-    spec: &ApplicationSpec,
+    (spec, grant): (&ApplicationSpec, &Grant),
     positions: &[Position],
 ) -> Next {
-    let subject = Subject { key, snapshot, spec, positions };
+    let subject = Subject { key, snapshot, spec, positions, grant };
     // A kind that was missing may be served by now.
     let known = snapshot.evaluation.as_ref().filter(|evaluation| !snapshot.dirty && !evaluation.unknown_kinds);
     let mut evaluated = match known {
@@ -130,12 +139,15 @@ async fn sync(
         return next;
     }
     let (mut plan, undecided) = context.state.plan(key, evaluated.evaluation.wanted());
+    context.queue.extend(context.state.take_contested_news());
     if undecided {
         return Next::After(UNDECIDED);
     }
     loop {
-        let rollout = Rollout::new(context, key, snapshot, spec, &evaluated.evaluation);
-        match rollout.carry_out(&plan, evaluated.manifests.as_ref()).await {
+        let rollout = Rollout::new(context, key, snapshot, (spec, grant), &evaluated.evaluation);
+        // What it writes besides, into Applications, it writes as itself.
+        let carried = acting_as(grant.user.as_deref(), rollout.carry_out(&plan, evaluated.manifests.as_ref()));
+        match carried.await {
             None => return Next::Retry,
             Some(Carried::Out(next)) => return next,
             Some(Carried::NeedsBodies) => {}

@@ -6,6 +6,7 @@ use gitmoor_core::health::{Health, HealthStatus};
 use gitmoor_core::plan::{Action, DesiredObject, Plan};
 use gitmoor_core::status::{self, Condition, ConditionKind, Operation, Report, ResourceStatus, Revision, SyncStatus};
 use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_engine::cluster::acting_as;
 use serde_json::{Value, json};
 
 use crate::clock;
@@ -69,7 +70,9 @@ pub(crate) async fn report(context: &Context, key: &ApplicationKey, findings: Fi
 async fn write(context: &Context, key: &ApplicationKey, before: &Value, after: &Value) -> bool {
     let Some(patch) = status::merge_patch(before, after) else { return true };
     let patch = json!({"status": patch});
-    match context.cluster.merge_status(&objects::applications(), Some(&key.namespace), &key.name, &patch).await {
+    let applications = objects::applications();
+    let written = context.cluster.merge_status(&applications, Some(&key.namespace), &key.name, &patch);
+    match acting_as(None, written).await {
         Ok(answer) => {
             tracing::info!(
                 application = %key,

@@ -29,6 +29,7 @@ use crate::kinds::Kinds;
 use crate::lease::{Lease, Lost};
 use crate::metrics::Metrics;
 use crate::mutations::Mutations;
+use crate::projects::Projects;
 use crate::queue::{self, Queue};
 use crate::reconcile::reconcile;
 use crate::repairs::Repairs;
@@ -112,10 +113,14 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     tasks.spawn(look_again(credentials, Arc::clone(&repositories)));
     tasks.spawn(Arc::clone(&kinds).follow_definitions(queue.clone()));
 
+    let projects = Arc::new(Projects::new(namespace.clone()));
+    tasks.spawn(Arc::clone(&projects).follow(cluster.clone(), Arc::clone(&state), queue.clone()));
+
     let (events, post_events) = Events::start(cluster.clone(), lease.identity().to_owned());
     tasks.spawn(post_events);
     let context = Arc::new(Context {
         events,
+        projects,
         watches: Arc::new(Watches::new(cluster.clone(), Arc::clone(&state), queue.clone())),
         cluster: cluster.clone(),
         namespace,

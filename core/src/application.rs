@@ -17,7 +17,7 @@ use crate::source::{RecipeError, Rest, Source, is_set};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ApplicationSpec {
-    /// Name of the AppProject; only `default` (or empty) so far.
+    /// Name of the AppProject; `default` when empty.
     pub project: String,
     /// Where the manifests come from.
     pub source: Option<Source>,
@@ -188,9 +188,6 @@ impl ApplicationSpec {
             let at = if self.sources.is_empty() { "spec.source".to_owned() } else { format!("spec.sources[{index}]") };
             found.extend(source.unknown_fields(&at));
         }
-        if !matches!(self.project.as_str(), "" | "default") {
-            found.push(format!("spec.project={}", self.project));
-        }
         let options = self.sync_policy.sync_options.iter().filter(|option| !handling::is_known(option));
         found.extend(options.map(|option| format!("spec.syncPolicy.syncOptions {option}")));
         found
@@ -235,12 +232,7 @@ mod tests {
             "somethingNew": [{"kind": "Deployment"}],
             "syncPolicy": {"retry": {"limit": 3}, "syncOptions": ["Replace=always"]},
         }));
-        let expected = [
-            "spec.somethingNew",
-            "spec.source.plugin",
-            "spec.project=tenant",
-            "spec.syncPolicy.syncOptions Replace=always",
-        ];
+        let expected = ["spec.somethingNew", "spec.source.plugin", "spec.syncPolicy.syncOptions Replace=always"];
         assert_eq!(spec.unsupported(), expected);
         assert!(matches!(spec.validate(), Err(SpecError::Unsupported(_))));
     }

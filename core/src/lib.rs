@@ -30,6 +30,7 @@ pub mod mutation;
 pub mod operation;
 pub mod ownership;
 pub mod plan;
+pub mod project;
 pub mod prune;
 pub mod takeover;
 pub mod tracking;

@@ -260,6 +260,13 @@ impl Manifests<Rendered> {
 }
 
 impl Manifests<Stamped> {
+    /// Takes out the manifests that are not to be kept.
+    pub fn retain(&mut self, keep: impl FnMut(&Manifest) -> bool) {
+        self.items.retain(keep);
+        let positions = self.items.iter().enumerate();
+        self.by_id = positions.map(|(index, manifest)| (manifest.id.clone(), index)).collect();
+    }
+
     /// The manifests, to say how they are handled.
     pub fn items_mut(&mut self) -> &mut [Manifest] {
         &mut self.items

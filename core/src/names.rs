@@ -6,6 +6,8 @@
 pub const FIELD_MANAGER: &str = "gitmoor";
 /// Field manager that keeps the number of replicas which left Git, until somebody else sets it.
 pub const FIELD_MANAGER_HANDOVER: &str = "gitmoor-handover";
+/// Field manager of the labels and annotations of namespaces that are made for Applications.
+pub const FIELD_MANAGER_NAMESPACE: &str = "gitmoor-namespace";
 /// Label to select by: a short hash of installation, namespace and name of the Application.
 pub const LABEL_APPLICATION: &str = "gitmoor.dev/application";
 /// Annotation with the full tracking id of an object.
@@ -46,6 +48,8 @@ pub const FINALIZER_CASCADE_BACKGROUND: &str = "resources-finalizer.argocd.argop
 pub const LABEL_SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
 /// Group of the Application and AppProject kinds.
 pub const APPLICATION_GROUP: &str = "argoproj.io";
+/// Kind of the AppProject.
+pub const PROJECT_KIND: &str = "AppProject";
 /// Kind of the Application.
 pub const APPLICATION_KIND: &str = "Application";
 /// Secret in the agent's namespace with the key of the digests of Secrets.

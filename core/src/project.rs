@@ -148,9 +148,10 @@ impl Project {
         if !here && !self.spec.source_namespaces.iter().any(|pattern| glob::matches(pattern, namespace, None)) {
             return Err(self.refuse(format!("Applications in namespace {namespace}"), "sourceNamespaces"));
         }
-        let url = spec.source.as_ref().map(|source| source.repo_url.as_str()).unwrap_or_default();
-        if !self.allows_source(url) {
-            return Err(self.refuse(format!("the repository {}", without_credentials(url)), "sourceRepos"));
+        let refused = spec.sources().iter().find(|source| !self.allows_source(&source.repo_url));
+        if let Some(source) = refused {
+            let what = format!("the repository {}", without_credentials(&source.repo_url));
+            return Err(self.refuse(what, "sourceRepos"));
         }
         let target = spec.destination.namespace.as_deref().unwrap_or_default();
         if !self.allows_namespace(target) {
@@ -245,7 +246,8 @@ impl Project {
 
 impl ProjectSpec {
     fn unsupported(&self) -> impl Iterator<Item = &str> {
-        let said = |value: &Value| !matches!(value, Value::Null | Value::Bool(false)) && *value != serde_json::json!([]);
+        let said =
+            |value: &Value| !matches!(value, Value::Null | Value::Bool(false)) && *value != serde_json::json!([]);
         self.rest.iter().filter(move |(_, value)| said(value)).map(|(field, _)| field.as_str())
     }
 }
@@ -320,11 +322,23 @@ mod tests {
             (json!([{"server": server, "namespace": "team-*"}]), "kube-system", false),
             (json!([{"name": "in-cluster", "namespace": "a"}]), "a", true),
             (json!([{"server": "https://elsewhere", "namespace": "*"}]), "a", false),
-            (json!([{"server": "*", "namespace": "*"}, {"server": server, "namespace": "!kube-*"}]), "kube-system", false),
+            (
+                json!([{"server": "*", "namespace": "*"}, {"server": server, "namespace": "!kube-*"}]),
+                "kube-system",
+                false,
+            ),
             (json!([{"server": server, "namespace": "!kube-system"}]), "a", true),
-            (json!([{"server": format!("!{server}"), "namespace": "a"}, {"server": "*", "namespace": "*"}]), "a", false),
+            (
+                json!([{"server": format!("!{server}"), "namespace": "a"}, {"server": "*", "namespace": "*"}]),
+                "a",
+                false,
+            ),
         ] {
-            assert_eq!(project(json!({"destinations": items})).allows_namespace(namespace), allowed, "{items} {namespace}");
+            assert_eq!(
+                project(json!({"destinations": items})).allows_namespace(namespace),
+                allowed,
+                "{items} {namespace}"
+            );
         }
     }
 
@@ -346,8 +360,12 @@ mod tests {
         assert_eq!(of(json!({"clusterResourceWhitelist": all})).judge_object(&role), Ok(()));
         let both = json!({"clusterResourceWhitelist": all, "clusterResourceBlacklist": [{"group": "rbac*", "kind": "Cluster*"}]});
         assert!(of(both).judge_object(&role).is_err());
-        assert!(of(json!({"namespaceResourceWhitelist": [{"group": "apps", "kind": "*"}]})).judge_object(&map).is_err());
-        assert!(of(json!({"namespaceResourceBlacklist": [{"group": "", "kind": "ConfigMap"}]})).judge_object(&map).is_err());
+        assert!(
+            of(json!({"namespaceResourceWhitelist": [{"group": "apps", "kind": "*"}]})).judge_object(&map).is_err()
+        );
+        assert!(
+            of(json!({"namespaceResourceBlacklist": [{"group": "", "kind": "ConfigMap"}]})).judge_object(&map).is_err()
+        );
         assert!(project(json!({"destinations": [{"server": "*", "namespace": "b"}]})).judge_object(&map).is_err());
     }
 

@@ -57,7 +57,7 @@ impl Rollout<'_> {
             progress = self.applied(&done.applied);
         }
         if progress == Progress::Done {
-            done.pruned = prune(self.context, &self.verdict(&after, &done.applied, mode, None)).await;
+            done.pruned = prune(self.context, &self.verdict(&after, &done.applied, mode, None), mode.propagation).await;
             if hooks.has(HookPhase::PostSync) {
                 progress = match unhealthy_before(self.context, self.desired(), i32::MAX) {
                     Some(why) => Progress::Waiting(why),

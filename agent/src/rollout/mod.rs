@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gitmoor_core::application::{ApplicationSpec, Automated};
+use gitmoor_core::handling::option;
 use gitmoor_core::manifest::{Manifests, Stamped};
 use gitmoor_core::names::ANNOTATION_CONFIRM_PRUNE;
 use gitmoor_core::object::annotation;
@@ -14,6 +15,7 @@ use gitmoor_core::plan::{Action, DesiredObject, Plan, Step};
 use gitmoor_core::prune::{PruneContext, Verdict, judge};
 use gitmoor_core::status::{Condition, ConditionKind, Operation, OperationResult, Phase, Revision};
 use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_engine::cluster::Propagation;
 use serde_json::Value;
 
 use crate::apply::{Applied, Mode, apply, unhealthy_before};
@@ -21,6 +23,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::hooks::{live_hooks, settle};
 use crate::kinds::in_status;
+use crate::projects::Grant;
 use crate::prune::{Pruned, prune};
 use crate::queue::Next;
 use crate::report::{Findings, report, resources, sync_status, unreachable};
@@ -51,6 +54,7 @@ pub(crate) struct Rollout<'a> {
     /// The Application as it is now: a status that this reconcile wrote counts.
     object: Arc<Value>,
     spec: &'a ApplicationSpec,
+    grant: &'a Grant,
     evaluation: &'a Evaluation,
 }
 
@@ -68,12 +72,12 @@ impl<'a> Rollout<'a> {
         context: &'a Context,
         key: &'a ApplicationKey,
         snapshot: &'a Snapshot,
-        spec: &'a ApplicationSpec,
+        (spec, grant): (&'a ApplicationSpec, &'a Grant),
         evaluation: &'a Evaluation,
     ) -> Self {
         let now = context.state.snapshot(key).map(|now| now.object);
         let object = now.unwrap_or_else(|| Arc::clone(&snapshot.object));
-        Self { context, key, snapshot, object, spec, evaluation }
+        Self { context, key, snapshot, object, spec, grant, evaluation }
     }
 
     /// Announce, run hooks, apply, prune, report. `None`: the status could not be written.
@@ -146,6 +150,9 @@ impl<'a> Rollout<'a> {
             adopting: !self.settled(),
             force: request.is_some_and(|request| request.sync_strategy.force()),
             confirmed: annotation(&self.object, ANNOTATION_CONFIRM_PRUNE),
+            propagation: propagation(options),
+            fail_on_shared: has("FailOnSharedResource=true"),
+            namespace_metadata: Some(&self.spec.sync_policy.managed_namespace_metadata),
             create_namespace: self.spec.destination.namespace.as_deref().filter(|_| has("CreateNamespace=true")),
         }
     }
@@ -190,7 +197,8 @@ impl<'a> Rollout<'a> {
             Turn::Hold(why) | Turn::Rest { failed: Some(why) } | Turn::Pause { failed: why, .. } => Some(why.clone()),
             _ => None,
         };
-        let pruned = prune(self.context, &self.verdict(&after, &applied, mode, held.as_deref())).await;
+        let pruned =
+            prune(self.context, &self.verdict(&after, &applied, mode, held.as_deref()), mode.propagation).await;
         let mut done = Done { operation: None, applied, pruned, failed: None, pause: None };
         match turn {
             Turn::Hold(_) => {}
@@ -276,6 +284,8 @@ impl<'a> Rollout<'a> {
             message,
         }));
         conditions.extend(conflicts(plan, self.desired()));
+        conditions.extend(self.contested());
+        conditions.extend(self.grant.warnings());
         let wanted = self.desired().iter().map(|desired| &desired.id);
         conditions.extend(self.context.mutations.conditions(self.key, wanted));
         let unreachable = unreachable(self.snapshot);
@@ -301,6 +311,16 @@ impl<'a> Rollout<'a> {
         told.await.then_some(())
     }
 
+    /// Objects that somebody else wants too.
+    fn contested(&self) -> impl Iterator<Item = Condition> {
+        let contested = self.context.state.contested(self.key, self.desired());
+        contested.into_iter().map(|(id, rival)| Condition {
+            kind: ConditionKind::SharedResourceWarning,
+            category: "SharedResource",
+            message: format!("{id} is wanted by Application {rival} too; take it out of one of them"),
+        })
+    }
+
     /// What the status says of this run as an operation; `None` when there was nothing to do.
     fn outcome(&self, applied: &Applied, pruned: &Pruned) -> Option<Operation> {
         let did = !(applied.results.is_empty() && pruned.results.is_empty());
@@ -317,6 +337,14 @@ impl<'a> Rollout<'a> {
         };
         let results = applied.results.iter().chain(&pruned.results).cloned().collect();
         Some(self.operation(phase, message, results))
+    }
+}
+
+fn propagation(options: &[String]) -> Propagation {
+    match option(options.iter().map(String::as_str), "PrunePropagationPolicy") {
+        Some("foreground") => Propagation::Foreground,
+        Some("orphan") => Propagation::Orphan,
+        _ => Propagation::Background,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Applications as the API server has them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gitmoor_core::application::{ApplicationSpec, SpecError};
 use gitmoor_core::object::text_at;
 use gitmoor_core::operation::effective;
+use gitmoor_core::project::DEFAULT;
 use gitmoor_core::source::{Names, Source, recipes};
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::charts::ChartAddress;
@@ -119,6 +121,22 @@ impl State {
     /// Whether every Application is known: before that nobody can tell who wants an object.
     pub(crate) fn knows_all_applications(&self) -> bool {
         self.namespaces.is_subset(&self.lock().listed)
+    }
+
+    /// The projects have changed, all of them when nobody is named. Gives the Applications concerned.
+    pub(crate) fn project_changed(&self, projects: Option<&BTreeSet<String>>) -> Vec<ApplicationKey> {
+        let mut inner = self.lock();
+        let concerned = inner.applications.iter_mut().filter(|(_, tracked)| {
+            let name = text_at(&tracked.object, &["spec", "project"]).filter(|name| !name.is_empty());
+            projects.is_none_or(|projects| projects.contains(name.unwrap_or(DEFAULT)))
+        });
+        concerned
+            .map(|(key, tracked)| {
+                // Before the first listing nothing was evaluated under a project.
+                tracked.dirty |= projects.is_some();
+                key.clone()
+            })
+            .collect()
     }
 
     /// Everything has to be evaluated again: what the cluster serves has changed. Gives those that wait for a kind.

@@ -4,6 +4,7 @@
 //! may have to look because of it; the caller puts them into the queue.
 
 mod applications;
+mod contested;
 mod live;
 mod ownership;
 mod revisions;
@@ -248,6 +249,8 @@ struct Inner {
     capabilities: Arc<Capabilities>,
     followed: HashMap<Follow, Followed>,
     unreachable: HashMap<Origin, Unreachable>,
+    /// Applications that have to say anew who else wants what they have.
+    contested_news: BTreeSet<ApplicationKey>,
 }
 
 /// Everything that the agent knows.

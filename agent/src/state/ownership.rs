@@ -39,9 +39,7 @@ impl State {
             wanted != Wanted::No
         };
         let plan = plan(key, &self.installation.label_value(key), desired, &inner.live, &wanted_by);
-        if let Some(tracked) = inner.applications.get_mut(key) {
-            tracked.conflicts = conflicts.into_inner();
-        }
+        inner.contest(key, conflicts.into_inner());
         (plan, undecided.get())
     }
 

@@ -15,6 +15,8 @@ pub enum Propagation {
     Foreground,
     /// They go afterwards.
     Background,
+    /// They stay.
+    Orphan,
 }
 
 impl Cluster {
@@ -36,6 +38,7 @@ impl Cluster {
             propagation_policy: Some(match propagation {
                 Propagation::Foreground => PropagationPolicy::Foreground,
                 Propagation::Background => PropagationPolicy::Background,
+                Propagation::Orphan => PropagationPolicy::Orphan,
             }),
             ..DeleteParams::default()
         };

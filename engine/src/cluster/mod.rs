@@ -4,6 +4,7 @@ mod apply;
 mod delete;
 mod discovery;
 mod error;
+mod impersonation;
 mod objects;
 mod secrets;
 mod service_proxy;
@@ -23,6 +24,7 @@ pub use apply::Validation;
 pub use delete::Propagation;
 pub use discovery::ServerVersion;
 pub use error::ClusterError;
+pub use impersonation::acting_as;
 pub use service_proxy::ServiceProxy;
 pub use watch::{Change, Selector};
 
@@ -84,11 +86,13 @@ impl Cluster {
         self.client.default_namespace()
     }
 
-    async fn read<T: DeserializeOwned>(&self, request: Request<Vec<u8>>) -> Result<T, ClusterError> {
+    async fn read<T: DeserializeOwned>(&self, mut request: Request<Vec<u8>>) -> Result<T, ClusterError> {
+        impersonation::identify(&mut request);
         self.client.request(request).await.map_err(ClusterError::from)
     }
 
-    async fn write<T: DeserializeOwned>(&self, request: Request<Vec<u8>>) -> Result<T, ClusterError> {
+    async fn write<T: DeserializeOwned>(&self, mut request: Request<Vec<u8>>) -> Result<T, ClusterError> {
+        impersonation::identify(&mut request);
         // The semaphore is never closed.
         let _permit = self.writes.acquire().await;
         self.client.request(request).await.map_err(ClusterError::from)

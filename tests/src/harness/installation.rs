@@ -238,16 +238,18 @@ fn repository_secret(namespace: &str, url: &str, (username, password): (&str, &s
     })
 }
 
-/// The Application kind as the distribution ships it.
+/// The kinds that the agent follows, as the distribution ships them.
 async fn install_kinds(client: &kube::Client) {
-    let file = tools::workspace().join("distribution/components/gitmoor/crds/application.yaml");
-    let definition: Value = serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    apply(client, &definition).await;
-    let applications = api(client, "argoproj.io/v1alpha1/Application", Some("default"));
-    super::await_state::eventually("the kind Application is served", PATIENCE, async || {
-        applications.list(&kube::api::ListParams::default()).await.map(drop).map_err(|error| error.to_string())
-    })
-    .await;
+    for (file, kind) in [("application", "Application"), ("appproject", "AppProject")] {
+        let file = tools::workspace().join(format!("distribution/components/gitmoor/crds/{file}.yaml"));
+        let definition: Value = serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        apply(client, &definition).await;
+        let objects = api(client, &format!("argoproj.io/v1alpha1/{kind}"), Some("default"));
+        super::await_state::eventually(&format!("the kind {kind} is served"), PATIENCE, async || {
+            objects.list(&kube::api::ListParams::default()).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+    }
 }
 
 /// Server-side apply as somebody else than the agent.

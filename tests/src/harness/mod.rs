@@ -46,6 +46,10 @@ pub mod program;
 
 pub mod run;
 
+pub mod admission;
+
+pub mod api_proxy;
+
 pub mod agent;
 
 pub mod webhook;
@@ -56,7 +60,9 @@ pub mod await_state;
 
 pub mod definitions;
 
+pub use admission::AdmissionWebhook;
 pub use agent::Agent;
+pub use api_proxy::{ApiFault, ApiProxy, Passing};
 pub use audit::{Audit, Mark, Request, Requests};
 pub use await_state::{Scene, eventually, throughout};
 pub use aws::Aws;
