@@ -44,7 +44,7 @@ pub(crate) struct Context {
     /// Digests of objects.
     pub digester: Digester,
     /// What people find with `kubectl describe`.
-    pub events: Events,
+    pub events: Arc<Events>,
     /// How often each object was repaired.
     pub repairs: Repairs,
     /// What admission webhooks make of what is applied.

@@ -1,4 +1,4 @@
-//! Kubernetes events about Applications. They may be lost, and delay nothing.
+//! Kubernetes events about Applications and ExternalSecrets. They may be lost, and delay nothing.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::objects;
 
 /// Events that wait to be posted; more are dropped.
 const WAITING: usize = 1024;
-/// The same words about the same Application are not repeated within this time.
+/// The same words about the same object are not repeated within this time.
 const QUIET: Duration = Duration::from_secs(600);
 /// How many are remembered for that.
 const REMEMBERED: usize = 4096;
@@ -35,12 +35,12 @@ impl Events {
         (Self { sender }, post(cluster, identity, receiver))
     }
 
-    /// Tells of events about an Application.
-    pub(crate) fn tell(&self, application: &Value, events: Vec<Event>) {
+    /// Tells of events about an object.
+    pub(crate) fn tell(&self, object: &Value, events: Vec<Event>) {
         for event in events {
-            let metadata = &application["metadata"];
+            let metadata = &object["metadata"];
             let about = json!({
-                "apiVersion": application["apiVersion"], "kind": application["kind"],
+                "apiVersion": object["apiVersion"], "kind": object["kind"],
                 "namespace": metadata["namespace"], "name": metadata["name"], "uid": metadata["uid"],
             });
             // Full: there are more important things to do.

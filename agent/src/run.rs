@@ -101,7 +101,11 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let _ = served.repositories.set(Arc::clone(&repositories));
     let kinds = Arc::new(Kinds::new(cluster.clone(), Arc::clone(&state)));
     kinds.discover().await.context("the kinds that the cluster serves cannot be discovered")?;
+    let (events, post_events) = Events::start(cluster.clone(), lease.identity().to_owned());
+    tasks.spawn(post_events);
+    let events = Arc::new(events);
     let secrets = secrets::Setup {
+        events: Arc::clone(&events),
         cluster: cluster.clone(),
         installation: state.installation.clone(),
         digester: digester.clone(),
@@ -115,9 +119,6 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let projects = Arc::new(Projects::new(namespace.clone()));
     tasks.spawn(Arc::clone(&projects).follow(cluster.clone(), Arc::clone(&state), queue.clone()));
-
-    let (events, post_events) = Events::start(cluster.clone(), lease.identity().to_owned());
-    tasks.spawn(post_events);
     let context = Arc::new(Context {
         events,
         projects,

@@ -26,6 +26,13 @@ pub(crate) struct ResultLabel {
     result: &'static str,
 }
 
+/// What became of the ExternalSecrets of a store. As many as there are stores: users make few of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StoreLabels {
+    store: String,
+    result: &'static str,
+}
+
 /// A kind of ExternalSecret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct FormLabel {
@@ -38,6 +45,7 @@ pub(crate) struct SecretMetrics {
     calls: Family<CallLabels, Counter>,
     expected: Family<ServiceLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
     syncs: Family<ResultLabel, Counter>,
+    of_stores: Family<StoreLabels, Counter>,
     last_cycle: Gauge,
     objects: Family<FormLabel, Gauge>,
     left_alone: Family<FormLabel, Gauge>,
@@ -57,6 +65,8 @@ impl SecretMetrics {
             new.expected.clone(),
         );
         registry.register("secrets_syncs", "ExternalSecrets synced, by result", new.syncs.clone());
+        let of_stores = new.of_stores.clone();
+        registry.register("secrets_store_syncs", "ExternalSecrets synced, by store and result", of_stores);
         registry.register("secrets_last_cycle_seconds", "Unix time of the last round of reads", new.last_cycle.clone());
         registry.register("secrets_objects", "ExternalSecrets served, by kind", new.objects.clone());
         registry.register("secrets_left_alone", "1 when another operator serves this kind", new.left_alone.clone());
@@ -74,8 +84,11 @@ impl SecretMetrics {
         self.expected.get_or_create(&ServiceLabel { service: word(service) }).set(calls_per_hour);
     }
 
-    pub(super) fn synced(&self, result: &'static str) {
+    pub(super) fn synced(&self, store: Option<String>, result: &'static str) {
         self.syncs.get_or_create(&ResultLabel { result }).inc();
+        if let Some(store) = store {
+            self.of_stores.get_or_create(&StoreLabels { store, result }).inc();
+        }
     }
 
     pub(super) fn wrote(&self) {

@@ -44,6 +44,7 @@ pub(crate) use self::options::Options;
 use self::book::{Book, Known};
 use self::read::Reader;
 use self::restarts::Restarts;
+use crate::events::Events;
 
 /// What external secrets work with.
 pub(crate) struct Setup {
@@ -57,6 +58,8 @@ pub(crate) struct Setup {
     pub options: Options,
     /// Metrics.
     pub metrics: SecretMetrics,
+    /// What people find with `kubectl describe`.
+    pub events: Arc<Events>,
 }
 
 /// Shared by all of external secrets.
@@ -68,6 +71,7 @@ struct Shared {
     options: Options,
     permissions: Permissions,
     metrics: SecretMetrics,
+    events: Arc<Events>,
     book: Book,
     reader: Reader,
     restarts: Restarts,
@@ -93,7 +97,7 @@ impl Shared {
 
 /// Starts to serve ExternalSecrets, unless that is turned off. Where their kinds are not served nothing happens.
 pub(crate) fn start(setup: Setup, tasks: &mut JoinSet<()>) {
-    let Setup { cluster, installation, digester, options, metrics } = setup;
+    let Setup { cluster, installation, digester, options, metrics, events } = setup;
     if options.off {
         return;
     }
@@ -111,6 +115,7 @@ pub(crate) fn start(setup: Setup, tasks: &mut JoinSet<()>) {
         digester,
         options,
         metrics,
+        events,
     });
     let (listed, receiver) = tokio::sync::watch::channel(false);
     tasks.spawn(watch::follow(Arc::clone(&shared), listed));

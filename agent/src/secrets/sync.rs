@@ -18,6 +18,7 @@ use gitmoor_core::secrets::status::{self, Outcome};
 use gitmoor_core::secrets::template::{Sources, content};
 use gitmoor_core::secrets::{Category, Failure};
 use gitmoor_core::sensitive::Sensitive;
+use gitmoor_core::status::Event;
 use gitmoor_engine::cluster::ClusterError;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -50,7 +51,8 @@ pub(super) async fn finish(
     } else {
         None
     };
-    shared.metrics.synced(failed.map_or("success", Category::word));
+    let store = shared.book.lock().entries.get(id).and_then(|entry| store_of(&entry.object));
+    shared.metrics.synced(store, failed.map_or("success", Category::word));
     report(shared, id, request, &outcome, written).await;
     shared.book.update(|known| {
         let failures = known.entries.get(id).map_or(0, |entry| entry.failures);
@@ -67,6 +69,28 @@ pub(super) async fn finish(
         };
         known.done(id, wait.map(|wait| Instant::now() + wait), failed.is_some());
     });
+}
+
+/// The store that an ExternalSecret names, as `SecretStore NAMESPACE/NAME` or `ClusterSecretStore NAME`.
+fn store_of(object: &Value) -> Option<String> {
+    let name = text_at(object, &["spec", "secretStoreRef", "name"])?;
+    let kind = text_at(object, &["spec", "secretStoreRef", "kind"]).unwrap_or("SecretStore");
+    let namespace = text_at(object, &["metadata", "namespace"]).filter(|_| kind == "SecretStore");
+    Some(namespace.map_or_else(|| format!("{kind} {name}"), |namespace| format!("{kind} {namespace}/{name}")))
+}
+
+/// What happened, for people who describe the object. Asked only when its status changes.
+fn event(outcome: &Outcome, written: bool) -> Event {
+    let event = |warning, reason: &str, message: &str| Event {
+        warning,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    };
+    match outcome {
+        Outcome::Failed(failure) => event(true, failure.category.word(), &failure.message),
+        _ if written => event(false, "Updated", "the Secret was written"),
+        _ => event(false, "Synced", "the Secret is as the provider has it"),
+    }
 }
 
 /// A number between 0 and 1 that is a request's own.
@@ -94,6 +118,7 @@ async fn report(
     };
     match shared.cluster.merge_status(&kind, Some(&id.namespace), &id.name, &patch).await {
         Ok(stored) => {
+            shared.events.tell(&stored, vec![event(outcome, written)]);
             let status = stored.get("status").cloned().unwrap_or_default();
             if let Some(entry) = shared.book.lock().entries.get_mut(id) {
                 entry.object["status"] = status;
