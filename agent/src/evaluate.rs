@@ -8,20 +8,21 @@ use std::sync::Arc;
 use gitmoor_core::application::ApplicationSpec;
 use gitmoor_core::closure::SourceKind;
 use gitmoor_core::hook;
-use gitmoor_core::manifest::{ManifestError, Manifests, Origin, Rendered, Stamp, Stamped};
+use gitmoor_core::manifest::{ManifestError, Manifests, Rendered, Stamp, Stamped};
 use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::status::{Condition, ConditionKind, Revision};
 use gitmoor_core::tracking::ApplicationKey;
-use gitmoor_core::yaml;
 use gitmoor_engine::git::CommitId;
-use gitmoor_engine::render::{self, Inputs, RenderError, RenderOutput, SourceDocument};
+use gitmoor_engine::manifests;
+use gitmoor_engine::render::{self, Inputs, RenderError, RenderOutput};
+use gitmoor_engine::sources::Gathered;
 use serde_json::Value;
 
 use crate::context::Context;
 use crate::handling;
 use crate::metrics::Result as ResultLabel;
 use crate::projects::Grant;
-use crate::sources::{Gathered, gather};
+use crate::sources::{evaluated, gather, reads};
 use crate::state::{EvaluatedSource, Evaluation, Position, Reads, Snapshot};
 
 /// What an evaluation gives.
@@ -73,12 +74,12 @@ impl Subject<'_> {
 /// Evaluates an Application where its sources stand. With equal inputs there is no render, unless the bodies are needed.
 pub(crate) async fn evaluate(context: &Context, subject: &Subject<'_>, bodies: bool) -> Evaluated {
     let gathered = gather(context, subject, subject.positions).await;
-    let present = gathered.sources(&subject.treatment(), |index| subject.positions[index].to_string());
+    let present = evaluated(&gathered, &subject.treatment(), |index| subject.positions[index].to_string());
     let sources = with_revisions(context, subject, present, gathered.failures.is_empty()).await;
     let result = if gathered.failures.is_empty() {
         if let Some(known) = unchanged(subject, &sources).filter(|_| !bodies) {
             context.metrics.renders_spared.inc();
-            remember(context, subject, &known, gathered.reads());
+            remember(context, subject, &known, reads(&gathered));
             return Evaluated { evaluation: known, manifests: None, waiting_helps: false };
         }
         rendered(context, subject, gathered, sources).await
@@ -86,7 +87,7 @@ pub(crate) async fn evaluate(context: &Context, subject: &Subject<'_>, bodies: b
         let waiting_helps = gathered.failures.iter().any(|(_, error)| error.waiting_helps());
         let problems =
             gathered.failures.iter().map(|(_, error)| problem(error.category(), error.to_string())).collect();
-        refused(context, subject, problems, gathered.reads(), sources, waiting_helps)
+        refused(context, subject, problems, reads(&gathered), sources, waiting_helps)
     };
     let label = result.evaluation.problems.first().map_or("success", |problem| problem.category);
     context.metrics.renders.get_or_create(&ResultLabel::of(label)).inc();
@@ -138,7 +139,7 @@ async fn in_status(context: &Context, subject: &Subject<'_>) -> Vec<EvaluatedSou
         return Vec::new();
     }
     let gathered = gather(context, subject, &positions).await;
-    gathered.sources(&subject.treatment(), |index| positions[index].to_string())
+    evaluated(&gathered, &subject.treatment(), |index| positions[index].to_string())
 }
 
 async fn rendered(
@@ -147,7 +148,7 @@ async fn rendered(
     gathered: Gathered,
     sources: Vec<EvaluatedSource>,
 ) -> Evaluated {
-    let mut reads = gathered.reads();
+    let mut reads = reads(&gathered);
     let inputs: Vec<_> = gathered.inputs.into_iter().flatten().collect();
     let asks_cluster = inputs.iter().any(|inputs| inputs.traits.asks_cluster);
     let outputs = match render_all(context, inputs).await {
@@ -166,7 +167,8 @@ async fn rendered(
         Ok(manifests) => {
             let (mut manifests, mut problems) = stamp(context, subject, manifests).await;
             problems.extend(subject.grant.narrow(&mut manifests));
-            if let Err(problem) = handling::settle(subject.spec, &mut manifests).await {
+            if let Err(error) = manifests::settle(subject.spec, &mut manifests, "/proc/self/exe".into()).await {
+                let problem = problem("IgnoreDifferences", format!("spec.ignoreDifferences: {error}"));
                 return refused(context, subject, vec![problem], reads, sources, false);
             }
             (manifests, problems)
@@ -252,49 +254,24 @@ fn problem(category: &'static str, message: String) -> Condition {
     Condition { kind: ConditionKind::ComparisonError, category, message }
 }
 
-/// Reads the rendered documents. All that cannot be read are reported together. Of the same object in several sources
-/// the last one counts, as in Argo CD, with a warning.
+/// Reads the rendered documents, away from the threads that serve everything else.
 async fn read(
     subject: &Subject<'_>,
     outputs: Vec<RenderOutput>,
     warnings: &mut Vec<Condition>,
 ) -> Result<Manifests<Rendered>, Vec<Condition>> {
-    let read = tokio::task::spawn_blocking(move || {
-        let (mut of_sources, mut problems) = (Vec::new(), Vec::new());
-        for output in outputs {
-            let mut values = Vec::new();
-            for document in output.documents {
-                match read_document(document, &output.command) {
-                    Ok(read) => values.extend(read),
-                    Err(errors) => problems.extend(errors.into_iter().map(|e| problem("InvalidManifest", e))),
-                }
-            }
-            let (manifests, errors) = Manifests::read(values);
-            problems.extend(errors.into_iter().map(|error| problem("InvalidManifest", error.to_string())));
-            of_sources.push(manifests);
-        }
-        if problems.is_empty() { Ok(of_sources) } else { Err(problems) }
-    });
+    let namespace = subject.namespace().to_owned();
+    let read = tokio::task::spawn_blocking(move || manifests::read(outputs, &namespace)).await;
     let interrupted = || problem("Interrupted", format!("reading {} was interrupted", subject.key));
-    let of_sources = read.await.unwrap_or_else(|_| Err(vec![interrupted()]))?;
-    let (manifests, repeated) = Manifests::merge(of_sources, subject.namespace());
+    let invalid = |error: String| problem("InvalidManifest", error);
+    let read = read.map_err(|_| vec![interrupted()])?;
+    let (manifests, repeated) = read.map_err(|errors| errors.into_iter().map(invalid).collect::<Vec<_>>())?;
     warnings.extend(repeated.into_iter().map(|message| Condition {
         kind: ConditionKind::RepeatedResourceWarning,
         category: "RepeatedResource",
         message,
     }));
     Ok(manifests)
-}
-
-fn read_document(document: SourceDocument, built: &str) -> Result<Vec<(Origin, Value)>, Vec<String>> {
-    let source = document.file.map_or_else(|| built.to_owned(), |file| file.to_string());
-    match yaml::read_documents(&document.text, &yaml::Limits::default()) {
-        Ok(read) => Ok(read
-            .into_iter()
-            .map(|document| (Origin { source: source.clone(), document: document.index }, document.value))
-            .collect()),
-        Err(errors) => Err(errors.into_iter().map(|error| format!("{source}: {error}")).collect()),
-    }
 }
 
 /// Binds the manifests to what the cluster serves; asks it again when it seems not to serve something.

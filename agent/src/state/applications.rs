@@ -7,13 +7,12 @@ use gitmoor_core::application::{ApplicationSpec, SpecError};
 use gitmoor_core::object::text_at;
 use gitmoor_core::operation::effective;
 use gitmoor_core::project::DEFAULT;
-use gitmoor_core::source::{Names, Source, recipes};
 use gitmoor_core::tracking::ApplicationKey;
-use gitmoor_engine::charts::ChartAddress;
-use gitmoor_engine::git::{RepositoryUrl, UrlPolicy};
+use gitmoor_engine::git::UrlPolicy;
+use gitmoor_engine::sources::followed;
 use serde_json::Value;
 
-use super::{Follow, FollowedSource, Origin, State, Tracked};
+use super::{FollowedSource, State, Tracked};
 
 impl State {
     /// Takes in an Application as the API server has it. True when somebody changed something other than its status,
@@ -159,35 +158,10 @@ type ReadSpec = (Arc<Result<ApplicationSpec, SpecError>>, Arc<[FollowedSource]>)
 
 fn read_spec(key: &ApplicationKey, object: &Value, policy: UrlPolicy) -> ReadSpec {
     let read = ApplicationSpec::read(&effective(object))
-        .and_then(|spec| sources(key, &spec, policy).map(|sources| (spec, sources)));
+        .and_then(|spec| followed(key, &spec, policy).map(|sources| (spec, sources)));
     match read {
         Ok((spec, sources)) => (Arc::new(Ok(spec)), sources.into()),
         Err(error) => (Arc::new(Err(error)), Arc::new([])),
-    }
-}
-
-fn sources(key: &ApplicationKey, spec: &ApplicationSpec, policy: UrlPolicy) -> Result<Vec<FollowedSource>, SpecError> {
-    let sources = spec.validate()?;
-    let namespace = spec.destination.namespace.as_deref().unwrap_or_default();
-    let names = Names { name: &key.name, namespace, project: &spec.project };
-    let recipes = recipes(sources, &names)?;
-    let followed = sources.iter().zip(recipes).map(|(source, recipe)| {
-        let follow = Follow { origin: origin(source, policy)?, revision: source.revision().to_owned() };
-        Ok(FollowedSource { follow, recipe })
-    });
-    followed.collect()
-}
-
-/// Where a source comes from.
-pub(super) fn origin(source: &Source, policy: UrlPolicy) -> Result<Origin, SpecError> {
-    let invalid = |reason: String| SpecError::Invalid { field: "spec.source.repoURL", reason };
-    match source.chart() {
-        Some(chart) => {
-            let pass = source.helm.as_ref().is_some_and(|helm| helm.pass_credentials);
-            let address = ChartAddress::parse(&source.repo_url, chart).map_err(|e| invalid(e.to_string()))?;
-            Ok(Origin::Chart(address.passing_credentials(pass)))
-        }
-        None => RepositoryUrl::parse(&source.repo_url, &policy).map(Origin::Git).map_err(|e| invalid(e.to_string())),
     }
 }
 

@@ -19,49 +19,13 @@ use gitmoor_core::closure::{PathIndex, ReadSet};
 use gitmoor_core::live::LiveIndex;
 use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::resource::Resources;
-use gitmoor_core::source::Recipe;
 use gitmoor_core::status::{Condition, Revision};
 use gitmoor_core::tracking::{ApplicationKey, Installation};
-use gitmoor_engine::charts::{ChartAddress, ChartVersion};
-use gitmoor_engine::git::{CommitId, RepositoryUrl, UrlPolicy};
+use gitmoor_engine::charts::ChartVersion;
+use gitmoor_engine::git::{CommitId, UrlPolicy};
 use gitmoor_engine::helm::Capabilities;
+pub(crate) use gitmoor_engine::sources::{Follow, FollowedSource, Origin};
 use serde_json::Value;
-
-/// Where a source comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Origin {
-    /// A Git repository.
-    Git(RepositoryUrl),
-    /// A chart of a repository or registry.
-    Chart(ChartAddress),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Git(url) => write!(f, "{url}"),
-            Self::Chart(address) => write!(f, "{address}"),
-        }
-    }
-}
-
-/// A revision that some Application follows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Follow {
-    /// Of what.
-    pub origin: Origin,
-    /// Branch, tag, range of tags or commit; version or range of versions: as the Application has it.
-    pub revision: String,
-}
-
-/// A source of an Application: what it follows, and how that is rendered.
-#[derive(Clone, Debug)]
-pub(crate) struct FollowedSource {
-    /// What it follows.
-    pub follow: Follow,
-    /// How it is rendered.
-    pub recipe: Recipe,
-}
 
 /// Where a revision can stand.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,8 +20,17 @@ const LONGEST: usize = 4096;
 /// [`RepoPath`] can hold stands for its folder.
 pub(super) fn changed_paths(repository: &Repository, old: Oid, new: Oid) -> Result<Option<Vec<RepoPath>>, git2::Error> {
     let tree = |commit: Oid| repository.find_commit(commit).map(|commit| commit.tree_id());
+    changed_between(repository, tree(old)?, tree(new)?)
+}
+
+/// The same between two trees.
+pub(super) fn changed_between(
+    repository: &Repository,
+    old: Oid,
+    new: Oid,
+) -> Result<Option<Vec<RepoPath>>, git2::Error> {
     let mut walk = Walk { repository, changed: Vec::new(), pending: Vec::new() };
-    walk.pending.push((RepoPath::root(), Some(tree(old)?), Some(tree(new)?)));
+    walk.pending.push((RepoPath::root(), Some(old), Some(new)));
     let mut visited = 0_usize;
     while let Some((path, old, new)) = walk.pending.pop() {
         visited += 1;

@@ -7,6 +7,7 @@
 //! All reading is blocking and belongs into `spawn_blocking`; only [`Mirror::fetch`] and [`Mirror::rebuild`] are async.
 
 mod child;
+mod clone;
 mod commit;
 mod credentials;
 mod diff;
@@ -25,6 +26,7 @@ mod testing;
 mod tests;
 
 pub use child::{FetchLimits, Fetcher, child_main};
+pub use clone::{CloneError, LocalClone};
 pub use commit::{CommitId, CommitInfo};
 pub use credentials::Credentials;
 pub use error::{FetchError, FetchErrorKind, MirrorError};

@@ -48,7 +48,11 @@ impl Entry {
 impl GitTree {
     pub(super) fn open(repository: Repository, commit: Oid) -> Result<Self, git2::Error> {
         let root = repository.find_commit(commit)?.tree_id();
-        Ok(Self { repository, root, folders: RefCell::default() })
+        Ok(Self::of_root(repository, root))
+    }
+
+    pub(super) fn of_root(repository: Repository, root: Oid) -> Self {
+        Self { repository, root, folders: RefCell::default() }
     }
 
     /// Object id of what stands at the path, `None` when nothing does.
