@@ -58,7 +58,7 @@ impl CredentialStore {
     pub(crate) fn find_chart(&self, address: &ChartAddress) -> Credentials {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let compared = |url: &str| match address.transport() {
-            Transport::Http => url.to_owned(),
+            Transport::Http | Transport::Local => url.to_owned(),
             Transport::Oci => without_scheme(url).to_owned(),
         };
         let wanted = compared(&address.base());

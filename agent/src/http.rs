@@ -1,5 +1,6 @@
 //! Health, metrics and webhooks over HTTP.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use gitmoor_core::sensitive::Sensitive;
 use gitmoor_core::webhook::{self, Proof};
+use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::git::{RepositoryUrl, UrlPolicy};
 use tokio::sync::OnceCell;
 
@@ -81,8 +83,12 @@ async fn webhook(Shared(served): Shared<Arc<Served>>, headers: HeaderMap, body: 
         served.metrics.webhooks.get_or_create(&crate::metrics::Result::of("Refused")).inc();
         return (StatusCode::UNAUTHORIZED, "the signature does not fit the body and the secret\n").into_response();
     }
-    let policy = UrlPolicy { allow_local: true, allow_plain_http: true };
-    let urls = webhook::addresses(&body).into_iter().filter_map(|text| RepositoryUrl::parse(&text, &policy).ok());
+    let named = webhook::addresses(&body);
+    // A server knows itself by its own address, and maybe by the one that it stands in for.
+    let own = Addresses::from(UrlPolicy { allow_local: true, allow_plain_http: true });
+    let readings = named.iter().flat_map(|text| [served.state.addresses.repository(text), own.repository(text)]);
+    let urls: BTreeSet<RepositoryUrl> = readings.flatten().collect();
+    let urls = urls.into_iter();
     let looked = served
         .repositories
         .get()

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use gitmoor_core::sensitive::Sensitive;
 use gitmoor_core::tracking::{Digester, Installation};
+use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::charts::Charts;
 use gitmoor_engine::cluster::Cluster;
 use gitmoor_engine::git::{FetchLimits, Fetcher, UrlPolicy};
@@ -54,7 +55,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut namespaces: BTreeSet<String> = settings.application_namespaces.iter().cloned().collect();
     namespaces.insert(namespace.clone());
     let policy = UrlPolicy { allow_local: settings.allow_local_repositories, allow_plain_http: true };
-    let state = Arc::new(State::new(installation, namespaces.clone(), policy));
+    let addresses = Addresses::new(policy, settings.replace_source.iter().cloned());
+    let state = Arc::new(State::new(installation, namespaces.clone(), addresses.clone()));
     let metrics = Arc::new(Metrics::new());
     let (queue, work) = queue::queue();
 
@@ -91,7 +93,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
         heads,
         ChartFollowers::new(
-            Charts::new(settings.data_dir.clone()),
+            Charts::new(settings.data_dir.clone()).with_addresses(addresses),
             settings.chart_interval,
             Arc::clone(&credentials),
             (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),

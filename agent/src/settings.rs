@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use gitmoor_core::replacement::Replacement;
 
 /// Follows Git repositories from inside a Kubernetes cluster.
 #[derive(Clone, Debug, Parser)]
@@ -61,6 +62,11 @@ pub(crate) struct Settings {
     /// Allow repositories by file:// addresses
     #[arg(long, env = "GITMOOR_ALLOW_LOCAL_REPOSITORIES")]
     pub allow_local_repositories: bool,
+
+    /// Use addresses that begin with TO in place of those that begin with FROM, as Git's insteadOf: for repositories,
+    /// chart repositories and registries; TO may also be a local folder; may be repeated, the longest FROM wins
+    #[arg(long, env = "GITMOOR_REPLACE_SOURCE", value_name = "FROM=TO", value_delimiter = ',')]
+    pub replace_source: Vec<Replacement>,
 
     /// Address for health, metrics and webhooks
     #[arg(long, env = "GITMOOR_HTTP_LISTEN", default_value = "127.0.0.1:8080")]

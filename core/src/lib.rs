@@ -15,6 +15,7 @@ pub mod application;
 pub mod chart;
 pub mod closure;
 pub mod manifest;
+pub mod replacement;
 pub mod resource;
 pub mod scope;
 pub mod source;

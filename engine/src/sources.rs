@@ -13,8 +13,9 @@ use gitmoor_core::source::{Names, Recipe, Source, recipes};
 use gitmoor_core::tracking::ApplicationKey;
 use sha2::{Digest as _, Sha256};
 
+use crate::addresses::Addresses;
 use crate::charts::ChartAddress;
-use crate::git::{RepositoryUrl, UrlPolicy};
+use crate::git::RepositoryUrl;
 use crate::helm::Capabilities;
 use crate::inputs::{AnyTree, Inputs, inputs};
 use crate::render::RenderError;
@@ -33,15 +34,15 @@ impl Origin {
     ///
     /// # Errors
     /// When its address is none that may be used.
-    pub fn of(source: &Source, policy: UrlPolicy) -> Result<Self, SpecError> {
+    pub fn of(source: &Source, addresses: &Addresses) -> Result<Self, SpecError> {
         let invalid = |reason: String| SpecError::Invalid { field: "spec.source.repoURL", reason };
         match source.chart() {
             Some(chart) => {
                 let pass = source.helm.as_ref().is_some_and(|helm| helm.pass_credentials);
-                let address = ChartAddress::parse(&source.repo_url, chart).map_err(|e| invalid(e.to_string()))?;
+                let address = addresses.chart(&source.repo_url, chart).map_err(|e| invalid(e.to_string()))?;
                 Ok(Self::Chart(address.passing_credentials(pass)))
             }
-            None => RepositoryUrl::parse(&source.repo_url, &policy).map(Self::Git).map_err(|e| invalid(e.to_string())),
+            None => addresses.repository(&source.repo_url).map(Self::Git).map_err(|e| invalid(e.to_string())),
         }
     }
 }
@@ -80,14 +81,14 @@ pub struct FollowedSource {
 pub fn followed(
     key: &ApplicationKey,
     spec: &ApplicationSpec,
-    policy: UrlPolicy,
+    addresses: &Addresses,
 ) -> Result<Vec<FollowedSource>, SpecError> {
     let sources = spec.validate()?;
     let namespace = spec.destination.namespace.as_deref().unwrap_or_default();
     let names = Names { name: &key.name, namespace, project: &spec.project };
     let recipes = recipes(sources, &names)?;
     let followed = sources.iter().zip(recipes).map(|(source, recipe)| {
-        let follow = Follow { origin: Origin::of(source, policy)?, revision: source.revision().to_owned() };
+        let follow = Follow { origin: Origin::of(source, addresses)?, revision: source.revision().to_owned() };
         Ok(FollowedSource { follow, recipe })
     });
     followed.collect()

@@ -8,7 +8,7 @@ use gitmoor_core::object::text_at;
 use gitmoor_core::operation::effective;
 use gitmoor_core::project::DEFAULT;
 use gitmoor_core::tracking::ApplicationKey;
-use gitmoor_engine::git::UrlPolicy;
+use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::sources::followed;
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ impl State {
         });
         let (spec, sources) = match before.filter(|_| !spec_changed) {
             Some(before) => (Arc::clone(&before.spec), Arc::clone(&before.sources)),
-            None => read_spec(key, &object, self.policy),
+            None => read_spec(key, &object, &self.addresses),
         };
         let moved = before.filter(|_| spec_changed).map(|before| Arc::clone(&before.sources));
         let tracked = Tracked {
@@ -80,7 +80,7 @@ impl State {
         let other = effective(&tracked.object)["spec"] != effective(&object)["spec"];
         tracked.object = Arc::new(object);
         if other {
-            let (spec, sources) = read_spec(key, &tracked.object, self.policy);
+            let (spec, sources) = read_spec(key, &tracked.object, &self.addresses);
             let before = std::mem::replace(&mut tracked.sources, Arc::clone(&sources));
             tracked.spec = spec;
             tracked.dirty = true;
@@ -156,9 +156,9 @@ impl State {
 
 type ReadSpec = (Arc<Result<ApplicationSpec, SpecError>>, Arc<[FollowedSource]>);
 
-fn read_spec(key: &ApplicationKey, object: &Value, policy: UrlPolicy) -> ReadSpec {
+fn read_spec(key: &ApplicationKey, object: &Value, addresses: &Addresses) -> ReadSpec {
     let read = ApplicationSpec::read(&effective(object))
-        .and_then(|spec| followed(key, &spec, policy).map(|sources| (spec, sources)));
+        .and_then(|spec| followed(key, &spec, addresses).map(|sources| (spec, sources)));
     match read {
         Ok((spec, sources)) => (Arc::new(Ok(spec)), sources.into()),
         Err(error) => (Arc::new(Err(error)), Arc::new([])),
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn work_begins_when_the_applications_of_every_namespace_are_known() {
         let namespaces = ["gitmoor", "team"].map(str::to_owned).into();
-        let state = State::new(Installation::parse("gitmoor").unwrap(), namespaces, UrlPolicy::default());
+        let state = State::new(Installation::parse("gitmoor").unwrap(), namespaces, Addresses::default());
         let key = ApplicationKey { namespace: "gitmoor".into(), name: "web".into() };
         assert!(state.upsert_application(&key, json!({"metadata": {"uid": "1", "resourceVersion": "1"}})));
         assert_eq!(state.namespace_listed("gitmoor"), []);

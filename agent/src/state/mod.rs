@@ -21,8 +21,9 @@ use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::resource::Resources;
 use gitmoor_core::status::{Condition, Revision};
 use gitmoor_core::tracking::{ApplicationKey, Installation};
+use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::charts::ChartVersion;
-use gitmoor_engine::git::{CommitId, UrlPolicy};
+use gitmoor_engine::git::CommitId;
 use gitmoor_engine::helm::Capabilities;
 pub(crate) use gitmoor_engine::sources::{Follow, FollowedSource, Origin};
 use serde_json::Value;
@@ -223,14 +224,15 @@ pub(crate) struct State {
     pub installation: Installation,
     /// Namespaces whose Applications are worked on.
     namespaces: BTreeSet<String>,
-    policy: UrlPolicy,
+    /// What addresses mean.
+    pub addresses: Addresses,
     inner: Mutex<Inner>,
 }
 
 impl State {
     /// An agent that knows nothing yet.
-    pub(crate) fn new(installation: Installation, namespaces: BTreeSet<String>, policy: UrlPolicy) -> Self {
-        Self { installation, namespaces, policy, inner: Mutex::default() }
+    pub(crate) fn new(installation: Installation, namespaces: BTreeSet<String>, addresses: Addresses) -> Self {
+        Self { installation, namespaces, addresses, inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

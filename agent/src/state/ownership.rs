@@ -64,7 +64,7 @@ impl State {
         let spec = &tracked.object["spec"];
         let mut sources = spec["sources"].as_array().into_iter().flatten().chain(spec.get("source"));
         sources.any(|source| {
-            let read = Source::deserialize(source).ok().and_then(|source| Origin::of(&source, self.policy).ok());
+            let read = Source::deserialize(source).ok().and_then(|source| Origin::of(&source, &self.addresses).ok());
             read.as_ref() == Some(origin)
         })
     }

@@ -1,6 +1,7 @@
 //! The address of a chart: a repository or registry, and a name in it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 /// How a chart is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,18 +10,22 @@ pub enum Transport {
     Http,
     /// A registry.
     Oci,
+    /// A folder of this machine, in place of either.
+    Local,
 }
 
 /// A checked address without credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChartAddress {
     transport: Transport,
-    /// `https` or `http`.
+    /// `https`, `http` or `file`.
     scheme: &'static str,
-    /// Host and port in lower case.
+    /// Host and port in lower case; empty for a folder.
     host: String,
     /// Path without slashes at its ends.
     path: String,
+    /// The repository as users write it, when something else stands in for that.
+    shown: Option<String>,
     /// Name of the chart.
     chart: String,
     /// Credentials go also to other hosts that the repository names.
@@ -42,6 +47,25 @@ pub enum ChartAddressError {
 }
 
 impl ChartAddress {
+    /// A chart in a folder of this machine, whose path is absolute.
+    pub(crate) fn local(folder: &str, chart: &str) -> Result<Self, ChartAddressError> {
+        let transport = Transport::Local;
+        check_name(chart, transport)?;
+        let path = folder.trim_matches('/').to_owned();
+        let (host, chart) = (String::new(), chart.to_owned());
+        Ok(Self { transport, scheme: "file", host, path, shown: None, chart, pass_credentials: false })
+    }
+
+    /// The same, shown as the repository that it stands in for.
+    pub(crate) fn in_place_of(self, shown: String) -> Self {
+        Self { shown: Some(shown), ..self }
+    }
+
+    /// The folder of this machine that it is in, if it is in one.
+    pub fn folder(&self) -> Option<PathBuf> {
+        (self.transport == Transport::Local).then(|| PathBuf::from(format!("/{}", self.path)))
+    }
+
     /// Checks a repository and a chart's name. Without a scheme it is a registry, as for Argo CD.
     pub fn parse(repository: &str, chart: &str) -> Result<Self, ChartAddressError> {
         let text = repository.trim();
@@ -65,17 +89,9 @@ impl ChartAddress {
         {
             return Err(ChartAddressError::Malformed("no valid path"));
         }
-        // Names of charts in registries may have folders in front.
-        let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '/');
-        let bad = |part: &str| matches!(part, "" | "." | "..");
-        if !chart.chars().all(name)
-            || chart.split('/').any(bad)
-            || (transport == Transport::Http && chart.contains('/'))
-        {
-            return Err(ChartAddressError::Name(chart.to_owned()));
-        }
+        check_name(chart, transport)?;
         let (path, chart) = (path.to_owned(), chart.to_owned());
-        Ok(Self { transport, scheme, host, path, chart, pass_credentials: false })
+        Ok(Self { transport, scheme, host, path, shown: None, chart, pass_credentials: false })
     }
 
     /// The same, with credentials going also to other hosts that the repository names.
@@ -114,10 +130,15 @@ impl ChartAddress {
         if self.path.is_empty() { self.chart.clone() } else { format!("{}/{}", self.path, self.chart) }
     }
 
-    /// The repository as users write it.
-    pub fn repository(&self) -> String {
+    /// Where the chart is: repository and name, without credentials.
+    pub fn location(&self) -> String {
+        format!("{}/{}", self.repository(), self.chart)
+    }
+
+    /// Where the repository is, as users write addresses.
+    fn repository(&self) -> String {
         match self.transport {
-            Transport::Http => self.base(),
+            Transport::Http | Transport::Local => self.base(),
             Transport::Oci => self.base().replacen(self.scheme, "oci", 1),
         }
     }
@@ -125,8 +146,20 @@ impl ChartAddress {
 
 impl fmt::Display for ChartAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.repository(), self.chart)
+        match &self.shown {
+            Some(repository) => write!(f, "{}/{}", repository.trim_end_matches('/'), self.chart),
+            None => f.write_str(&self.location()),
+        }
     }
+}
+
+fn check_name(chart: &str, transport: Transport) -> Result<(), ChartAddressError> {
+    // Names of charts in registries may have folders in front.
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '/');
+    let bad = |part: &str| matches!(part, "" | "." | "..");
+    let fits =
+        chart.chars().all(name) && !chart.split('/').any(bad) && (transport != Transport::Http || !chart.contains('/'));
+    if fits { Ok(()) } else { Err(ChartAddressError::Name(chart.to_owned())) }
 }
 
 #[cfg(test)]

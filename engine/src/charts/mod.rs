@@ -9,6 +9,7 @@
 mod address;
 mod archive;
 mod http;
+mod local;
 mod registry;
 mod repository;
 mod store;
@@ -23,6 +24,7 @@ pub use archive::{ArchiveError, ChartTree, Limits};
 
 use self::registry::{Registry, basic};
 use self::store::Store;
+use crate::addresses::Addresses;
 use crate::git::Credentials;
 
 /// Bytes of a packed chart.
@@ -94,6 +96,7 @@ pub struct ChartError {
 pub struct Charts {
     store: Store,
     limits: Limits,
+    addresses: Addresses,
 }
 
 /// Whether a revision names one version, which stays what it is.
@@ -104,7 +107,13 @@ pub fn is_exact(revision: &str) -> bool {
 impl Charts {
     /// Keeps charts below `data`; touches nothing yet.
     pub fn new(data: PathBuf) -> Self {
-        Self { store: Store::new(data.join("charts"), MOST_BYTES), limits: Limits::default() }
+        let store = Store::new(data.join("charts"), MOST_BYTES);
+        Self { store, limits: Limits::default(), addresses: Addresses::default() }
+    }
+
+    /// The same, where other addresses stand in for those of archives that an index names.
+    pub fn with_addresses(self, addresses: Addresses) -> Self {
+        Self { addresses, ..self }
     }
 
     /// The version that a revision means, fetched; `None` when there is none. `HEAD` is the highest release.
@@ -114,10 +123,20 @@ impl Charts {
         revision: &str,
         credentials: &Credentials,
     ) -> Result<Option<ChartVersion>, ChartError> {
+        if let Some(folder) = address.folder() {
+            let found = local::versions(&folder, address.chart())?;
+            let entries: Vec<Entry> = found.iter().map(|found| found.entry.clone()).collect();
+            let chosen = chosen(&entries, revision).and_then(|entry| found.iter().find(|found| found.entry == *entry));
+            let Some(found) = chosen else { return Ok(None) };
+            let bytes = local::packed(&found.at, &self.limits)?;
+            return self.keep(address, &found.entry.version, &bytes, found.entry.digest.as_deref()).map(Some);
+        }
         if let Some(known) = self.known(address, revision).filter(|_| is_exact(revision)) {
             return Ok(Some(known));
         }
         match address.transport() {
+            // Read above.
+            Transport::Local => Ok(None),
             Transport::Http => {
                 let authorization = basic(credentials);
                 let entries = repository::versions(address, authorization.as_ref(), &self.store)?;
@@ -127,7 +146,7 @@ impl Charts {
                 if let Some(known) = known.filter(same) {
                     return Ok(Some(known));
                 }
-                let bytes = repository::archive(address, entry, authorization.as_ref(), LARGEST_ARCHIVE)?;
+                let bytes = repository::archive(address, entry, authorization.as_ref(), &self.addresses)?;
                 self.keep(address, &entry.version, &bytes, entry.digest.as_deref()).map(Some)
             }
             Transport::Oci => {
@@ -197,7 +216,7 @@ impl Charts {
 }
 
 fn note(address: &ChartAddress, version: &str) -> String {
-    format!("version {address} {version}")
+    format!("version {} {version}", address.location())
 }
 
 /// As Helm's `IndexFile.Get`: the very version, else the highest that the range holds.

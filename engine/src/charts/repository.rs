@@ -1,11 +1,14 @@
 //! Versions of a chart in a repository with an `index.yaml`, and their archives.
 
+use std::path::Path;
+
 use gitmoor_core::chart::{Entry, IndexError, entries};
 use gitmoor_core::sensitive::Sensitive;
 
 use super::http::{Get, failed, get, joined};
 use super::store::Store;
-use super::{ChartAddress, ChartError, ChartErrorKind};
+use super::{ChartAddress, ChartError, ChartErrorKind, LARGEST_ARCHIVE, local};
+use crate::addresses::Addresses;
 
 /// Bytes of an index.
 const LARGEST_INDEX: u64 = 64 << 20;
@@ -55,7 +58,7 @@ pub(super) fn archive(
     address: &ChartAddress,
     entry: &Entry,
     authorization: Option<&Sensitive<String>>,
-    limit: u64,
+    addresses: &Addresses,
 ) -> Result<Vec<u8>, ChartError> {
     let index = format!("{}/index.yaml", address.base());
     let Some(target) = entry.urls.first() else {
@@ -65,18 +68,33 @@ pub(super) fn archive(
             &format!("names no archive of version {}", entry.version),
         ));
     };
-    let url = joined(&index, target);
+    let named = joined(&index, target);
+    let instead = addresses.replacements().apply(&named);
+    if let Some(path) = instead.as_deref().and_then(local_path) {
+        return local::read(Path::new(path), LARGEST_ARCHIVE);
+    }
+    // What the operator put in place of an address may be inside; credentials stay where they belong.
+    let other = instead.as_deref().and_then(host).filter(|host| *host != address.host()).map(str::to_owned);
+    let url = instead.unwrap_or(named);
     let request = Get {
         url: url.clone(),
         accept: None,
         etag: None,
-        authorization,
-        home: address.host(),
+        authorization: authorization.filter(|_| other.is_none()),
+        home: other.as_deref().unwrap_or(address.host()),
         pass_credentials: address.passes_credentials(),
-        limit,
+        limit: LARGEST_ARCHIVE,
     };
     let answer = get(&request)?;
     if answer.status == 200 { Ok(answer.body) } else { Err(refused(&url, answer.status)) }
+}
+
+fn local_path(address: &str) -> Option<&str> {
+    address.strip_prefix("file://").or_else(|| address.starts_with('/').then_some(address))
+}
+
+fn host(address: &str) -> Option<&str> {
+    address.split_once("://")?.1.split('/').next()
 }
 
 pub(super) fn refused(url: &str, status: u16) -> ChartError {

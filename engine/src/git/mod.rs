@@ -33,4 +33,5 @@ pub use error::{FetchError, FetchErrorKind, MirrorError};
 pub use fetch::{FetchOutcome, FetchRequest, ResolvedRevision};
 pub use mirror::Mirror;
 pub use tree::GitTree;
+pub(crate) use url::refuse_forbidden;
 pub use url::{RepositoryUrl, UrlError, UrlPolicy};

@@ -55,6 +55,8 @@ pub enum UrlError {
 pub struct RepositoryUrl {
     address: String,
     key: String,
+    /// As users write it, when something else stands in for that.
+    shown: Option<String>,
 }
 
 impl RepositoryUrl {
@@ -82,6 +84,17 @@ impl RepositoryUrl {
         }
     }
 
+    /// The same, shown as the address that it stands in for.
+    pub(crate) fn in_place_of(self, shown: String) -> Self {
+        Self { shown: Some(shown), ..self }
+    }
+
+    /// Host, and port when it is not the scheme's own; `None` of a local repository.
+    pub fn host(&self) -> Option<&str> {
+        let (scheme, rest) = self.key.split_once("://")?;
+        (scheme != "file").then(|| rest.split('/').next().unwrap_or_default())
+    }
+
     /// The address to connect to, as written, without credentials.
     pub fn as_str(&self) -> &str {
         &self.address
@@ -100,7 +113,7 @@ impl RepositoryUrl {
     }
 }
 
-fn refuse_forbidden(text: &str) -> Result<(), UrlError> {
+pub(crate) fn refuse_forbidden(text: &str) -> Result<(), UrlError> {
     let forbidden = match text {
         "" => return Err(UrlError::Empty),
         _ if text.starts_with('-') => "a leading dash",
@@ -109,6 +122,7 @@ fn refuse_forbidden(text: &str) -> Result<(), UrlError> {
         _ if text.contains('\\') => "a backslash",
         _ if text.contains('?') => "a query",
         _ if text.contains('#') => "a fragment",
+        _ if text.split('/').any(|part| part == "..") => "`..`",
         _ => return Ok(()),
     };
     Err(UrlError::Forbidden(forbidden))
@@ -135,7 +149,7 @@ fn local(rest: &str) -> Result<RepositoryUrl, UrlError> {
     }
     let address = format!("file://{path}");
     let key = format!("file://{}", normal_path(path).ok_or(UrlError::Malformed("no path"))?);
-    Ok(RepositoryUrl { address, key })
+    Ok(RepositoryUrl { address, key, shown: None })
 }
 
 fn remote(scheme: &'static str, default_port: &str, rest: &str) -> Result<(RepositoryUrl, Credentials), UrlError> {
@@ -145,7 +159,7 @@ fn remote(scheme: &'static str, default_port: &str, rest: &str) -> Result<(Repos
     let host = host.strip_suffix(default_port).unwrap_or(&host);
     check_host(host)?;
     let key = format!("{scheme}://{host}{}", normal_path(path).ok_or(UrlError::Malformed("no path"))?);
-    let url = RepositoryUrl { address: format!("{scheme}://{host}{path}"), key };
+    let url = RepositoryUrl { address: format!("{scheme}://{host}{path}"), key, shown: None };
     Ok((url, userinfo.map_or(Ok(Credentials::None), credentials_of)?))
 }
 
@@ -228,7 +242,7 @@ impl std::hash::Hash for RepositoryUrl {
 
 impl fmt::Display for RepositoryUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.address)
+        f.write_str(self.shown.as_deref().unwrap_or(&self.address))
     }
 }
 
@@ -294,6 +308,7 @@ mod tests {
             ("https://host/a\nb", UrlError::Forbidden("control characters")),
             ("https://host/a b", UrlError::Forbidden("blanks")),
             ("https://host/a?ref=main", UrlError::Forbidden("a query")),
+            ("https://host/a/../b", UrlError::Forbidden("`..`")),
             ("ext::sh -c touch", UrlError::Forbidden("blanks")),
             ("ext::touch", UrlError::Scheme("ext::".to_owned())),
             ("git@host.example:team/r.git", UrlError::Ssh("host.example:team/r.git".to_owned())),

@@ -20,7 +20,7 @@ pub struct Repository {
 
 impl Repository {
     /// Makes `served/NAME.git`, which `url` serves, and its work tree in `trees/NAME`.
-    pub(super) async fn create(served: &Path, trees: &Path, name: &str, url: String) -> Self {
+    pub async fn create(served: &Path, trees: &Path, name: &str, url: String) -> Self {
         let repository = Self { bare: served.join(format!("{name}.git")), tree: trees.join(name), url };
         std::fs::create_dir_all(&repository.tree).expect("a folder can be made");
         let bare = repository.bare.to_str().expect("a path in UTF-8");

@@ -1,6 +1,10 @@
 //! Where manifests come from: charts, options, several sources.
 
-use gitmoor_tests::harness::{ChartServer, ControlPlane, Installation, condition, config_map, kustomization};
+use gitmoor_tests::harness::repository::Repository;
+use gitmoor_tests::harness::scratch::Scratch;
+use gitmoor_tests::harness::{
+    ChartServer, ControlPlane, GitRemote, Installation, condition, config_map, kustomization,
+};
 use serde_json::{Value, json};
 
 const CHART: &str = "apiVersion: v2\nname: app\nversion: 1.0.0\n";
@@ -297,4 +301,53 @@ async fn charts_come_from_repositories_and_registries() {
     world.apply(&of_chart(&world, "none", &server.url(), "9.9.9")).await;
     let message = world.await_unknown("none", "RevisionNotFound").await;
     assert!(message.contains("no version `9.9.9`"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirrors_and_folders_stand_in_for_upstream() {
+    let scratch = Scratch::new("replaced");
+    let bare = scratch.folder("git");
+    let upstream = Repository::create(&bare, &scratch.folder("trees"), "local", "unused".to_owned()).await;
+    let local = upstream.commit(&[("app/map.yaml", &config_map("local", "key", "local"))], "local").await;
+    let charts = scratch.folder("charts");
+    std::fs::create_dir_all(charts.join("app/templates")).unwrap();
+    std::fs::write(charts.join("app/Chart.yaml"), CHART).unwrap();
+    std::fs::write(charts.join("app/templates/map.yaml"), template("chart")).unwrap();
+    let control_plane = ControlPlane::shared().await;
+    let remote = GitRemote::start().await;
+    let world = Installation::start_on(control_plane, "replaced", |agent| {
+        agent
+            .arg(format!("--replace-source=https://github.com/={}/", remote.url()))
+            .arg(format!("--replace-source=https://github.com/org/={}/", bare.display()))
+            .arg(format!("--replace-source=https://charts.example={}", charts.display()))
+    })
+    .await;
+    let mirrored = remote.repository("mirrored").await;
+    let first = mirrored.commit(&[("app/map.yaml", &config_map("mirrored", "key", "one"))], "mirrored").await;
+    let mut application = world.application("mirrored", "app");
+    application["spec"]["source"]["repoURL"] = json!("https://github.com/mirrored.git");
+    world.apply(&application).await;
+    await_key(&world, "mirrored", &first, "mirrored", "one").await;
+    application["metadata"]["name"] = json!("local");
+    application["spec"]["source"]["repoURL"] = json!("https://github.com/org/local");
+    world.apply(&application).await;
+    await_key(&world, "local", &local, "local", "local").await;
+    let mut chart = of_chart(&world, "chart", "https://charts.example/", "1.x");
+    chart["spec"]["source"]["helm"] = json!({"values": "key: chart"});
+    world.apply(&chart).await;
+    let status = await_key(&world, "chart", "1.0.0", "chart", "chart").await;
+    assert_eq!(status["sync"]["comparedTo"]["source"]["repoURL"], "https://charts.example/", "as it is written");
+
+    // Nothing that a replacement does not name is local, and nothing above the folder is.
+    for (repository, words) in [
+        ("https://github.com/org/../secret", "holds `..`"),
+        (&format!("file://{}/local.git", bare.display()), "local repositories are off"),
+    ] {
+        world.patch_application("local", &json!({"spec": {"source": {"repoURL": repository}}})).await;
+        let fits = |status: &Value| {
+            let told = status["conditions"].to_string();
+            status["sync"]["status"] == "Unknown" && told.contains(words)
+        };
+        world.await_status(words, "local", fits).await;
+    }
 }

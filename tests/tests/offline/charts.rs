@@ -1,8 +1,9 @@
 //! Charts from a repository and from a registry, beside the real helm.
 
 use gitmoor_core::tree::{RepoPath, Tree as _};
+use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::charts::{ChartAddress, ChartError, ChartErrorKind, ChartVersion, Charts};
-use gitmoor_engine::git::Credentials;
+use gitmoor_engine::git::{Credentials, UrlPolicy};
 use gitmoor_tests::harness::ChartServer;
 use gitmoor_tests::harness::chart_server::helm;
 use gitmoor_tests::harness::scratch::Scratch;
@@ -199,4 +200,78 @@ async fn rule_7_hostile_repositories_end_in_a_clear_error() {
     assert_eq!(version(&charts, &server.url(), "2.x").await, None);
     assert_eq!(resolve(&charts, (&server.url(), "other"), "1.0.0", &Credentials::None).await.unwrap(), None);
     assert_eq!(version(&charts, &server.url(), "not a range").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_folder_stands_in_for_repositories_and_registries() {
+    let server = ChartServer::start().await;
+    for version in ["1.0.0", "1.1.0"] {
+        server.publish("app", version, TEMPLATE);
+    }
+    let scratch = Scratch::new("chart-local");
+    let folder = |name: &str| scratch.folder(name);
+    // As upstream's: the index names archives elsewhere.
+    let (indexed, archives, unpacked) = (folder("indexed"), folder("archives"), folder("unpacked"));
+    let index = String::from_utf8(server.content("index.yaml")).unwrap();
+    let index = index.replace("app-1", "https://upstream.example/releases/app-1");
+    std::fs::write(indexed.join("index.yaml"), &index).unwrap();
+    for version in ["1.0.0", "1.1.0"] {
+        let name = format!("app-{version}.tgz");
+        std::fs::write(indexed.join(&name), server.content(&name)).unwrap();
+    }
+    std::fs::write(archives.join("app-1.0.0.tgz"), server.content("app-1.0.0.tgz")).unwrap();
+    std::fs::create_dir_all(unpacked.join("app/templates")).unwrap();
+    std::fs::write(unpacked.join("app/Chart.yaml"), "apiVersion: v2\nname: app\nversion: 1.2.3\n").unwrap();
+    std::fs::write(unpacked.join("app/templates/map.yaml"), "kind: ConfigMap\n").unwrap();
+
+    let at = |name: &str| format!("https://{name}.example/stable={}", folder(name).display());
+    let mut texts = vec![at("indexed"), at("archives"), at("unpacked")];
+    texts.push(format!("oci://registry.example={}", scratch.path().display()));
+    texts.push(format!("https://elsewhere.example/={}", server.url().replace("/charts", "/")));
+    texts.push(format!("https://upstream.example/releases={}", indexed.display()));
+    let replacements = texts.iter().map(|text| text.parse().unwrap());
+    let addresses = Addresses::new(UrlPolicy::default(), replacements);
+    let charts = Charts::new(folder("data")).with_addresses(addresses.clone());
+    let found = async |repository: &str, revision: &str| {
+        let (address, charts) = (addresses.chart(repository, "app").unwrap(), charts.clone());
+        let revision = revision.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let version = charts.resolve(&address, &revision, &Credentials::None)?;
+            let tree = version.as_ref().map(|version| charts.tree(version)).transpose()?.flatten();
+            let template = RepoPath::root().join("templates/map.yaml").unwrap();
+            let text = tree.map(|tree| tree.read(&template, 100).unwrap());
+            Ok::<_, ChartError>(version.map(|version| version.version).zip(text))
+        })
+        .await
+        .unwrap()
+    };
+    let same = |version: &str| Some((version.to_owned(), b"kind: ConfigMap\n".to_vec()));
+    let before = server.requests().len();
+    for (repository, revision, expected) in [
+        ("https://indexed.example/stable", "1.x", same("1.1.0")),
+        ("https://indexed.example/stable", "1.0.0", same("1.0.0")),
+        ("https://archives.example/stable", "*", same("1.0.0")),
+        ("https://archives.example/stable", "2.x", None),
+        ("https://unpacked.example/stable", "HEAD", same("1.2.3")),
+        ("oci://registry.example/unpacked", "1.2.3", same("1.2.3")),
+        ("registry.example/archives", "1.0.0", same("1.0.0")),
+    ] {
+        assert_eq!(found(repository, revision).await.unwrap(), expected, "{repository} {revision}");
+    }
+    assert_eq!(server.requests().len(), before, "nothing is asked over the network");
+
+    // A repository elsewhere, whose archives are local.
+    server.put("index.yaml", index.as_bytes());
+    assert_eq!(found("https://elsewhere.example/charts", "1.1.0").await.unwrap(), same("1.1.0"));
+    assert_eq!(server.count("index.yaml", 200), 1);
+
+    std::fs::write(indexed.join("app-1.1.0.tgz"), "damaged").unwrap();
+    let error = found("https://indexed.example/stable", "1.1.0").await.unwrap_err();
+    assert_eq!(error.kind, ChartErrorKind::DigestMismatch, "{error}");
+    std::os::unix::fs::symlink("/etc/passwd", unpacked.join("app/link")).unwrap();
+    let error = found("https://unpacked.example/stable", "1.2.3").await.unwrap_err();
+    assert_eq!(error.kind, ChartErrorKind::InvalidArchive, "{error}");
+    let address = addresses.chart("https://indexed.example/stable/missing", "app").unwrap();
+    let missing = tokio::task::spawn_blocking(move || charts.resolve(&address, "*", &Credentials::None)).await.unwrap();
+    assert!(missing.unwrap_err().message.contains("--replace-source"), "the way out is named");
 }
