@@ -148,7 +148,7 @@ impl Distribution {
         Ok(texts.iter().flat_map(|(_, text)| applications_in(text)).collect())
     }
 
-    /// Renders the selection, then every Application in it whose source is a folder of this tree.
+    /// Renders the selection, then every Application in it, as far as its sources are kustomizations of this tree.
     pub(crate) async fn render(&self, renderer: &Arc<Renderer>) -> Result<Rendered, Failure> {
         let own = self.own_repository()?;
         let mut rendered = Rendered::default();
@@ -163,7 +163,7 @@ impl Distribution {
                     Ok(objects) => {
                         for object in &objects {
                             if is_application(object) {
-                                next(object, own.as_deref(), &mut seen, &mut pending, &mut rendered);
+                                self.next(object, own.as_deref(), &mut seen, &mut pending, &mut rendered)?;
                             }
                         }
                         rendered.objects.extend(objects.into_iter().map(|object| (object, job.destination.clone())));
@@ -172,7 +172,66 @@ impl Distribution {
                 }
             }
         }
+        for (application, _) in &rendered.skipped {
+            rendered.complete.remove(application);
+        }
         Ok(rendered)
+    }
+
+    /// Takes up an Application that was rendered: its sources are rendered next, or named as left out.
+    fn next(
+        &self,
+        object: &Value,
+        own: Option<&str>,
+        seen: &mut BTreeSet<String>,
+        pending: &mut Vec<Job>,
+        rendered: &mut Rendered,
+    ) -> Result<(), Failure> {
+        let application = text_at(object, &["metadata", "name"]).unwrap_or_default().to_owned();
+        if !seen.insert(application.clone()) {
+            return Ok(());
+        }
+        let destination = text_at(object, &["spec", "destination", "namespace"]).map(str::to_owned);
+        let spec = match ApplicationSpec::read(object) {
+            Ok(spec) => spec,
+            Err(error) => {
+                rendered.skipped.push((application, error.to_string()));
+                return Ok(());
+            }
+        };
+        if spec.sync_policy.sync_options.iter().any(|option| option == "CreateNamespace=true") {
+            rendered.namespaces.extend(destination.clone());
+        }
+        let mut left_out = Vec::new();
+        let sources = if spec.sources.is_empty() { spec.source.as_slice() } else { &spec.sources };
+        for source in sources {
+            let path = source.path.as_deref().and_then(|path| RepoPath::root().join(path));
+            match (&source.chart, path) {
+                (Some(chart), _) => left_out.push(format!("the chart {chart} is not rendered here")),
+                _ if own.is_some_and(|own| own != source.repo_url) => {
+                    left_out.push("its source is another repository".to_owned());
+                }
+                // It only lends its files to other sources.
+                (None, None) if source.reference.is_some() => {}
+                (None, None) => left_out.push("its source is no folder of this repository".to_owned()),
+                (None, Some(path)) if self.holds_chart(&path)? => {
+                    left_out.push(format!("the chart {path} is not rendered here"));
+                }
+                (None, Some(path)) => {
+                    pending.push(Job { application: application.clone(), path, destination: destination.clone() });
+                }
+            }
+        }
+        if !left_out.is_empty() {
+            rendered.skipped.push((application, left_out.join("; ")));
+        }
+        Ok(())
+    }
+
+    fn holds_chart(&self, folder: &RepoPath) -> Result<bool, Failure> {
+        let Some(path) = folder.join("Chart.yaml") else { return Ok(false) };
+        let entry = self.tree()?.entry(&path).map_err(|error| unreadable(&error))?;
+        Ok(entry.is_some())
     }
 
     async fn render_batch(
@@ -210,36 +269,6 @@ struct Job {
     application: String,
     path: RepoPath,
     destination: Option<String>,
-}
-
-/// Takes up an Application that was rendered: to be rendered next, or to be named as left out.
-fn next(
-    object: &Value,
-    own: Option<&str>,
-    seen: &mut BTreeSet<String>,
-    pending: &mut Vec<Job>,
-    rendered: &mut Rendered,
-) {
-    let application = text_at(object, &["metadata", "name"]).unwrap_or_default().to_owned();
-    if !seen.insert(application.clone()) {
-        return;
-    }
-    let destination = text_at(object, &["spec", "destination", "namespace"]).map(str::to_owned);
-    let spec = match ApplicationSpec::read(object) {
-        Ok(spec) => spec,
-        Err(error) => return rendered.skipped.push((application, error.to_string())),
-    };
-    if spec.sync_policy.sync_options.iter().any(|option| option == "CreateNamespace=true") {
-        rendered.namespaces.extend(destination.clone());
-    }
-    let source = spec.source.as_ref();
-    let path = source.and_then(|source| source.path.as_deref()).and_then(|path| RepoPath::root().join(path));
-    let foreign = source.is_some_and(|source| own.is_some_and(|own| own != source.repo_url));
-    match path {
-        _ if foreign => rendered.skipped.push((application, "its source is another repository".to_owned())),
-        None => rendered.skipped.push((application, "its source is no folder of this repository".to_owned())),
-        Some(path) => pending.push(Job { application, path, destination }),
-    }
 }
 
 fn objects<'t>(texts: impl Iterator<Item = &'t str>, path: &RepoPath) -> Result<Vec<Value>, String> {

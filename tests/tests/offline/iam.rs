@@ -82,7 +82,9 @@ impl Fork {
     fn findings(&self) -> Vec<(String, String)> {
         let run = self.run(&["iam", "check", "--output", "json"]);
         let report = run.json();
-        assert_eq!(report["notRendered"], Value::Array(Vec::new()), "{report}");
+        for skipped in report["notRendered"].as_array().unwrap() {
+            assert!(skipped["reason"].as_str().unwrap().ends_with(" is not rendered here"), "{report}");
+        }
         let findings = report["findings"].as_array().unwrap();
         run.assert(i32::from(!findings.is_empty()));
         let text = |finding: &Value, field: &str| finding[field].as_str().unwrap().to_owned();

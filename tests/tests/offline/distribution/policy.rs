@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::fork::{name_of, text_at};
 
 /// API versions that are stable and neither deprecated nor removed in Kubernetes 1.36, and our own.
-const API_VERSIONS: [&str; 10] = [
+const API_VERSIONS: [&str; 11] = [
     "v1",
     "apps/v1",
     "batch/v1",
@@ -19,6 +19,7 @@ const API_VERSIONS: [&str; 10] = [
     "storage.k8s.io/v1",
     "apiextensions.k8s.io/v1",
     "argoproj.io/v1alpha1",
+    "external-secrets.io/v1",
 ];
 
 /// Where a workload has its pod template's spec.
