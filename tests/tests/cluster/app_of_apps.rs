@@ -1,10 +1,9 @@
 //! The real distribution, rolled out by its root Application on a cluster that runs pods.
 
-use std::path::Path;
 use std::process::Stdio;
 
+use gitmoor_tests::harness::distribution;
 use gitmoor_tests::harness::installation::{api, apply};
-use gitmoor_tests::harness::tools::workspace;
 use gitmoor_tests::harness::{ControlPlane, Installation, Request, program};
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -14,8 +13,9 @@ const CHILDREN: [&str; 3] = ["namespaces", "mlflow", "inference"];
 /// The distribution with the settings of setup.conf.example, as `gitmoor init` leaves it in a fork.
 async fn initialise(world: &Installation) -> String {
     let tree = world.repository.tree();
-    copy(&workspace().join("distribution"), &tree.join("distribution"));
-    let example = std::fs::read_to_string(workspace().join("setup.conf.example")).unwrap();
+    distribution::copy_into(tree).unwrap();
+    distribution::turn_off_what_needs_a_network(tree).unwrap();
+    let example = std::fs::read_to_string(tree.join("setup.conf.example")).unwrap();
     let address = "<<__git_repo.url__>>=";
     let settings: String = example
         .lines()
@@ -34,18 +34,6 @@ async fn initialise(world: &Installation) -> String {
         init.env_clear().current_dir(tree).args(["init", "setup.conf"]).stdin(Stdio::null()).output().await.unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     world.repository.commit_all("our platform").await
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

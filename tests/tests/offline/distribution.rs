@@ -9,12 +9,25 @@ use std::fs;
 use gitmoor_core::setup_conf::SetupConf;
 use gitmoor_core::template::{Matcher, substitute};
 use gitmoor_tests::harness::tools::workspace;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use fork::{Fork, files, name_of, text_at};
+use fork::{Fork, files, name_of, needs, sources, text_at};
 
 /// The overlays that `<<__environment__>>` chooses from.
 const ENVIRONMENTS: [&str; 2] = ["aws", "single-node"];
+/// Kinds that have no namespace.
+const CLUSTER_SCOPED: [&str; 10] = [
+    "Namespace",
+    "CustomResourceDefinition",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "StorageClass",
+    "IngressClass",
+    "PriorityClass",
+    "ClusterIssuer",
+    "ClusterSecretStore",
+    "ClusterExternalSecret",
+];
 
 #[test]
 fn placeholders_and_settings_are_the_same_set() {
@@ -55,7 +68,7 @@ fn everything_renders_in_every_environment() {
                 for field in ["/apiVersion", "/kind", "/metadata/name"] {
                     assert!(!text_at(object, field).is_empty(), "{kustomization}: no {field} in {object}");
                 }
-                let cluster_scoped = ["Namespace", "CustomResourceDefinition"].contains(&text_at(object, "/kind"));
+                let cluster_scoped = CLUSTER_SCOPED.contains(&text_at(object, "/kind"));
                 let namespace = text_at(object, "/metadata/namespace");
                 assert_eq!(namespace.is_empty(), cluster_scoped, "{kustomization}: namespace of {id}");
                 assert!(seen.insert(id.clone()), "{kustomization}: {id} twice");
@@ -73,6 +86,11 @@ fn what_renders_keeps_the_rules() {
             let found = policy::faults(&fork.build(&kustomization));
             faults.extend(found.into_iter().map(|fault| format!("{kustomization}: {fault}")));
         }
+        for application in fork.offered() {
+            let found = policy::faults(&fork.render(&application));
+            let name = text_at(&application, "/metadata/name");
+            faults.extend(found.into_iter().map(|fault| format!("{name} ({environment}): {fault}")));
+        }
     }
     assert!(faults.is_empty(), "{faults:#?}");
 }
@@ -86,9 +104,11 @@ fn the_selection_holds_applications_that_can_be_resolved() {
             .iter()
             .filter(|object| object["kind"] == "Namespace")
             .map(|object| text_at(object, "/metadata/name").to_owned())
+            // Kubernetes' own, and the agent's.
+            .chain(["kube-system".to_owned(), "gitmoor".to_owned()])
             .collect();
 
-        let selection = fork.build("distribution");
+        let selection = fork.selection();
         assert!(!selection.is_empty());
         for application in &selection {
             let id = name_of(application);
@@ -96,34 +116,121 @@ fn the_selection_holds_applications_that_can_be_resolved() {
             let wave = application.pointer("/metadata/annotations/argocd.argoproj.io~1sync-wave");
             assert!(wave.and_then(Value::as_str).is_some_and(|wave| wave.parse::<i32>().is_ok()), "{id}: sync wave");
             let namespace = text_at(application, "/spec/destination/namespace");
-            assert!(namespace.is_empty() || namespaces.contains(namespace), "{id}: nobody makes {namespace}");
+            let options = application.pointer("/spec/syncPolicy/syncOptions").and_then(Value::as_array);
+            let makes_it = options.is_some_and(|options| options.contains(&Value::from("CreateNamespace=true")));
+            let exists = namespace.is_empty() || makes_it || namespaces.contains(namespace);
+            assert!(exists, "{id}: nobody makes {namespace}");
             assert_ne!(text_at(application, "/metadata/name"), "platform", "the root would manage itself");
         }
         let root = fork.documents("distribution/platform.yaml");
         assert_eq!(root.len(), 1);
-        for application in selection.iter().chain(&root) {
+        for application in fork.offered().iter().chain(&root) {
             let id = name_of(application);
             assert_eq!(text_at(application, "/metadata/namespace"), "gitmoor", "{id}");
             assert!(application.pointer("/metadata/finalizers").is_none(), "{id} would cascade");
-            let path = text_at(application, "/spec/source/path");
-            assert!(fork.path(path).join("kustomization.yaml").is_file(), "{id}: no kustomization in {path}");
+            let automated = application.pointer("/spec/syncPolicy/automated");
+            assert_eq!(automated, Some(&json!({"prune": true, "selfHeal": true})), "{id}");
         }
     }
 }
 
 #[test]
+fn sources_are_folders_of_the_fork_or_charts_of_one_version() {
+    for environment in ENVIRONMENTS {
+        let fork = Fork::new(environment);
+        // What only the other environment has need not be there in this one.
+        for application in fork.offered().iter().filter(|one| belongs_to(one, environment)) {
+            let id = name_of(application);
+            for source in sources(application) {
+                let (path, chart) = (text_at(source, "/path"), text_at(source, "/chart"));
+                assert!(path.is_empty() || chart.is_empty(), "{id}: a path in a chart");
+                let of_charts = if path.is_empty() { None } else { Some(fork.path(path)) };
+                if let Some(folder) = &of_charts {
+                    // Of the folders that a command fills, the README says so.
+                    let files = ["kustomization.yaml", "Chart.yaml", "README.md"];
+                    let there = files.iter().any(|file| folder.join(file).is_file());
+                    assert!(there, "{id}: nothing to render in {path}");
+                }
+                if !chart.is_empty() {
+                    let version = text_at(source, "/targetRevision").trim_start_matches('v');
+                    let numbers: Vec<&str> = version.split('.').collect();
+                    let exact = numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u32>().is_ok());
+                    assert!(exact, "{id}: {version} is no exact version");
+                    assert!(!text_at(source, "/helm/releaseName").is_empty(), "{id}: its release has no name");
+                }
+                for file in fork.value_files(source) {
+                    let file = of_charts.as_ref().map_or(file.clone(), |folder| folder.join(&file));
+                    assert!(file.is_file(), "{id}: there is no {}", file.display());
+                    serde_yaml::from_str::<serde_yaml::Mapping>(&fs::read_to_string(&file).unwrap()).unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// Whether an Application can be selected in an environment.
+fn belongs_to(application: &Value, environment: &str) -> bool {
+    let name = text_at(application, "/metadata/name");
+    let others = ENVIRONMENTS.iter().filter(|other| **other != environment);
+    let mut folders = others.map(|other| workspace().join("distribution/applications").join(other));
+    !folders.any(|folder| folder.join(format!("{name}.yaml")).exists())
+}
+
+#[test]
 fn every_application_is_offered_and_every_component_described() {
     let distribution = workspace().join("distribution");
-    let selection = fs::read_to_string(distribution.join("kustomization.yaml")).unwrap();
-    for entry in fs::read_dir(distribution.join("applications")).unwrap() {
-        let line = format!("- applications/{}", entry.unwrap().file_name().to_str().unwrap());
-        assert!(selection.contains(&line), "distribution/kustomization.yaml lacks `{line}`, also as a comment");
+    for file in files(&distribution.join("applications")) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        if name == "kustomization.yaml" {
+            continue;
+        }
+        // That of its environment, or the one of both.
+        let beside = file.with_file_name("kustomization.yaml");
+        let (kustomization, line) = if beside.exists() {
+            (beside, format!("- {name}"))
+        } else {
+            (distribution.join("kustomization.yaml"), format!("- applications/{name}"))
+        };
+        let selection = fs::read_to_string(&kustomization).unwrap();
+        assert!(selection.contains(&line), "{} lacks `{line}`, also as a comment", kustomization.display());
+        let application = fs::read_to_string(&file).unwrap();
+        let stem = name.strip_suffix(".yaml").unwrap();
+        assert!(application.contains(&format!("\n  name: {stem}\n")), "{} names another one", file.display());
     }
     for entry in fs::read_dir(distribution.join("components")).unwrap() {
         let readme = entry.unwrap().path().join("README.md");
         let text = fs::read_to_string(&readme).unwrap_or_else(|error| panic!("{}: {error}", readme.display()));
         for part in ["**Gives**", "**Needs**", "**Turn off**", "**Rendered with**"] {
             assert!(text.contains(part), "{} lacks {part}", readme.display());
+        }
+    }
+}
+
+#[test]
+fn what_a_component_needs_is_selected_with_it_and_named_where_it_is_turned_off() {
+    let fork = Fork::new("aws");
+    let names = |applications: &[Value]| -> BTreeSet<String> {
+        applications.iter().map(|one| text_at(one, "/metadata/name").to_owned()).collect()
+    };
+    let offered = names(&fork.offered());
+    for application in fork.offered() {
+        let name = text_at(&application, "/metadata/name").to_owned();
+        for needed in needs(&application) {
+            assert!(offered.contains(&needed), "{name} needs {needed}, which there is not");
+            if needed != "namespaces" {
+                let folders = ["components/", ""].map(|folder| format!("distribution/{folder}{needed}/README.md"));
+                let readme = folders.iter().find_map(|path| fs::read_to_string(fork.path(path)).ok()).unwrap();
+                let (_, off) = readme.split_once("**Turn off**").unwrap_or_else(|| panic!("{needed}: {readme}"));
+                assert!(off.contains(&format!("`{name}`")), "{needed}'s README does not say that {name} goes with it");
+            }
+        }
+    }
+    for environment in ENVIRONMENTS {
+        let selection = Fork::new(environment).selection();
+        let selected = names(&selection);
+        for application in &selection {
+            let missing: Vec<String> = needs(application).difference(&selected).cloned().collect();
+            assert!(missing.is_empty(), "{} needs {missing:?} in {environment}", name_of(application));
         }
     }
 }

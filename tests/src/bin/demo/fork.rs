@@ -6,13 +6,10 @@ use std::process::Output;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use gitmoor_tests::harness::{GitRemote, Repository, program, tools};
+use gitmoor_tests::harness::{GitRemote, Repository, distribution, program};
 use tokio::process::Command;
 
 use crate::screen::Screen;
-
-/// What a fork has: the distribution and its settings.
-const PARTS: [&str; 2] = ["distribution", "setup.conf.example"];
 
 /// The line that the demo changes, and into what.
 const FILE: &str = "distribution/components/inference/base/inference.env";
@@ -30,12 +27,15 @@ impl Fork {
     pub(crate) async fn create(screen: &mut Screen) -> anyhow::Result<Self> {
         let remote = GitRemote::start().await;
         let repository = remote.repository("platform").await;
-        for part in PARTS {
-            copy(&tools::workspace().join(part), &repository.tree().join(part))
-                .with_context(|| format!("{part} cannot be copied into the fork"))?;
+        distribution::copy_into(repository.tree()).context("the distribution cannot be copied into the fork")?;
+        screen.step(&format!("a fork of distribution/ is served at {}", repository.url()));
+        let off =
+            distribution::turn_off_what_needs_a_network(repository.tree()).context("nothing can be turned off")?;
+        if !off.is_empty() {
+            let off: Vec<String> = off.into_iter().collect();
+            screen.output(&format!("turned off, because they take charts from the network: {}", off.join(", ")));
         }
         repository.commit_all("A fork of the distribution").await;
-        screen.step(&format!("a fork of distribution/ is served at {}", repository.url()));
         Ok(Self { repository, _remote: remote })
     }
 
@@ -91,17 +91,4 @@ impl Fork {
         let commit = self.push("Serve version 2 of the model", screen).await;
         Ok((commit, Instant::now()))
     }
-}
-
-/// Copies a file, or a folder with all that is in it.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    if !from.is_dir() {
-        return fs::copy(from, to).map(drop);
-    }
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        copy(&entry.path(), &to.join(entry.file_name()))?;
-    }
-    Ok(())
 }

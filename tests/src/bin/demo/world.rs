@@ -116,7 +116,8 @@ impl World {
         screen.output(&format!("curl {}/metrics", agent.map(Agent::url).unwrap_or_default()));
         if !self.cluster.is_own() {
             screen.line("\nWhat the demo applied stays in the cluster of DEMO_KUBECONFIG. To remove it:");
-            screen.output(&format!("{kubectl} delete namespace {NAMESPACE} mlflow inference"));
+            screen.output(&format!("{kubectl} delete namespace {NAMESPACE}"));
+            screen.output(&format!("{kubectl} delete namespace --selector app.kubernetes.io/part-of=mlplatform"));
         }
         if stays {
             screen.line("\nAll of it runs until you press Ctrl-C.");

@@ -1,5 +1,6 @@
 //! An initialised copy of the distribution, and what kustomize makes of it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -78,6 +79,67 @@ impl Fork {
         parse(&String::from_utf8(output.stdout).unwrap())
     }
 
+    /// The Applications that the environment selects.
+    pub(crate) fn selection(&self) -> Vec<Value> {
+        self.build("distribution")
+    }
+
+    /// Every Application that could be selected in any environment.
+    pub(crate) fn offered(&self) -> Vec<Value> {
+        let all = files(&self.path("distribution/applications"));
+        let texts = all.iter().map(|file| fs::read_to_string(file).unwrap());
+        texts.flat_map(|text| parse(&text)).filter(|object| object["kind"] == "Application").collect()
+    }
+
+    /// What an Application renders to from this repository: everything, unless it uses a chart of somebody else.
+    pub(crate) fn render(&self, application: &Value) -> Vec<Value> {
+        let own = sources(application).into_iter().filter(|source| !text_at(source, "/path").is_empty());
+        own.flat_map(|source| {
+            let path = text_at(source, "/path");
+            let has = |file: &str| self.path(path).join(file).exists();
+            if has("Chart.yaml") {
+                self.template(application, source)
+            } else if has("kustomization.yaml") {
+                self.build(path)
+            } else {
+                // Filled by a command of gitmoor.
+                let plain = files(&self.path(path)).into_iter().filter(|file| is_yaml(file));
+                plain.flat_map(|file| parse(&fs::read_to_string(file).unwrap())).collect()
+            }
+        })
+        .collect()
+    }
+
+    /// A chart of this repository, as the agent renders it.
+    fn template(&self, application: &Value, source: &Value) -> Vec<Value> {
+        let release = [text_at(source, "/helm/releaseName"), text_at(application, "/metadata/name")];
+        let release = release.into_iter().find(|name| !name.is_empty()).unwrap();
+        let chart = self.path(text_at(source, "/path"));
+        let mut command = Command::new(tool("helm"));
+        command.args(["template", release]).arg(&chart).args(["--include-crds", "--skip-tests"]);
+        command.args(["--namespace", text_at(application, "/spec/destination/namespace")]);
+        for file in self.value_files(source) {
+            command.arg("--values").arg(if file.is_absolute() { file } else { chart.join(file) });
+        }
+        let output = command.env_clear().env("HOME", self.folder.path()).output().unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "helm template {}: {complaints}", chart.display());
+        let objects = parse(&String::from_utf8(output.stdout).unwrap());
+        objects.into_iter().filter(|object| !object.is_null()).collect()
+    }
+
+    /// The values of a source: absolute those of this repository, relative to the chart the others.
+    pub(crate) fn value_files(&self, source: &Value) -> Vec<PathBuf> {
+        let named = source.pointer("/helm/valueFiles").and_then(Value::as_array);
+        let names = named.into_iter().flatten().map(|name| name.as_str().unwrap());
+        names
+            .map(|name| match name.strip_prefix("$fork/").or_else(|| name.strip_prefix('/')) {
+                Some(own) => self.path(own),
+                None => PathBuf::from(name),
+            })
+            .collect()
+    }
+
     /// The objects of a file.
     pub(crate) fn documents(&self, relative: &str) -> Vec<Value> {
         parse(&fs::read_to_string(self.path(relative)).unwrap())
@@ -88,8 +150,26 @@ fn parse(text: &str) -> Vec<Value> {
     serde_yaml::Deserializer::from_str(text).map(|document| Value::deserialize(document).unwrap()).collect()
 }
 
+fn is_yaml(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "yaml")
+}
+
 fn kind(file: &Path) -> String {
     text_at(&parse(&fs::read_to_string(file).unwrap())[0], "/kind").to_owned()
+}
+
+/// The sources of an Application, in either form.
+pub(crate) fn sources(application: &Value) -> Vec<&Value> {
+    match application["spec"]["sources"].as_array() {
+        Some(sources) => sources.iter().collect(),
+        None => vec![&application["spec"]["source"]],
+    }
+}
+
+/// The components without which an Application says that it cannot work.
+pub(crate) fn needs(application: &Value) -> BTreeSet<String> {
+    let named = text_at(application, "/metadata/annotations/gitmoor.dev~1needs").split(',').map(str::trim);
+    named.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// All files below a folder, sorted.

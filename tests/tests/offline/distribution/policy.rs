@@ -1,14 +1,16 @@
-//! What every object of the distribution has to keep to. A rule that one object may break
-//! is relaxed here, with the reason next to it.
+//! What every object of the distribution has to keep to.
+//!
+//! An object that cannot keep a rule is excused beside it, by its annotation `gitmoor.dev/policy-exception`: one line
+//! `RULE: reason` for each. An excuse that is not needed is a fault as well.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::fork::{name_of, text_at};
 
-/// API versions that are stable and neither deprecated nor removed in Kubernetes 1.36, and our own.
-const API_VERSIONS: [&str; 11] = [
+/// API versions that are stable and neither deprecated nor removed in Kubernetes 1.36, and those of operators.
+const API_VERSIONS: [&str; 14] = [
     "v1",
     "apps/v1",
     "batch/v1",
@@ -18,9 +20,25 @@ const API_VERSIONS: [&str; 11] = [
     "rbac.authorization.k8s.io/v1",
     "storage.k8s.io/v1",
     "apiextensions.k8s.io/v1",
+    "coordination.k8s.io/v1",
     "argoproj.io/v1alpha1",
+    "cert-manager.io/v1",
     "external-secrets.io/v1",
+    "monitoring.coreos.com/v1",
 ];
+
+/// Where exceptions stand.
+const EXCEPTION: &str = "/metadata/annotations/gitmoor.dev~1policy-exception";
+
+/// A broken rule, by the name that an exception gives it, and what is wrong.
+struct Fault {
+    rule: &'static str,
+    text: String,
+}
+
+fn fault(rule: &'static str, text: impl Into<String>) -> Fault {
+    Fault { rule, text: text.into() }
+}
 
 /// Where a workload has its pod template's spec.
 fn pod_spec(object: &Value) -> Option<&Value> {
@@ -34,62 +52,102 @@ fn pod_spec(object: &Value) -> Option<&Value> {
 
 /// Every breach in one render, as `Kind namespace/name: what`.
 pub(crate) fn faults(objects: &[Value]) -> Vec<String> {
-    objects.iter().flat_map(|object| faults_of(object, objects)).collect()
+    let excused = |object: &Value| {
+        let name = name_of(object);
+        let found = without_excuses(object, faults_of(object, objects));
+        found.into_iter().map(move |text| format!("{name}: {text}"))
+    };
+    objects.iter().flat_map(excused).collect()
 }
 
-fn faults_of(object: &Value, objects: &[Value]) -> Vec<String> {
+/// What no exception covers, and exceptions that cover nothing.
+fn without_excuses(object: &Value, found: Vec<Fault>) -> Vec<String> {
+    let mut excuses = BTreeMap::new();
+    let mut faults = Vec::new();
+    for line in text_at(object, EXCEPTION).lines().filter(|line| !line.trim().is_empty()) {
+        match line.split_once(": ") {
+            Some((rule, reason)) if !reason.trim().is_empty() => drop(excuses.insert(rule.trim(), false)),
+            _ => faults.push(format!("the exception {line:?} is not RULE: reason")),
+        }
+    }
+    for Fault { rule, text } in found {
+        match excuses.get_mut(rule) {
+            Some(used) => *used = true,
+            None => faults.push(format!("{rule}: {text}")),
+        }
+    }
+    let idle = excuses.into_iter().filter(|(_, used)| !used);
+    faults.extend(idle.map(|(rule, _)| format!("an exception from {rule}, which it keeps")));
+    faults
+}
+
+fn faults_of(object: &Value, objects: &[Value]) -> Vec<Fault> {
     let mut faults = Vec::new();
     let api_version = text_at(object, "/apiVersion");
     if !API_VERSIONS.contains(&api_version) {
-        faults.push(format!("API version {api_version} is not among the known ones"));
+        faults.push(fault("apiVersion", format!("{api_version} is not among the known ones")));
     }
     if text_at(object, "/kind") == "Secret" {
-        faults.push("a plain Secret".to_owned());
+        faults.push(fault("Secret", "a plain Secret"));
+    }
+    if object["kind"] == "Namespace" && !has_network_policy(object, objects) {
+        faults.push(fault("NetworkPolicy", "no NetworkPolicy for all pods of the namespace"));
     }
     if let Some(spec) = pod_spec(object) {
         faults.extend(faults_of_pod(spec));
         faults.extend(dangling(spec, object, objects));
         for container in containers(spec) {
             let name = text_at(container, "/name");
-            faults.extend(faults_of_container(container).into_iter().map(|fault| format!("container {name}: {fault}")));
+            let of_container = faults_of_container(container);
+            faults.extend(
+                of_container.into_iter().map(|Fault { rule, text }| fault(rule, format!("container {name}: {text}"))),
+            );
         }
         faults.extend(faults_of_long_running(spec, object, objects));
     }
-    let name = name_of(object);
-    faults.into_iter().map(|fault| format!("{name}: {fault}")).collect()
+    faults
 }
 
-fn faults_of_pod(spec: &Value) -> Vec<String> {
+fn has_network_policy(namespace: &Value, objects: &[Value]) -> bool {
+    objects.iter().any(|object| {
+        object["kind"] == "NetworkPolicy"
+            && object["metadata"]["namespace"] == namespace["metadata"]["name"]
+            && object["spec"]["podSelector"] == serde_json::json!({})
+    })
+}
+
+fn faults_of_pod(spec: &Value) -> Vec<Fault> {
+    // What names no account gets a token of `default` unless it says otherwise.
     expectations(
         spec,
         &[
-            ("/securityContext/runAsNonRoot", Value::Bool(true)),
-            ("/securityContext/seccompProfile/type", Value::from("RuntimeDefault")),
-            ("/automountServiceAccountToken", Value::Bool(false)),
+            ("runAsNonRoot", "/securityContext/runAsNonRoot", Value::Bool(true)),
+            ("seccompProfile", "/securityContext/seccompProfile/type", Value::from("RuntimeDefault")),
+            ("automountServiceAccountToken", "/automountServiceAccountToken", Value::Bool(false)),
         ],
     )
 }
 
-fn faults_of_container(container: &Value) -> Vec<String> {
+fn faults_of_container(container: &Value) -> Vec<Fault> {
     let mut faults = expectations(
         container,
         &[
-            ("/securityContext/allowPrivilegeEscalation", Value::Bool(false)),
-            ("/securityContext/readOnlyRootFilesystem", Value::Bool(true)),
-            ("/securityContext/capabilities/drop", Value::from(vec!["ALL"])),
+            ("allowPrivilegeEscalation", "/securityContext/allowPrivilegeEscalation", Value::Bool(false)),
+            ("readOnlyRootFilesystem", "/securityContext/readOnlyRootFilesystem", Value::Bool(true)),
+            ("capabilities", "/securityContext/capabilities/drop", Value::from(vec!["ALL"])),
         ],
     );
     // No limit on CPU: it only throttles.
     for field in ["/resources/requests/cpu", "/resources/requests/memory", "/resources/limits/memory"] {
         if container.pointer(field).is_none() {
-            faults.push(format!("no {field}"));
+            faults.push(fault("resources", format!("no {field}")));
         }
     }
     faults.extend(fault_of_image(text_at(container, "/image")));
     faults
 }
 
-fn fault_of_image(image: &str) -> Option<String> {
+fn fault_of_image(image: &str) -> Option<Fault> {
     if image.contains("@sha256:") {
         return None;
     }
@@ -97,45 +155,49 @@ fn fault_of_image(image: &str) -> Option<String> {
     let name = image.rsplit('/').next().unwrap_or_default();
     match name.split_once(':') {
         Some((_, tag)) if !tag.is_empty() && tag != "latest" => None,
-        _ => Some(format!("image {image:?} is not pinned")),
+        _ => Some(fault("image", format!("{image:?} is not pinned"))),
     }
 }
 
 /// What holds for pods that are meant to stay.
-fn faults_of_long_running(spec: &Value, object: &Value, objects: &[Value]) -> Vec<String> {
-    if ["Job", "CronJob", "Pod"].contains(&text_at(object, "/kind")) {
-        return Vec::new();
-    }
+fn faults_of_long_running(spec: &Value, object: &Value, objects: &[Value]) -> Vec<Fault> {
     let mut faults = Vec::new();
+    if !selected_by("NetworkPolicy", "/spec/podSelector", object, objects) {
+        faults.push(fault("NetworkPolicy", "none selects it"));
+    }
+    if ["Job", "CronJob", "Pod"].contains(&text_at(object, "/kind")) {
+        return faults;
+    }
     for container in spec["containers"].as_array().into_iter().flatten() {
         for probe in ["readinessProbe", "livenessProbe"] {
             if container.get(probe).is_none() {
-                faults.push(format!("container {}: no {probe}", text_at(container, "/name")));
+                faults.push(fault(probe, format!("container {}: none", text_at(container, "/name"))));
             }
         }
     }
-    if !selected_by("NetworkPolicy", "/spec/podSelector", object, objects) {
-        faults.push("no NetworkPolicy selects it".to_owned());
-    }
     // Without the field an autoscaler owns the number.
     let replicas = object.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(2);
-    if replicas > 1 && !selected_by("PodDisruptionBudget", "/spec/selector", object, objects) {
-        faults.push("replicated without a PodDisruptionBudget".to_owned());
+    let counted = text_at(object, "/kind") != "DaemonSet";
+    if counted && replicas > 1 && !selected_by("PodDisruptionBudget", "/spec/selector", object, objects) {
+        faults.push(fault("PodDisruptionBudget", "replicated without one"));
     }
     faults
 }
 
 fn selected_by(kind: &str, selector: &str, workload: &Value, objects: &[Value]) -> bool {
-    let labels = &workload["spec"]["template"]["metadata"]["labels"];
+    let template = ["/spec/template", "/spec/jobTemplate/spec/template", ""];
+    let labels = template.iter().find_map(|at| workload.pointer(&format!("{at}/metadata/labels")));
     objects.iter().filter(|object| object["kind"] == kind).any(|object| {
         let wanted = object.pointer(selector).and_then(|selector| selector["matchLabels"].as_object());
         object["metadata"]["namespace"] == workload["metadata"]["namespace"]
-            && wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)))
+            && wanted.is_some_and(|wanted| {
+                wanted.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+            })
     })
 }
 
 /// References to objects that the same render should hold. Secrets come from elsewhere.
-fn dangling(spec: &Value, object: &Value, objects: &[Value]) -> Vec<String> {
+fn dangling(spec: &Value, object: &Value, objects: &[Value]) -> Vec<Fault> {
     let mut references = vec![("ServiceAccount", text_at(spec, "/serviceAccountName"))];
     for container in containers(spec) {
         for source in container["envFrom"].as_array().into_iter().flatten() {
@@ -156,7 +218,7 @@ fn dangling(spec: &Value, object: &Value, objects: &[Value]) -> Vec<String> {
         })
     };
     references.retain(|(kind, name)| !exists(kind, name));
-    references.into_iter().map(|(kind, name)| format!("refers to {kind} {name:?}, which is not there")).collect()
+    references.into_iter().map(|(kind, name)| fault("reference", format!("{kind} {name:?} is not there"))).collect()
 }
 
 fn reference<'v>(kind: &'static str, value: &'v Value, pointer: &str) -> Option<(&'static str, &'v str)> {
@@ -187,11 +249,11 @@ fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
     ["containers", "initContainers"].into_iter().flat_map(|field| spec[field].as_array().into_iter().flatten())
 }
 
-fn expectations(value: &Value, expected: &[(&str, Value)]) -> Vec<String> {
+fn expectations(value: &Value, expected: &[(&'static str, &str, Value)]) -> Vec<Fault> {
     expected
         .iter()
-        .filter(|(pointer, wanted)| value.pointer(pointer) != Some(wanted))
-        .map(|(pointer, wanted)| format!("{pointer} is not {wanted}"))
+        .filter(|(_, pointer, wanted)| value.pointer(pointer) != Some(wanted))
+        .map(|(rule, pointer, wanted)| fault(rule, format!("{pointer} is not {wanted}")))
         .collect()
 }
 
@@ -207,7 +269,8 @@ fn a_careless_workload_breaks_every_rule() {
         } } },
     });
     let secret = serde_json::json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "plain" } });
-    let faults = faults(&[deployment, secret]).join("\n");
+    let namespace = serde_json::json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default" } });
+    let faults = faults(&[deployment, secret, namespace]).join("\n");
     for expected in [
         "apps/v1beta1",
         "runAsNonRoot",
@@ -223,9 +286,10 @@ fn a_careless_workload_breaks_every_rule() {
         "not pinned",
         "readinessProbe",
         "livenessProbe",
-        "NetworkPolicy",
+        "NetworkPolicy: none selects it",
         "PodDisruptionBudget",
         "a plain Secret",
+        "NetworkPolicy: no NetworkPolicy for all pods",
     ] {
         assert!(faults.contains(expected), "{expected} not in\n{faults}");
     }
@@ -243,5 +307,25 @@ fn an_image_is_pinned_by_tag_or_digest() {
         ("", false),
     ] {
         assert_eq!(fault_of_image(image).is_none(), pinned, "{image}");
+    }
+}
+
+#[test]
+fn an_exception_needs_a_reason_and_a_fault() {
+    let pod = |exception: &str| {
+        serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": "plain", "annotations": { "gitmoor.dev/policy-exception": exception } },
+        })
+    };
+    assert_eq!(faults(&[pod("Secret: nothing in it is secret\n")]), [] as [String; 0]);
+    for (exception, expected) in [
+        ("", "a plain Secret"),
+        ("Secret", "is not RULE: reason"),
+        ("Secret: ", "is not RULE: reason"),
+        ("Secret: because\nimage: because", "an exception from image, which it keeps"),
+    ] {
+        let found = faults(&[pod(exception)]).join("\n");
+        assert!(found.contains(expected), "{expected} not in {found}");
     }
 }

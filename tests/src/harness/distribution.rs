@@ -1,0 +1,83 @@
+//! A copy of the distribution, as a fork has it, and the part of it that rolls out without a network.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use super::tools::workspace;
+
+/// What a fork has: the distribution and its settings.
+const PARTS: [&str; 2] = ["distribution", "setup.conf.example"];
+
+/// Copies the distribution and the example of its settings into a fork.
+///
+/// # Errors
+/// When a file can be neither read nor written.
+pub fn copy_into(fork: &Path) -> io::Result<()> {
+    PARTS.iter().try_for_each(|part| copy(&workspace().join(part), &fork.join(part)))
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Turns off every Application of a fork that takes a chart from elsewhere, and those that need one of these, as a user
+/// does: by a `#` in front of its line. Gives their names.
+///
+/// # Errors
+/// When a file can be neither read nor written.
+pub fn turn_off_what_needs_a_network(fork: &Path) -> io::Result<BTreeSet<String>> {
+    let top = fork.join("distribution");
+    let mut selections = vec![top.join("kustomization.yaml")];
+    for entry in fs::read_dir(top.join("applications"))? {
+        let nested = entry?.path().join("kustomization.yaml");
+        selections.extend(nested.exists().then_some(nested));
+    }
+    let mut lines: Vec<(PathBuf, String, String)> = Vec::new();
+    for selection in &selections {
+        for line in fs::read_to_string(selection)?.lines() {
+            let file = line.strip_prefix("  - ").map(|file| selection.with_file_name(file));
+            if let Some(file) = file.filter(|file| file.is_file()) {
+                lines.push((selection.clone(), line.to_owned(), fs::read_to_string(file)?));
+            }
+        }
+    }
+    let mut off = BTreeSet::new();
+    // Until what is needed by nobody else is off as well.
+    loop {
+        let before = off.len();
+        for (_, _, application) in &lines {
+            if application.contains("\n      chart: ") || needs(application).any(|name| off.contains(name)) {
+                off.extend(name(application).map(str::to_owned));
+            }
+        }
+        if off.len() == before {
+            break;
+        }
+    }
+    for (selection, line, application) in &lines {
+        if name(application).is_some_and(|name| off.contains(name)) {
+            let text = fs::read_to_string(selection)?;
+            let commented = format!("  # - {}", line.trim_start_matches("  - "));
+            fs::write(selection, text.replace(&format!("{line}\n"), &format!("{commented}\n")))?;
+        }
+    }
+    Ok(off)
+}
+
+fn name(application: &str) -> Option<&str> {
+    application.lines().find_map(|line| line.strip_prefix("  name: "))
+}
+
+fn needs(application: &str) -> impl Iterator<Item = &str> {
+    let line = application.lines().find_map(|line| line.strip_prefix("    gitmoor.dev/needs: "));
+    line.unwrap_or_default().split(", ").filter(|name| !name.is_empty())
+}
