@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{completions, credentials, iam, init, seal, upgrade},
+    commands::{completions, credentials, iam, init, plan, render, seal, upgrade},
     failure::EXIT_STATUS_HELP,
 };
 
@@ -37,6 +37,8 @@ pub(crate) enum Output {
     Json,
     /// A CloudFormation template, from `gitmoor iam`
     Cloudformation,
+    /// A comment for a pull or merge request, from `gitmoor plan`
+    Markdown,
 }
 
 /// The commands, in the order in which one meets them.
@@ -47,6 +49,8 @@ pub(crate) enum Command {
     Seal(Box<seal::Arguments>),
     Credentials(Box<credentials::Arguments>),
     Iam(Box<iam::Arguments>),
+    Render(Box<render::Arguments>),
+    Plan(Box<plan::Arguments>),
     Completions(completions::Arguments),
 }
 

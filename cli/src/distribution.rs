@@ -22,7 +22,7 @@ use gitmoor_engine::{
 };
 use serde_json::Value;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, described};
 
 /// Longest file that is read here.
 const LARGEST: usize = 4 << 20;
@@ -50,16 +50,21 @@ pub(crate) struct Rendered {
     pub(crate) skipped: Vec<(String, String)>,
 }
 
-/// Reads setup.conf for a distribution that has not been initialised. One that is not there is no error unless it was
-/// asked for.
-fn matcher(setup_conf: Option<&Path>) -> Result<Matcher, Failure> {
+/// The text of setup.conf, for a distribution that has not been initialised. One that is not there is no error unless it
+/// was asked for, and empty.
+pub(crate) fn setup_conf_text(setup_conf: Option<&Path>) -> Result<Vec<u8>, Failure> {
     let path = setup_conf.unwrap_or(Path::new("setup.conf"));
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(error) if setup_conf.is_none() && error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Failure::io(format!("cannot read {}", path.display()), &error)),
-    };
-    let conf = SetupConf::parse(&text, &[]).map_err(|Problems(problems)| {
+    match std::fs::read(path) {
+        Ok(text) => Ok(text),
+        Err(error) if setup_conf.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Failure::io(format!("cannot read {}", path.display()), &error)),
+    }
+}
+
+/// What puts the values of setup.conf in place of their placeholders.
+pub(crate) fn matcher(setup_conf: Option<&Path>, text: &[u8]) -> Result<Matcher, Failure> {
+    let path = setup_conf.unwrap_or(Path::new("setup.conf"));
+    let conf = SetupConf::parse(text, &[]).map_err(|Problems(problems)| {
         let mut failure = Failure::new(Exit::Input, format!("{} has errors", path.display()));
         failure.causes = problems.iter().map(|found| format!("{}: {}", found.place, found.kind)).collect();
         failure
@@ -71,7 +76,7 @@ fn matcher(setup_conf: Option<&Path>) -> Result<Matcher, Failure> {
 impl Distribution {
     /// Opens the folder; placeholders that are left in its files get their values from setup.conf.
     pub(crate) fn open(folder: &Path, setup_conf: Option<&Path>) -> Result<Self, Failure> {
-        let matcher = matcher(setup_conf)?;
+        let matcher = matcher(setup_conf, &setup_conf_text(setup_conf)?)?;
         let (_, path) = WorkFolder::around(folder).map_err(|error| {
             Failure::io(format!("cannot open {}", folder.display()), &error)
                 .hint("run gitmoor in the top folder of your fork, or name the folder with --distribution")
@@ -309,15 +314,4 @@ fn unreadable(error: &TreeError) -> Failure {
     let mut failure = Failure::new(Exit::Io, format!("cannot read {path}"));
     failure.causes.push(reason.clone());
     failure
-}
-
-/// An error with its causes on one line.
-fn described(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }

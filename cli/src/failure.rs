@@ -91,3 +91,14 @@ impl Failure {
         self
     }
 }
+
+/// An error with its causes on one line.
+pub(crate) fn described(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
+}

@@ -8,6 +8,7 @@ mod commands;
 mod distribution;
 mod download;
 mod failure;
+mod fleet;
 mod git;
 mod settings;
 mod terminal;
@@ -16,12 +17,22 @@ mod work_tree;
 use std::process::ExitCode;
 
 use clap::Parser;
+use gitmoor_engine::{
+    git::{Fetcher, child_main as fetch},
+    jq,
+};
 
 use arguments::Arguments;
 use settings::Settings;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
+    // What repositories and Applications bring along is worked on in children with limits: this program again.
+    match std::env::args_os().nth(1) {
+        Some(name) if name == Fetcher::SUBCOMMAND => return fetch(),
+        Some(name) if name == jq::SUBCOMMAND => return jq::child_main(),
+        _ => {}
+    }
     let arguments = Arguments::parse();
     let settings = Settings::new(&arguments.global);
     let mut terminal = Terminal::new(settings);

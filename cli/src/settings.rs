@@ -57,3 +57,15 @@ pub(crate) fn find_program(program: &Path) -> PathBuf {
 pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok()
 }
+
+/// All variables that are text.
+pub(crate) fn environment() -> Vec<(String, String)> {
+    env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+/// The user's folder for what can be had again (XDG Base Directory Specification).
+pub(crate) fn cache_folder() -> PathBuf {
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    base.unwrap_or_else(env::temp_dir).join("gitmoor")
+}

@@ -4,6 +4,7 @@
 //! hooks, signing, partial clones. (The agent's mirrors are another thing; they are the engine's.)
 
 mod objects;
+mod snapshot;
 mod trees;
 
 use std::{

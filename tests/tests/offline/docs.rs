@@ -2,6 +2,7 @@
 
 use std::{fs, process::Command};
 
+use gitmoor_core::yaml::{Limits, read_documents};
 use gitmoor_tests::harness::{
     agent::program,
     sealed_secrets::SealingPair,
@@ -28,13 +29,17 @@ fn commands(page: &str) -> String {
 
 /// Runs the commands of a page in a fork; `before` and `after` are lines of shell around them. Gives what was said.
 fn follow(page: &str, before: &str, after: &str) -> String {
+    follow_commands(&commands(page), before, after)
+}
+
+fn follow_commands(commands: &str, before: &str, after: &str) -> String {
     let world = Fork::new("", &[]);
     let pair = SealingPair::new((2020, 2050));
     world.write("controller.pem", &pair.certificate);
     world.write("keys.pem", &pair.key);
     let parts = ["distribution", "setup.conf.example", "profiles.yaml.example"];
     let parts = parts.map(|part| workspace().join(part).display().to_string()).join(" ");
-    let script = format!("set -euo pipefail\n{CLONE}\ncd fork\n{before}\n{}\n{after}\n", commands(page));
+    let script = format!("set -euo pipefail\n{CLONE}\ncd fork\n{before}\n{commands}\n{after}\n");
     let gitmoor = program("gitmoor");
     let path = format!("{}:{}:/usr/bin:/bin", gitmoor.parent().unwrap().display(), world.path(".").display());
     world.write(
@@ -43,7 +48,7 @@ fn follow(page: &str, before: &str, after: &str) -> String {
     );
     let mut shell = Command::new("bash");
     shell.env_clear().envs([("PATH", path), ("PARTS", parts)]).env("GIT_CONFIG_GLOBAL", world.path("gitconfig"));
-    shell.env("GITMOOR_KUSTOMIZE", tool("kustomize")).current_dir(world.path("."));
+    shell.env("GITMOOR_KUSTOMIZE", tool("kustomize")).env("GITMOOR_HELM", tool("helm")).current_dir(world.path("."));
     let output = shell.args(["-c", &script]).output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
@@ -90,4 +95,46 @@ fn iam() {
     let after = "grep -q AWS::IAM::Role iam.json; test -f distribution/profiles/ada-lovelace.yaml";
     let said = follow("iam.md", before, after);
     assert!(said.contains("0 findings in "), "{said}");
+}
+
+/// Leaves the Applications out whose charts are on the Internet.
+const NO_CHARTS: &str = "
+    sed -i -E '/(__environment__|cert-manager.*|metrics-server.yaml|sealed-secrets.yaml)/d' distribution/kustomization.yaml
+    git commit --quiet --all --message 'no charts'";
+
+#[test]
+fn plan() {
+    let before = "cp setup.conf.example setup.conf
+        gitmoor init setup.conf --commit
+        sed -i 's/replicas: .*/replicas: 7/' distribution/components/inference/base/deployment.yaml
+        git commit --quiet --all --message replicas
+        git checkout --quiet -b feature; git branch --force main HEAD~1";
+    let after = "grep -q 'kind: Deployment' everything.yaml; test -f before/gitmoor_mlflow.yaml
+        grep -q '<!-- gitmoor plan -->' comment.md";
+    let said = follow("plan.md", &format!("{NO_CHARTS}\n{before}"), after);
+    assert!(said.contains("changed Deployment.apps inference/inference"), "{said}");
+    assert!(said.contains("+  replicas: 7"), "{said}");
+}
+
+/// The commands of the files for CI, with the variables that they get there.
+#[test]
+fn workflows() {
+    let read = |name: &str| fs::read_to_string(workspace().join("docs/ci").join(name)).unwrap();
+    for (name, command) in [
+        ("github-plan.yaml", "gitmoor plan --output markdown \"$BASE...HEAD\" > plan.md"),
+        ("gitlab-plan.yaml", "gitmoor plan --output markdown \"$CI_MERGE_REQUEST_DIFF_BASE_SHA...HEAD\" > plan.md"),
+        ("pre-commit-config.yaml", "gitmoor --quiet init --check setup.conf"),
+        ("pre-commit-config.yaml", "sh -c 'gitmoor --quiet render > /dev/null'"),
+    ] {
+        let text = read(name);
+        assert!(text.contains(command), "{name}");
+        let document: serde_json::Value = read_documents(&text, &Limits::default()).unwrap()[0].value.clone();
+        assert!(document.is_object(), "{name}");
+    }
+    let commands = "gitmoor --quiet init --check setup.conf; sh -c 'gitmoor --quiet render > /dev/null'
+        gitmoor plan --output markdown \"$BASE...HEAD\" > plan.md";
+    let before = "cp setup.conf.example setup.conf
+        gitmoor init setup.conf --commit; BASE=HEAD~1";
+    let said = follow_commands(commands, &format!("{NO_CHARTS}\n{before}"), "head -n 1 plan.md");
+    assert!(said.contains("<!-- gitmoor plan -->"), "{said}");
 }

@@ -34,7 +34,7 @@ fn print(inputs: &Inputs, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let documents = read(inputs, &distribution)?;
     refuse_missing_policies(&documents, inputs)?;
     match terminal.output() {
-        Output::Text => report::print(&documents, terminal),
+        Output::Text | Output::Markdown => report::print(&documents, terminal),
         Output::Json => terminal.json(&report::json(&documents)),
         Output::Cloudformation => terminal.json(&template(&documents)),
     }

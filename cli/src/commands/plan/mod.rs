@@ -1,0 +1,66 @@
+//! `gitmoor plan`: what a change does to the objects of each Application.
+
+mod arguments;
+mod build;
+mod json;
+mod markdown;
+mod points;
+mod report;
+mod text;
+
+pub(crate) use arguments::Arguments;
+
+use crate::{
+    arguments::Output,
+    failure::{Exit, Failure},
+    fleet::{Fleet, Prepared, Surveyor},
+    terminal::Terminal,
+};
+use points::Points;
+use report::Report;
+
+/// Surveys both sides, compares the Applications that differ, and prints what becomes of their objects.
+pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let prepared = arguments.render.prepare()?;
+    let points = Points::find(&prepared, arguments.base.as_deref(), arguments.head.as_deref())?;
+    let (surveyor, roots) = surveyor(&prepared, &points)?;
+    let report = super::runtime()?.block_on(async {
+        let (before, after) = survey(&surveyor, &points, roots).await?;
+        build::report(&arguments, &surveyor, &points, &before, &after).await
+    })?;
+    surveyor.renders().tidy();
+    match terminal.output() {
+        Output::Json => terminal.json(&json::document(&report, &points)),
+        Output::Markdown => markdown::print(&report, &points, arguments.summary, terminal)?,
+        Output::Text | Output::Cloudformation => text::print(&report, arguments.summary, terminal),
+    }
+    terminal.message(&report.sentence(&points));
+    Ok(exit(&report, arguments.exit_code))
+}
+
+type Roots = (Vec<serde_json::Value>, Vec<serde_json::Value>);
+
+/// The root Applications of both sides, and what surveys them. Before the first commit of a root there was nothing.
+fn surveyor(prepared: &Prepared, points: &Points) -> Result<(Surveyor, Roots), Failure> {
+    let before = prepared.roots(&points.base.ground)?.unwrap_or_default();
+    let after = prepared.wanted_roots(&points.head.ground)?;
+    let all: Vec<_> = after.iter().chain(&before).cloned().collect();
+    Ok((prepared.surveyor(&all)?, (before, after)))
+}
+
+async fn survey(surveyor: &Surveyor, points: &Points, (before, after): Roots) -> Result<(Fleet, Fleet), Failure> {
+    let before = surveyor.survey(&points.base.ground, before).await?;
+    let mut after = surveyor.survey(&points.head.ground, after).await?;
+    surveyor.keep_orphans(&points.head.ground, &mut after, &before).await?;
+    Ok((before, after))
+}
+
+fn exit(report: &Report, exit_code: bool) -> Exit {
+    if report.applications.iter().any(|application| application.broke) {
+        Exit::Input
+    } else if exit_code && report.changes_anything() {
+        Exit::Findings
+    } else {
+        Exit::Done
+    }
+}

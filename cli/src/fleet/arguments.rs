@@ -1,0 +1,254 @@
+//! The arguments of commands that render a tree, and what they come to.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
+    time::UNIX_EPOCH,
+};
+
+use gitmoor_core::{object::text_at, replacement::Replacement, tracking::Installation, tree::RepoPath};
+use gitmoor_engine::{
+    addresses::Addresses,
+    git::{FetchLimits, Fetcher, LocalClone, UrlPolicy},
+    helm::{Capabilities, Helm},
+    kustomize::Kustomize,
+    materialise, process,
+    render::Renderer,
+    work_folder::WorkFolder,
+};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::{
+    Ground, Surveyor,
+    cache::Cache,
+    ground::Values,
+    origins::Origins,
+    renders::{Renders, hex},
+    survey,
+};
+use crate::{
+    distribution,
+    failure::{Exit, Failure},
+    git::Repository,
+    settings,
+};
+
+/// Where folders for renders are made, when there is such a place: in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// What every command that renders accepts.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RenderArguments {
+    /// File with the root Application, from which all others are found
+    #[arg(long, value_name = "FILE", default_value = "distribution/platform.yaml")]
+    pub(crate) root: PathBuf,
+    /// Values for placeholders, when `gitmoor init` has not put them in [default: setup.conf, where there is one]
+    #[arg(long, value_name = "FILE")]
+    setup_conf: Option<PathBuf>,
+    /// The kustomize program
+    #[arg(long, env = "GITMOOR_KUSTOMIZE", default_value = "kustomize", value_name = "PROGRAM")]
+    kustomize: PathBuf,
+    /// The helm program
+    #[arg(long, env = "GITMOOR_HELM", default_value = "helm", value_name = "PROGRAM")]
+    helm: PathBuf,
+    /// Version of Kubernetes that charts see [default: helm's own]
+    #[arg(long, value_name = "VERSION")]
+    kube_version: Option<String>,
+    /// API versions that charts see, such as monitoring.coreos.com/v1, separated by commas
+    #[arg(long, value_name = "VERSIONS", value_delimiter = ',')]
+    api_versions: Vec<String>,
+    /// Name of the installation [default: the namespace of the root Application]
+    #[arg(long, env = "GITMOOR_INSTALLATION", value_name = "NAME")]
+    installation: Option<String>,
+    /// Fetch no other repositories and charts than those fetched before
+    #[arg(long)]
+    offline: bool,
+    /// Use addresses that begin with TO in place of those that begin with FROM, as the agent's option does
+    #[arg(long, env = "GITMOOR_REPLACE_SOURCE", value_name = "FROM=TO", value_delimiter = ',')]
+    replace_source: Vec<Replacement>,
+    /// Allow other repositories by file:// addresses
+    #[arg(long, env = "GITMOOR_ALLOW_LOCAL_REPOSITORIES")]
+    allow_local_repositories: bool,
+    /// Keep nothing between runs of what was rendered
+    #[arg(long)]
+    no_cache: bool,
+}
+
+/// The tree that is worked on.
+pub(crate) struct Prepared {
+    /// The clone, when there is one.
+    pub(crate) clone: Option<(Repository, LocalClone)>,
+    root: RepoPath,
+    values: Option<Arc<Values>>,
+    arguments: RenderArguments,
+}
+
+impl RenderArguments {
+    /// Finds the clone, or the folder, that the root file lies in.
+    pub(crate) fn prepare(&self) -> Result<Prepared, Failure> {
+        let folder = folder_of(&self.root);
+        let repository = Repository::around(folder)?;
+        let outside = || {
+            Failure::new(Exit::Usage, format!("{} is not below the folder of the repository", self.root.display()))
+                .hint("run gitmoor in the top folder of your fork, or name the file with --root")
+        };
+        let (clone, root) = if let Some(repository) = repository {
+            let root = repository.relative(&self.root).ok_or_else(outside)?;
+            let clone = LocalClone::new(repository.top().to_owned());
+            (Some((repository, clone)), root)
+        } else {
+            let inside = WorkFolder::around(folder).map_err(|_| outside())?.1;
+            let name = self.root.file_name().and_then(|name| name.to_str()).ok_or_else(outside)?;
+            (None, inside.join(name).ok_or_else(outside)?.to_string())
+        };
+        let root = RepoPath::root().join(&root).ok_or_else(outside)?;
+        Ok(Prepared { clone, root, values: self.values()?, arguments: self.clone() })
+    }
+
+    fn values(&self) -> Result<Option<Arc<Values>>, Failure> {
+        let text = distribution::setup_conf_text(self.setup_conf.as_deref())?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let matcher = distribution::matcher(self.setup_conf.as_deref(), &text)?;
+        Ok(Some(Arc::new(Values { matcher, digest: hex(Sha256::digest(&text).as_slice()) })))
+    }
+
+    /// The installation, whose name is written into every object.
+    pub(crate) fn installation(&self, agent_namespace: &str) -> Result<Installation, Failure> {
+        Installation::parse(self.installation.as_deref().unwrap_or(agent_namespace))
+            .map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+    }
+}
+
+impl Prepared {
+    /// A commit of the clone.
+    pub(crate) fn commit(&self, id: String) -> Option<Ground> {
+        let (_, clone) = self.clone.as_ref()?;
+        Some(Ground::tree(clone, id, self.values.clone(), None))
+    }
+
+    /// The files as they lie there: what the next commit would hold.
+    pub(crate) fn present(&self) -> Result<Ground, Failure> {
+        let Some((repository, clone)) = &self.clone else {
+            return Ok(Ground::folder(folder_of(&self.arguments.root), self.values.clone()));
+        };
+        let snapshot = repository.snapshot()?;
+        Ok(Ground::tree(clone, snapshot.tree, self.values.clone(), Some(Arc::new(snapshot.objects))))
+    }
+
+    /// The root Applications of a tree; none when the file is not there.
+    pub(crate) fn roots(&self, ground: &Ground) -> Result<Option<Vec<Value>>, Failure> {
+        survey::roots(ground, &self.root)
+    }
+
+    /// The same where there have to be some.
+    pub(crate) fn wanted_roots(&self, ground: &Ground) -> Result<Vec<Value>, Failure> {
+        match self.roots(ground)? {
+            Some(roots) if !roots.is_empty() => Ok(roots),
+            Some(_) => Err(Failure::new(Exit::Input, format!("{} has no Application", self.root))
+                .hint("name the file with the root Application with --root")),
+            None => Err(Failure::new(Exit::Input, format!("there is no file {}", self.root))
+                .hint("run gitmoor in the top folder of your fork, or name the root Application's file with --root")),
+        }
+    }
+
+    /// What surveys trees with these roots.
+    pub(crate) fn surveyor(&self, roots: &[Value]) -> Result<Surveyor, Failure> {
+        let renders = self.renders()?;
+        // What may be read of this machine is decided where it is looked for.
+        let policy = UrlPolicy { allow_local: true, ..UrlPolicy::default() };
+        let addresses = Addresses::new(policy, self.arguments.replace_source.iter().cloned());
+        let sources = roots.iter().flat_map(|root| {
+            let several = root["spec"]["sources"].as_array().into_iter().flatten();
+            several.chain(root["spec"].get("source")).cloned().collect::<Vec<_>>()
+        });
+        let (mut own, mut own_revision) = (BTreeSet::new(), None);
+        for source in sources {
+            let url = text_at(&source, &["repoURL"]).and_then(|url| addresses.repository(url).ok());
+            if let Some(url) = url {
+                own.insert(url);
+                own_revision = own_revision.or_else(|| text_at(&source, &["targetRevision"]).map(str::to_owned));
+            }
+        }
+        let origin = self.clone.as_ref().and_then(|(repository, _)| repository.ask(&["remote", "get-url", "origin"]));
+        own.extend(origin.and_then(|url| addresses.repository(&url).ok()));
+        let fetcher = Fetcher::new("/proc/self/exe", settings::environment(), FetchLimits::default());
+        let origins = Origins {
+            own,
+            addresses,
+            own_revision: own_revision.filter(|revision| !revision.is_empty()).unwrap_or_else(|| "HEAD".to_owned()),
+            clone: self.clone.clone(),
+            data: settings::cache_folder(),
+            fetcher,
+            offline: self.arguments.offline,
+            allow_local: self.arguments.allow_local_repositories,
+            known: Mutex::new(HashMap::new()),
+        };
+        Ok(Surveyor { renders: Arc::new(renders), origins: Arc::new(origins) })
+    }
+
+    fn renders(&self) -> Result<Renders, Failure> {
+        let RenderArguments { kustomize, helm, kube_version, api_versions, no_cache, .. } = &self.arguments;
+        let failed = |error: std::io::Error| Failure::io("cannot make a folder to render in", &error);
+        let memory = Path::new(MEMORY);
+        let scratch =
+            if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.map_err(failed)?;
+        let (kustomize, helm) = (settings::find_program(kustomize), settings::find_program(helm));
+        let programs = format!("{} {}", identity(&kustomize), identity(&helm));
+        let limits = process::Limits::default();
+        let renderer = Renderer {
+            kustomize: Kustomize { program: kustomize, limits: limits.clone() },
+            helm: Helm { program: helm, limits },
+            scratch: scratch.path().to_owned(),
+            limits: materialise::Limits::default(),
+        };
+        let capabilities = Capabilities {
+            kube_version: kube_version.clone().unwrap_or_default(),
+            api_versions: api_versions.iter().cloned().collect(),
+        };
+        let at_once = std::thread::available_parallelism().map_or(2, usize::from);
+        Ok(Renders {
+            renderer,
+            _scratch: scratch,
+            capabilities,
+            programs,
+            cache: if *no_cache { None } else { Cache::open(self.cache_folder()) },
+            slots: Semaphore::new(at_once),
+            contents: Mutex::default(),
+            bodies: Mutex::default(),
+            rendered: AtomicUsize::new(0),
+            kustomize_fits: OnceCell::new(),
+            helm_fits: OnceCell::new(),
+        })
+    }
+
+    /// With the clone, so that it goes with it; else with the user's other caches.
+    fn cache_folder(&self) -> PathBuf {
+        let common = |(repository, _): &(Repository, LocalClone)| repository.common_folder().ok();
+        match self.clone.as_ref().and_then(common).filter(|folder| is_writable(folder)) {
+            Some(folder) => folder.join("gitmoor/renders"),
+            None => settings::cache_folder().join("renders"),
+        }
+    }
+}
+
+fn folder_of(root: &Path) -> &Path {
+    root.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn is_writable(folder: &Path) -> bool {
+    fs::create_dir_all(folder.join("gitmoor")).is_ok()
+}
+
+/// Another program, or another build of it, may render otherwise. Its version would cost starting it.
+fn identity(program: &Path) -> String {
+    let path = program.canonicalize().unwrap_or_else(|_| program.to_owned());
+    let Ok(found) = fs::metadata(&path) else { return path.display().to_string() };
+    let changed = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    format!("{} {} {}", path.display(), found.len(), changed.unwrap_or_default().as_nanos())
+}
