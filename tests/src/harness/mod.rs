@@ -8,8 +8,6 @@ pub mod tools;
 
 pub mod scratch;
 
-pub mod distribution;
-
 pub mod supervised;
 
 pub mod ports;

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use gitmoor_tests::harness::distribution;
+use gitmoor_tests::distribution::selection;
 use gitmoor_tests::harness::installation::{api, apply};
 use gitmoor_tests::harness::{ControlPlane, Installation, Request, program};
 use kube::api::ListParams;
@@ -13,8 +13,8 @@ const CHILDREN: [&str; 3] = ["namespaces", "mlflow", "inference"];
 /// The distribution with the settings of setup.conf.example, as `gitmoor init` leaves it in a fork.
 async fn initialise(world: &Installation) -> String {
     let tree = world.repository.tree();
-    distribution::copy_into(tree).unwrap();
-    distribution::turn_off_what_needs_a_network(tree).unwrap();
+    selection::copy_into(tree).unwrap();
+    selection::turn_off_what_needs_a_network(tree).unwrap();
     let example = std::fs::read_to_string(tree.join("setup.conf.example")).unwrap();
     let address = "<<__git_repo.url__>>=";
     let settings: String = example

@@ -8,6 +8,7 @@ mod bad_input;
 mod canary;
 mod demo;
 mod differences;
+mod distribution;
 mod faults;
 mod harness;
 mod hooks;

@@ -14,7 +14,7 @@ use gitmoor_tests::harness::tools::{tool, workspace};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::Value;
 
-use super::distribution::fork::files;
+use gitmoor_tests::distribution::fork::files;
 use crate::canary::{self, Signs};
 use crate::init::terminal::on_terminal;
 

@@ -1,17 +1,15 @@
 //! The distribution: its settings are complete, all of it renders, and what it renders keeps the rules.
 
-pub(crate) mod fork;
-mod policy;
-
 use std::collections::BTreeSet;
 use std::fs;
 
 use gitmoor_core::setup_conf::SetupConf;
 use gitmoor_core::template::{Matcher, substitute};
+use gitmoor_tests::distribution::fork::{Fork, files, name_of, needs, sources, text_at};
+use gitmoor_tests::distribution::policy;
 use gitmoor_tests::harness::tools::workspace;
 use serde_json::{Value, json};
 
-use fork::{Fork, files, name_of, needs, sources, text_at};
 
 /// The overlays that `<<__environment__>>` chooses from.
 const ENVIRONMENTS: [&str; 2] = ["aws", "single-node"];

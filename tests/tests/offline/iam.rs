@@ -10,7 +10,7 @@ use gitmoor_tests::harness::tools::{cfn_lint, tool, workspace};
 use gitmoor_tests::harness::{Aws, http, program};
 use serde_json::Value;
 
-use super::distribution::fork::files;
+use gitmoor_tests::distribution::fork::files;
 use crate::canary::Signs;
 
 /// A fork whose setup.conf has the example's values; `init` has not been run.

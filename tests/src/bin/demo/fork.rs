@@ -6,7 +6,8 @@ use std::process::Output;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use gitmoor_tests::harness::{GitRemote, Repository, distribution, program};
+use gitmoor_tests::distribution::selection;
+use gitmoor_tests::harness::{GitRemote, Repository, program};
 use tokio::process::Command;
 
 use crate::screen::Screen;
@@ -27,10 +28,10 @@ impl Fork {
     pub(crate) async fn create(screen: &mut Screen) -> anyhow::Result<Self> {
         let remote = GitRemote::start().await;
         let repository = remote.repository("platform").await;
-        distribution::copy_into(repository.tree()).context("the distribution cannot be copied into the fork")?;
+        selection::copy_into(repository.tree()).context("the distribution cannot be copied into the fork")?;
         screen.step(&format!("a fork of distribution/ is served at {}", repository.url()));
         let off =
-            distribution::turn_off_what_needs_a_network(repository.tree()).context("nothing can be turned off")?;
+            selection::turn_off_what_needs_a_network(repository.tree()).context("nothing can be turned off")?;
         if !off.is_empty() {
             let off: Vec<String> = off.into_iter().collect();
             screen.output(&format!("turned off, because they take charts from the network: {}", off.join(", ")));

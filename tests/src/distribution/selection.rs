@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::tools::workspace;
+use crate::harness::tools::workspace;
 
 /// What a fork has: the distribution and its settings.
 const PARTS: [&str; 2] = ["distribution", "setup.conf.example"];

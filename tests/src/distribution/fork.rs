@@ -1,30 +1,34 @@
 //! An initialised copy of the distribution, and what kustomize makes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gitmoor_core::setup_conf::{Override, SetupConf};
 use gitmoor_core::template::substitute;
-use gitmoor_tests::harness::tools::{tool, workspace};
+use crate::harness::tools::{tool, workspace};
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// A fork after `init` with the values of setup.conf.example.
-pub(crate) struct Fork {
+pub struct Fork {
     folder: TempDir,
+    environment: String,
 }
+
+/// Excuses of one chart: by object, then by rule, the reason.
+pub type Excuses = BTreeMap<String, BTreeMap<String, String>>;
 
 impl Fork {
     /// Copies and initialises.
-    pub(crate) fn new(environment: &str) -> Self {
-        let environment = Override { name: "environment".to_owned(), value: environment.to_owned() };
+    pub fn new(environment: &str) -> Self {
+        let chosen = Override { name: "environment".to_owned(), value: environment.to_owned() };
         let text = fs::read(workspace().join("setup.conf.example")).unwrap();
-        let matcher = SetupConf::parse(&text, &[environment]).unwrap().matcher().unwrap();
+        let matcher = SetupConf::parse(&text, &[chosen]).unwrap().matcher().unwrap();
 
-        let fork = Self { folder: tempfile::tempdir().unwrap() };
+        let fork = Self { folder: tempfile::tempdir().unwrap(), environment: environment.to_owned() };
         for file in files(&workspace().join("distribution")) {
             let text = fs::read(&file).unwrap();
             let substitution = substitute(&text, &matcher);
@@ -52,12 +56,12 @@ impl Fork {
     }
 
     /// A path of the fork.
-    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+    pub fn path(&self, relative: &str) -> PathBuf {
         self.folder.path().join(relative)
     }
 
     /// All folders that can be built, relative to the fork.
-    pub(crate) fn kustomizations(&self) -> Vec<String> {
+    pub fn kustomizations(&self) -> Vec<String> {
         files(self.folder.path())
             .into_iter()
             .filter(|file| file.ends_with("kustomization.yaml") && kind(file) != "Component")
@@ -69,7 +73,7 @@ impl Fork {
     }
 
     /// The objects that a folder renders to.
-    pub(crate) fn build(&self, relative: &str) -> Vec<Value> {
+    pub fn build(&self, relative: &str) -> Vec<Value> {
         let mut command = Command::new(tool("kustomize"));
         command.arg("build").arg(self.path(relative)).env_clear().env("HOME", self.folder.path());
         let output = command.output().unwrap();
@@ -80,19 +84,41 @@ impl Fork {
     }
 
     /// The Applications that the environment selects.
-    pub(crate) fn selection(&self) -> Vec<Value> {
+    pub fn selection(&self) -> Vec<Value> {
         self.build("distribution")
     }
 
     /// Every Application that could be selected in any environment.
-    pub(crate) fn offered(&self) -> Vec<Value> {
+    pub fn offered(&self) -> Vec<Value> {
         let all = files(&self.path("distribution/applications"));
         let texts = all.iter().map(|file| fs::read_to_string(file).unwrap());
         texts.flat_map(|text| parse(&text)).filter(|object| object["kind"] == "Application").collect()
     }
 
+    /// Whether an Application can be selected in the environment of this fork: the other's may need what is not here.
+    pub fn has(&self, application: &Value) -> bool {
+        let name = text_at(application, "/metadata/name");
+        let all = files(&self.path("distribution/applications"));
+        let file = all.into_iter().find(|file| file.ends_with(format!("{name}.yaml"))).unwrap();
+        let folder = file.parent().unwrap();
+        folder.ends_with("applications") || folder.ends_with(&self.environment)
+    }
+
+    /// What `distribution/iam` declares.
+    pub fn roles(&self) -> Vec<Value> {
+        let folder = fs::read_dir(self.path("distribution/iam")).unwrap().map(|entry| entry.unwrap().path());
+        let declared = folder.filter(|file| is_yaml(file)).flat_map(|file| parse(&fs::read_to_string(file).unwrap()));
+        declared.collect()
+    }
+
+    /// The rules that objects of a component's chart cannot keep: `Kind name` (or `*`), rule, reason.
+    pub fn excuses(&self, component: &str) -> Excuses {
+        let file = self.path(&format!("distribution/components/{component}/policy-exceptions.yaml"));
+        fs::read_to_string(file).map(|text| serde_yaml::from_str(&text).unwrap()).unwrap_or_default()
+    }
+
     /// What an Application renders to from this repository: everything, unless it uses a chart of somebody else.
-    pub(crate) fn render(&self, application: &Value) -> Vec<Value> {
+    pub fn render(&self, application: &Value) -> Vec<Value> {
         let own = sources(application).into_iter().filter(|source| !text_at(source, "/path").is_empty());
         own.flat_map(|source| {
             let path = text_at(source, "/path");
@@ -129,7 +155,7 @@ impl Fork {
     }
 
     /// The values of a source: absolute those of this repository, relative to the chart the others.
-    pub(crate) fn value_files(&self, source: &Value) -> Vec<PathBuf> {
+    pub fn value_files(&self, source: &Value) -> Vec<PathBuf> {
         let named = source.pointer("/helm/valueFiles").and_then(Value::as_array);
         let names = named.into_iter().flatten().map(|name| name.as_str().unwrap());
         names
@@ -141,7 +167,7 @@ impl Fork {
     }
 
     /// The objects of a file.
-    pub(crate) fn documents(&self, relative: &str) -> Vec<Value> {
+    pub fn documents(&self, relative: &str) -> Vec<Value> {
         parse(&fs::read_to_string(self.path(relative)).unwrap())
     }
 }
@@ -159,7 +185,7 @@ fn kind(file: &Path) -> String {
 }
 
 /// The sources of an Application, in either form.
-pub(crate) fn sources(application: &Value) -> Vec<&Value> {
+pub fn sources(application: &Value) -> Vec<&Value> {
     match application["spec"]["sources"].as_array() {
         Some(sources) => sources.iter().collect(),
         None => vec![&application["spec"]["source"]],
@@ -167,13 +193,13 @@ pub(crate) fn sources(application: &Value) -> Vec<&Value> {
 }
 
 /// The components without which an Application says that it cannot work.
-pub(crate) fn needs(application: &Value) -> BTreeSet<String> {
+pub fn needs(application: &Value) -> BTreeSet<String> {
     let named = text_at(application, "/metadata/annotations/gitmoor.dev~1needs").split(',').map(str::trim);
     named.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// All files below a folder, sorted.
-pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -188,12 +214,12 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The text at a JSON pointer, empty where there is none.
-pub(crate) fn text_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
+pub fn text_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// `Kind namespace/name`.
-pub(crate) fn name_of(object: &Value) -> String {
+pub fn name_of(object: &Value) -> String {
     let [kind, namespace, name] = ["/kind", "/metadata/namespace", "/metadata/name"].map(|at| text_at(object, at));
     format!("{kind} {namespace}/{name}")
 }

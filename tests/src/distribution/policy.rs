@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::fork::{name_of, text_at};
+use super::fork::{Excuses, name_of, text_at};
 
 /// API versions that are stable and neither deprecated nor removed in Kubernetes 1.36, and those of operators.
 const API_VERSIONS: [&str; 14] = [
@@ -51,13 +51,41 @@ fn pod_spec(object: &Value) -> Option<&Value> {
 }
 
 /// Every breach in one render, as `Kind namespace/name: what`.
-pub(crate) fn faults(objects: &[Value]) -> Vec<String> {
+pub fn faults(objects: &[Value]) -> Vec<String> {
     let excused = |object: &Value| {
         let name = name_of(object);
         let found = without_excuses(object, faults_of(object, objects));
         found.into_iter().map(move |text| format!("{name}: {text}"))
     };
     objects.iter().flat_map(excused).collect()
+}
+
+/// Rules that charts of others are held to as well: what values can change, and what breaks clusters. How their
+/// programs run is upstream's.
+const RULES_FOR_OTHERS: [&str; 5] = ["apiVersion", "Secret", "image", "resources", "PodDisruptionBudget"];
+
+/// API versions that charts of others use besides ours.
+const MORE_API_VERSIONS: [&str; 3] =
+    ["admissionregistration.k8s.io/v1", "apiregistration.k8s.io/v1", "scheduling.k8s.io/v1"];
+
+/// Every breach in what charts of others render to, but for those with a reason in `policy-exceptions.yaml`.
+pub fn faults_of_others(objects: &[Value], excuses: &Excuses) -> Vec<String> {
+    let mut faults = Vec::new();
+    for object in objects {
+        let name = format!("{} {}", text_at(object, "/kind"), text_at(object, "/metadata/name"));
+        for Fault { rule, text } in faults_of(object, objects) {
+            let api_version = text_at(object, "/apiVersion");
+            // Kinds of operators are known by their definitions.
+            let builtin = !api_version.split('/').next().unwrap_or_default().contains('.')
+                || api_version.split('/').next().unwrap_or_default().ends_with(".k8s.io");
+            let allowed = rule == "apiVersion" && (!builtin || MORE_API_VERSIONS.contains(&api_version));
+            let excused = [name.as_str(), "*"].iter().any(|at| excuses.get(*at).is_some_and(|of| of.contains_key(rule)));
+            if RULES_FOR_OTHERS.contains(&rule) && !allowed && !excused {
+                faults.push(format!("{name}: {rule}: {text}"));
+            }
+        }
+    }
+    faults
 }
 
 /// What no exception covers, and exceptions that cover nothing.
@@ -226,7 +254,7 @@ fn reference<'v>(kind: &'static str, value: &'v Value, pointer: &str) -> Option<
 }
 
 /// The names of the Secrets that pods of the render refer to.
-pub(crate) fn secrets_needed(objects: &[Value]) -> BTreeSet<String> {
+pub fn secrets_needed(objects: &[Value]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for spec in objects.iter().filter_map(pod_spec) {
         for container in containers(spec) {
@@ -257,75 +285,80 @@ fn expectations(value: &Value, expected: &[(&'static str, &str, Value)]) -> Vec<
         .collect()
 }
 
-#[test]
-fn a_careless_workload_breaks_every_rule() {
-    let deployment = serde_json::json!({
-        "apiVersion": "apps/v1beta1",
-        "kind": "Deployment",
-        "metadata": { "name": "careless", "namespace": "default" },
-        "spec": { "replicas": 3, "template": { "spec": {
-            "serviceAccountName": "missing",
-            "containers": [{ "name": "main", "image": "registry:5000/main" }],
-        } } },
-    });
-    let secret = serde_json::json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "plain" } });
-    let namespace = serde_json::json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default" } });
-    let faults = faults(&[deployment, secret, namespace]).join("\n");
-    for expected in [
-        "apps/v1beta1",
-        "runAsNonRoot",
-        "seccompProfile",
-        "automountServiceAccountToken",
-        "\"missing\"",
-        "allowPrivilegeEscalation",
-        "readOnlyRootFilesystem",
-        "capabilities",
-        "requests/cpu",
-        "requests/memory",
-        "limits/memory",
-        "not pinned",
-        "readinessProbe",
-        "livenessProbe",
-        "NetworkPolicy: none selects it",
-        "PodDisruptionBudget",
-        "a plain Secret",
-        "NetworkPolicy: no NetworkPolicy for all pods",
-    ] {
-        assert!(faults.contains(expected), "{expected} not in\n{faults}");
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[test]
-fn an_image_is_pinned_by_tag_or_digest() {
-    for (image, pinned) in [
-        ("example.com/a:1.2", true),
-        ("example.com:5000/a:1.2", true),
-        ("example.com/a@sha256:0123", true),
-        ("example.com:5000/a", false),
-        ("a:latest", false),
-        ("a:", false),
-        ("", false),
-    ] {
-        assert_eq!(fault_of_image(image).is_none(), pinned, "{image}");
+    #[test]
+    fn a_careless_workload_breaks_every_rule() {
+        let deployment = serde_json::json!({
+            "apiVersion": "apps/v1beta1",
+            "kind": "Deployment",
+            "metadata": { "name": "careless", "namespace": "default" },
+            "spec": { "replicas": 3, "template": { "spec": {
+                "serviceAccountName": "missing",
+                "containers": [{ "name": "main", "image": "registry:5000/main" }],
+            } } },
+        });
+        let secret = serde_json::json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "plain" } });
+        let namespace = serde_json::json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default" } });
+        let faults = faults(&[deployment, secret, namespace]).join("\n");
+        for expected in [
+            "apps/v1beta1",
+            "runAsNonRoot",
+            "seccompProfile",
+            "automountServiceAccountToken",
+            "\"missing\"",
+            "allowPrivilegeEscalation",
+            "readOnlyRootFilesystem",
+            "capabilities",
+            "requests/cpu",
+            "requests/memory",
+            "limits/memory",
+            "not pinned",
+            "readinessProbe",
+            "livenessProbe",
+            "NetworkPolicy: none selects it",
+            "PodDisruptionBudget",
+            "a plain Secret",
+            "NetworkPolicy: no NetworkPolicy for all pods",
+        ] {
+            assert!(faults.contains(expected), "{expected} not in\n{faults}");
+        }
     }
-}
 
-#[test]
-fn an_exception_needs_a_reason_and_a_fault() {
-    let pod = |exception: &str| {
-        serde_json::json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": { "name": "plain", "annotations": { "gitmoor.dev/policy-exception": exception } },
-        })
-    };
-    assert_eq!(faults(&[pod("Secret: nothing in it is secret\n")]), [] as [String; 0]);
-    for (exception, expected) in [
-        ("", "a plain Secret"),
-        ("Secret", "is not RULE: reason"),
-        ("Secret: ", "is not RULE: reason"),
-        ("Secret: because\nimage: because", "an exception from image, which it keeps"),
-    ] {
-        let found = faults(&[pod(exception)]).join("\n");
-        assert!(found.contains(expected), "{expected} not in {found}");
+    #[test]
+    fn an_image_is_pinned_by_tag_or_digest() {
+        for (image, pinned) in [
+            ("example.com/a:1.2", true),
+            ("example.com:5000/a:1.2", true),
+            ("example.com/a@sha256:0123", true),
+            ("example.com:5000/a", false),
+            ("a:latest", false),
+            ("a:", false),
+            ("", false),
+        ] {
+            assert_eq!(fault_of_image(image).is_none(), pinned, "{image}");
+        }
+    }
+
+    #[test]
+    fn an_exception_needs_a_reason_and_a_fault() {
+        let pod = |exception: &str| {
+            serde_json::json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": { "name": "plain", "annotations": { "gitmoor.dev/policy-exception": exception } },
+            })
+        };
+        assert_eq!(faults(&[pod("Secret: nothing in it is secret\n")]), [] as [String; 0]);
+        for (exception, expected) in [
+            ("", "a plain Secret"),
+            ("Secret", "is not RULE: reason"),
+            ("Secret: ", "is not RULE: reason"),
+            ("Secret: because\nimage: because", "an exception from image, which it keeps"),
+        ] {
+            let found = faults(&[pod(exception)]).join("\n");
+            assert!(found.contains(expected), "{expected} not in {found}");
+        }
     }
 }

@@ -1,0 +1,11 @@
+//! The distribution as tests see it: an initialised copy, what it renders to, and what has to hold of that.
+
+pub mod selection;
+
+pub mod fork;
+
+pub mod policy;
+
+pub mod upstream;
+
+pub mod dry_run;
