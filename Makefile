@@ -10,10 +10,10 @@ CARGO ?= env -u MAKEFLAGS -u MFLAGS cargo
 # Where the tests find kustomize, kube-apiserver and the others.
 export GITMOOR_TOOLS := $(CURDIR)/target/tools/bin
 
-.PHONY: help prerequisites tools test check unit offline cluster demo bench soak fmt clippy
+.PHONY: help prerequisites tools test check unit offline cluster demo bench soak verify-upstream fmt clippy
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 prerequisites: ## Says which prerequisite is missing
 	@missing=0; \
@@ -66,6 +66,10 @@ soak: tools ## Runs the long forms of the tests: hundreds of kills, thousands of
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) test --release --workspace --test cluster -- --ignored --nocapture soak
 	@$(CARGO) run --quiet --release --bin bench -- --applications 10,1000
+
+verify-upstream: tools ## Renders and checks Applications with upstream charts (network, or GITMOOR_REPLACE_SOURCE=FROM=TO,…)
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace --test cluster -- --ignored --nocapture --exact distribution::verify_upstream
 
 fmt: ## Formats the code
 	$(CARGO) fmt --all

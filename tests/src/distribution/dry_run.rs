@@ -15,7 +15,6 @@ use super::fork::{name_of, text_at};
 use crate::harness::await_state::eventually;
 use crate::harness::installation::{PATIENCE, api, apply};
 
-
 /// Requests at the same time.
 const AT_ONCE: usize = 8;
 
@@ -107,8 +106,12 @@ async fn ask(
         .body(Body::from(object.to_string().into_bytes()))
         .unwrap();
     let answer = client.send(request).await.map_err(|error| format!("{id}: {error}"))?;
-    let warnings: Vec<String> =
-        answer.headers().get_all("warning").iter().map(|text| String::from_utf8_lossy(text.as_bytes()).into()).collect();
+    let warnings: Vec<String> = answer
+        .headers()
+        .get_all("warning")
+        .iter()
+        .map(|text| String::from_utf8_lossy(text.as_bytes()).into())
+        .collect();
     let status = answer.status();
     let body = answer.into_body().collect().await.map_err(|error| format!("{id}: {error}"))?.to_bytes();
     if !status.is_success() {

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::harness::tools::{tool, workspace};
 use gitmoor_core::setup_conf::{Override, SetupConf};
 use gitmoor_core::template::substitute;
-use crate::harness::tools::{tool, workspace};
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;

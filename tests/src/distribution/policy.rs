@@ -79,7 +79,8 @@ pub fn faults_of_others(objects: &[Value], excuses: &Excuses) -> Vec<String> {
             let builtin = !api_version.split('/').next().unwrap_or_default().contains('.')
                 || api_version.split('/').next().unwrap_or_default().ends_with(".k8s.io");
             let allowed = rule == "apiVersion" && (!builtin || MORE_API_VERSIONS.contains(&api_version));
-            let excused = [name.as_str(), "*"].iter().any(|at| excuses.get(*at).is_some_and(|of| of.contains_key(rule)));
+            let excused =
+                [name.as_str(), "*"].iter().any(|at| excuses.get(*at).is_some_and(|of| of.contains_key(rule)));
             if RULES_FOR_OTHERS.contains(&rule) && !allowed && !excused {
                 faults.push(format!("{name}: {rule}: {text}"));
             }
@@ -301,7 +302,8 @@ mod tests {
             } } },
         });
         let secret = serde_json::json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "plain" } });
-        let namespace = serde_json::json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default" } });
+        let namespace =
+            serde_json::json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default" } });
         let faults = faults(&[deployment, secret, namespace]).join("\n");
         for expected in [
             "apps/v1beta1",

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::{fs, io};
 
 use crate::harness::tools::workspace;
+use crate::harness::{Repository, program};
 
 /// What a fork has: the distribution and its settings.
 const PARTS: [&str; 2] = ["distribution", "setup.conf.example"];
@@ -71,6 +73,27 @@ pub fn turn_off_what_needs_a_network(fork: &Path) -> io::Result<BTreeSet<String>
         }
     }
     Ok(off)
+}
+
+/// Makes a repository the fork of a user: the distribution with what needs a network turned off, initialised with the
+/// values of setup.conf.example for an environment. Gives the commit.
+pub async fn initialise(repository: &Repository, environment: &str) -> String {
+    let tree = repository.tree();
+    copy_into(tree).unwrap();
+    turn_off_what_needs_a_network(tree).unwrap();
+    fs::copy(tree.join("setup.conf.example"), tree.join("setup.conf")).unwrap();
+    repository.commit_all("a fork").await;
+    let (url, environment) = (format!("git_repo.url={}", repository.url()), format!("environment={environment}"));
+    let done = tokio::process::Command::new(program("gitmoor"))
+        .env_clear()
+        .current_dir(tree)
+        .args(["init", "setup.conf", "--set", &url, "--set", &environment])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    repository.commit_all("our platform").await
 }
 
 fn name(application: &str) -> Option<&str> {

@@ -1,40 +1,12 @@
 //! The real distribution, rolled out by its root Application on a cluster that runs pods.
 
-use std::process::Stdio;
-
 use gitmoor_tests::distribution::selection;
 use gitmoor_tests::harness::installation::{api, apply};
-use gitmoor_tests::harness::{ControlPlane, Installation, Request, program};
+use gitmoor_tests::harness::{ControlPlane, Installation, Request};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
 const CHILDREN: [&str; 3] = ["namespaces", "mlflow", "inference"];
-
-/// The distribution with the settings of setup.conf.example, as `gitmoor init` leaves it in a fork.
-async fn initialise(world: &Installation) -> String {
-    let tree = world.repository.tree();
-    selection::copy_into(tree).unwrap();
-    selection::turn_off_what_needs_a_network(tree).unwrap();
-    let example = std::fs::read_to_string(tree.join("setup.conf.example")).unwrap();
-    let address = "<<__git_repo.url__>>=";
-    let settings: String = example
-        .lines()
-        .map(|line| {
-            if line.starts_with(address) {
-                format!("{address}{}\n", world.repository.url())
-            } else {
-                format!("{line}\n")
-            }
-        })
-        .collect();
-    world.repository.write("setup.conf", settings);
-    world.repository.commit_all("a fork").await;
-    let mut init = tokio::process::Command::new(program("gitmoor"));
-    let done =
-        init.env_clear().current_dir(tree).args(["init", "setup.conf"]).stdin(Stdio::null()).output().await.unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    world.repository.commit_all("our platform").await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_distribution_becomes_synced_and_healthy_wave_by_wave() {
@@ -43,7 +15,7 @@ async fn the_distribution_becomes_synced_and_healthy_wave_by_wave() {
     apply(&client, &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gitmoor"}})).await;
     let world = Installation::start_in(control_plane, ("gitmoor", "default"), |agent| agent).await;
     let mark = control_plane.audit().mark().await;
-    let commit = initialise(&world).await;
+    let commit = selection::initialise(&world.repository, "aws").await;
     let root = std::fs::read_to_string(world.repository.tree().join("distribution/platform.yaml")).unwrap();
     world.apply(&serde_yaml::from_str::<Value>(&root).unwrap()).await;
 

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use gitmoor_engine::helm::Capabilities;
 use gitmoor_tests::distribution::dry_run::{dry_run, prepare};
 use gitmoor_tests::distribution::fork::{Fork, name_of, text_at};
-use gitmoor_tests::distribution::policy;
 use gitmoor_tests::distribution::upstream::Upstream;
-use gitmoor_tests::harness::ControlPlane;
-use gitmoor_tests::harness::definitions;
-use serde_json::Value;
+use gitmoor_tests::distribution::{policy, selection};
+use gitmoor_tests::harness::agent::Builder;
+use gitmoor_tests::harness::installation::{api, apply};
+use gitmoor_tests::harness::tools::tool;
+use gitmoor_tests::harness::{Aws, ControlPlane, Installation, definitions};
+use serde_json::{Value, json};
 
 const ENVIRONMENTS: [&str; 2] = ["aws", "single-node"];
 
@@ -56,6 +58,150 @@ fn placed(mut object: Value, namespace: &str) -> Value {
         object["metadata"]["namespace"] = Value::from(namespace);
     }
     object
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_aws_comes_up_on_an_empty_control_plane() {
+    comes_up("aws").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_single_node_comes_up_on_an_empty_control_plane() {
+    comes_up("single-node").await;
+}
+
+/// The root Application alone is applied; nothing is done by hand after that.
+async fn comes_up(environment: &str) {
+    let control_plane = ControlPlane::builder().controllers(true).scheduler(true).kwok_nodes(1).start().await;
+    let client = control_plane.client().await;
+    definitions::install(&client).await;
+    let aws = Aws::start().await;
+    let fork = Fork::new(environment);
+    let selected = fork.selection();
+    make_what_lies_outside(&client, &aws, &fork, &selected).await;
+    let configure =
+        |agent: Builder| aws.environment().into_iter().fold(agent, |agent, (name, value)| agent.env(name, value));
+    let world = Installation::start_in(&control_plane, ("gitmoor", "default"), configure).await;
+    let commit = selection::initialise(&world.repository, environment).await;
+    let root = std::fs::read_to_string(world.repository.tree().join("distribution/platform.yaml")).unwrap();
+    world.apply(&serde_yaml::from_str::<Value>(&root).unwrap()).await;
+
+    let status = world.await_synced("platform", &commit).await;
+    let names: Vec<&str> =
+        status["resources"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    for expected in ["namespaces", "mlflow", "inference"] {
+        assert!(names.contains(&expected), "{names:?}");
+    }
+    assert_eq!(names.contains(&"aws-credentials"), environment == "single-node", "{names:?}");
+    for name in names {
+        let status = world.await_synced(name, &commit).await;
+        assert_eq!(status["conditions"], json!([]), "{name}");
+    }
+}
+
+/// What a user has before the platform: the agent's namespace, a class of volumes, and on a single node the Secret that is
+/// made by hand; and the secrets of AWS.
+async fn make_what_lies_outside(client: &kube::Client, aws: &Aws, fork: &Fork, selected: &[Value]) {
+    apply(client, &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gitmoor"}})).await;
+    let keys = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aws-access-keys", "namespace": "gitmoor"},
+        "stringData": {"access-key-id": "id", "secret-access-key": "key"},
+    });
+    apply(client, &keys).await;
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "local-path"},
+        "provisioner": "kubernetes.io/no-provisioner",
+    });
+    apply(client, &class).await;
+    for number in 0..4 {
+        let volume = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("volume-{number}")},
+            "spec": {
+                "storageClassName": "local-path", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "100Gi"},
+                "hostPath": {"path": "/volume"},
+            },
+        });
+        apply(client, &volume).await;
+    }
+    for (name, value) in secrets_of_aws(fork, selected) {
+        aws.secrets_manager("CreateSecret", &json!({"Name": name, "SecretString": value.to_string()})).await;
+    }
+}
+
+/// Every secret that the selection asks for, with the properties that it asks for.
+fn secrets_of_aws(fork: &Fork, selected: &[Value]) -> BTreeMap<String, Value> {
+    let objects: Vec<Value> = selected.iter().flat_map(|application| fork.render(application)).collect();
+    let prefix = |store: &Value| {
+        let named = objects
+            .iter()
+            .find(|object| object["kind"] == store["kind"] && object["metadata"]["name"] == store["name"]);
+        named.map(|store| text_at(store, "/spec/provider/aws/prefix")).unwrap_or_default().to_owned()
+    };
+    let mut secrets: BTreeMap<String, Value> = BTreeMap::new();
+    for object in &objects {
+        let spec = match text_at(object, "/kind") {
+            "ExternalSecret" => &object["spec"],
+            "ClusterExternalSecret" => &object["spec"]["externalSecretSpec"],
+            _ => continue,
+        };
+        let prefix = prefix(&spec["secretStoreRef"]);
+        for data in spec["data"].as_array().into_iter().flatten() {
+            let reference = &data["remoteRef"];
+            let secret = secrets.entry(format!("{prefix}{}", text_at(reference, "/key"))).or_insert_with(|| json!({}));
+            secret[text_at(reference, "/property")] = json!("value");
+        }
+        for data in spec["dataFrom"].as_array().into_iter().flatten() {
+            let key = format!("{prefix}{}", text_at(data, "/extract/key"));
+            secrets.entry(key).or_insert_with(|| json!({}))["KEY"] = json!("value");
+        }
+    }
+    secrets
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gp2_is_made_the_default_no_more_and_not_ours() {
+    const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
+    let control_plane = ControlPlane::builder().start().await;
+    let client = control_plane.client().await;
+    let objects = Fork::new("aws").build("distribution/components/aws-ebs-csi-driver/base");
+    for object in objects.iter().filter(|object| object["kind"] != "Job") {
+        apply(&client, object).await;
+    }
+    let job = objects.iter().find(|object| object["kind"] == "Job").unwrap();
+    let pod = &job["spec"]["template"]["spec"];
+    let account = text_at(pod, "/serviceAccountName");
+    let identity = control_plane.kubeconfig_for_service_account("kube-system", account).await;
+    let command: Vec<&str> =
+        pod["containers"][0]["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    let run = || {
+        let mut kubectl = std::process::Command::new(tool(command[0]));
+        kubectl.env_clear().env("HOME", control_plane.folder()).env("KUBECONFIG", identity.path());
+        let output = kubectl.args(&command[1..]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    // A cluster that has none.
+    run();
+    let class = |name: &str, is_default: &str| {
+        json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+            "metadata": {"name": name, "annotations": {DEFAULT: is_default, "kept": "yes"}},
+            "provisioner": "kubernetes.io/aws-ebs", "parameters": {"type": "gp2", "fsType": "ext4"},
+        })
+    };
+    for (name, is_default) in [("gp2", "true"), ("other", "true")] {
+        apply(&client, &class(name, is_default)).await;
+    }
+    for _ in 0..2 {
+        run();
+    }
+    let api = api(&client, "storage.k8s.io/v1/StorageClass", None);
+    for (name, is_default) in [("gp2", "false"), ("other", "true")] {
+        let live = serde_json::to_value(api.get(name).await.unwrap()).unwrap();
+        let mut expected = class(name, is_default);
+        assert_eq!(live["metadata"]["annotations"], expected["metadata"]["annotations"], "{name}");
+        assert_eq!(live["metadata"]["labels"], Value::Null, "{name}");
+        assert_eq!(live["parameters"], expected["parameters"].take(), "{name}");
+    }
 }
 
 /// Every Application that takes a chart of others is rendered with the values of setup.conf.example, as the agent renders

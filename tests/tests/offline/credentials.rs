@@ -14,9 +14,9 @@ use gitmoor_tests::harness::tools::{tool, workspace};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::Value;
 
-use gitmoor_tests::distribution::fork::files;
 use crate::canary::{self, Signs};
 use crate::init::terminal::on_terminal;
+use gitmoor_tests::distribution::fork::files;
 
 const DECLARED: &str = r"
 values:

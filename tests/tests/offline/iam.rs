@@ -10,8 +10,8 @@ use gitmoor_tests::harness::tools::{cfn_lint, tool, workspace};
 use gitmoor_tests::harness::{Aws, http, program};
 use serde_json::Value;
 
-use gitmoor_tests::distribution::fork::files;
 use crate::canary::Signs;
+use gitmoor_tests::distribution::fork::files;
 
 /// A fork whose setup.conf has the example's values; `init` has not been run.
 struct Fork {

@@ -30,8 +30,7 @@ impl Fork {
         let repository = remote.repository("platform").await;
         selection::copy_into(repository.tree()).context("the distribution cannot be copied into the fork")?;
         screen.step(&format!("a fork of distribution/ is served at {}", repository.url()));
-        let off =
-            selection::turn_off_what_needs_a_network(repository.tree()).context("nothing can be turned off")?;
+        let off = selection::turn_off_what_needs_a_network(repository.tree()).context("nothing can be turned off")?;
         if !off.is_empty() {
             let off: Vec<String> = off.into_iter().collect();
             screen.output(&format!("turned off, because they take charts from the network: {}", off.join(", ")));
