@@ -1,5 +1,6 @@
 //! What an API server says of objects, without keeping them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use futures::{StreamExt as _, stream};
@@ -61,12 +62,12 @@ pub async fn dry_run(client: &kube::Client, objects: &[Value]) -> Verdict {
     let mut kinds = HashMap::new();
     for object in objects {
         let kind = kind_of(object);
-        if !kinds.contains_key(&kind) {
+        if let Entry::Vacant(unknown) = kinds.entry(kind.clone()) {
             let served = pinned_kind(client, &kind).await.ok();
             if served.is_none() {
                 verdict.unknown.insert(format!("{}/{}", text_at(object, "/apiVersion"), kind.kind));
             }
-            kinds.insert(kind, served);
+            unknown.insert(served);
         }
     }
     let known = objects.iter().filter_map(|object| Some((object, kinds[&kind_of(object)].as_ref()?)));
