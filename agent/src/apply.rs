@@ -385,6 +385,7 @@ pub(crate) fn classify(error: &ClusterError, id: &ObjectId) -> (&'static str, bo
             ("QuotaExceeded", true)
         }
         ClusterError::Refused { code: 403, .. } => ("Forbidden", true),
+        _ if error.is_unknown_field() => ("UnknownField", false),
         ClusterError::Refused { code: 400 | 422, .. } => ("ApplyRejected", false),
         ClusterError::Refused { code: 404, .. } => ("UnknownKind", true),
         ClusterError::Refused { code: 409, .. } => ("Conflict", true),

@@ -45,7 +45,6 @@ mod digest_key;
 mod http;
 mod lease;
 mod metrics;
-mod objects;
 
 mod clock;
 mod environment;
@@ -53,6 +52,7 @@ mod environment;
 use std::process::ExitCode;
 
 use clap::Parser;
+use gitmoor_core::builtin as objects;
 use gitmoor_engine::git::{self, Fetcher};
 use gitmoor_engine::jq;
 use settings::{LogFormat, Settings};

@@ -2,7 +2,7 @@
 
 use gitmoor_core::live::LiveObject;
 use gitmoor_core::object::ObjectId;
-use gitmoor_core::prune::{Held, Verdict};
+use gitmoor_core::prune::{Held, Verdict, describe};
 use gitmoor_core::status::{Condition, ConditionKind, OperationResult};
 use gitmoor_engine::cluster::{ClusterError, Propagation};
 
@@ -86,18 +86,5 @@ fn waiting(verdict: &Verdict) -> Vec<Condition> {
         Some(Held::Incomplete(_) | Held::Disabled) => return Vec::new(),
         None => {}
     }
-    if verdict.waiting.is_empty() {
-        return Vec::new();
-    }
-    let listed: Vec<String> = verdict.waiting.iter().take(20).map(|(id, why)| format!("{id} ({why})")).collect();
-    let more = verdict.waiting.len().saturating_sub(listed.len());
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let confirm = verdict.confirm.as_ref().map(|digest| {
-        format!(
-            "; to delete them, annotate the Application with {}={digest}",
-            gitmoor_core::names::ANNOTATION_CONFIRM_PRUNE
-        )
-    });
-    let message = format!("not in Git any more: {}{more}{}", listed.join(", "), confirm.unwrap_or_default());
-    vec![warning("PruneBlocked", message)]
+    describe(verdict).map(|message| warning("PruneBlocked", message)).into_iter().collect()
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gitmoor_core::application::ApplicationSpec;
+use gitmoor_core::application::{ApplicationSpec, SpecError};
 use gitmoor_core::names::ANNOTATION_REFRESH;
 use gitmoor_core::object::annotation;
 use gitmoor_core::status::{Condition, ConditionKind};
+use gitmoor_core::template::placeholders_in;
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::cluster::acting_as;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::deletion;
@@ -41,11 +42,8 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Nex
     let spec = match snapshot.spec.as_ref() {
         Ok(spec) => spec.clone(),
         Err(error) => {
-            let category = match error {
-                gitmoor_core::application::SpecError::Unsupported(_) => "UnsupportedField",
-                _ => "InvalidSpec",
-            };
-            return unknown(&context, &key, ConditionKind::InvalidSpecError, category, error.to_string()).await;
+            let Condition { kind, category, message } = refused(&snapshot.object["spec"], error);
+            return unknown(&context, &key, kind, category, message).await;
         }
     };
     if context.projects.are_being_listed() {
@@ -59,6 +57,19 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Nex
         Ok(positions) => sync(&context, &key, &snapshot, (&spec, &grant), &positions).await,
         Err(next) => next,
     }
+}
+
+/// Why a spec cannot be worked with. In one that was never initialised the placeholders are the reason, whatever else.
+fn refused(spec: &Value, error: &SpecError) -> Condition {
+    let kind = ConditionKind::InvalidSpecError;
+    let left = placeholders_in(spec);
+    if !left.is_empty() {
+        let left = left.into_iter().collect::<Vec<_>>().join(", ");
+        let message = format!("the Application still has {left}; put the value into setup.conf and run gitmoor init");
+        return Condition { kind, category: "UnresolvedPlaceholder", message };
+    }
+    let category = if matches!(error, SpecError::Unsupported(_)) { "UnsupportedField" } else { "InvalidSpec" };
+    Condition { kind, category, message: error.to_string() }
 }
 
 /// The Application is gone, and what it had stays; its hooks can go whenever somebody deletes them.

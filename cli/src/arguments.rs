@@ -3,11 +3,14 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{completions, credentials, iam, init, plan, render, seal, upgrade},
+    commands::{
+        completions, credentials, explain, history, iam, init, plan, prune, refresh, render, seal, status, suspend,
+        sync, upgrade,
+    },
     failure::EXIT_STATUS_HELP,
 };
 
-/// Turns a fork of a distribution into your repository.
+/// Turns a fork of a distribution into your repository, and shows what a cluster makes of it.
 #[derive(Debug, Parser)]
 #[command(name = "gitmoor", version, about, after_help = EXIT_STATUS_HELP, arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -51,6 +54,15 @@ pub(crate) enum Command {
     Iam(Box<iam::Arguments>),
     Render(Box<render::Arguments>),
     Plan(Box<plan::Arguments>),
+    Status(Box<status::Arguments>),
+    Explain(Box<explain::Arguments>),
+    Sync(Box<sync::Arguments>),
+    Refresh(Box<refresh::Arguments>),
+    Suspend(Box<suspend::SuspendArguments>),
+    Resume(Box<suspend::ResumeArguments>),
+    History(Box<history::HistoryArguments>),
+    Rollback(Box<history::RollbackArguments>),
+    Prune(Box<prune::Arguments>),
     Completions(completions::Arguments),
 }
 

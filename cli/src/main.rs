@@ -3,20 +3,24 @@
 //! Arguments and environment become settings, a command does its work and says how it ended; nothing
 //! else decides the exit status.
 
+mod age;
 mod arguments;
+mod cluster;
 mod commands;
 mod distribution;
 mod download;
 mod failure;
 mod fleet;
+mod fork;
 mod git;
 mod settings;
+mod table;
 mod terminal;
 mod work_tree;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use gitmoor_engine::{
     git::{Fetcher, child_main as fetch},
     jq,
@@ -33,6 +37,8 @@ fn main() -> ExitCode {
         Some(name) if name == jq::SUBCOMMAND => return jq::child_main(),
         _ => {}
     }
+    // The shell asks for completions: answers, and ends here.
+    clap_complete::CompleteEnv::with_factory(Arguments::command).complete();
     let arguments = Arguments::parse();
     let settings = Settings::new(&arguments.global);
     let mut terminal = Terminal::new(settings);

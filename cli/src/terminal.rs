@@ -46,13 +46,15 @@ impl Style {
 /// Where the program's words go.
 pub(crate) struct Terminal {
     settings: Settings,
+    /// What stands on the terminal as a live view, and was said of it elsewhere.
+    live: Vec<String>,
     stdout: Box<dyn Write>,
     stderr: Box<dyn Write>,
 }
 
 impl Terminal {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, stdout: Box::new(io::BufWriter::new(stdout())), stderr: Box::new(stderr()) }
+        Self { settings, live: Vec::new(), stdout: Box::new(io::BufWriter::new(stdout())), stderr: Box::new(stderr()) }
     }
 
     /// What standard output takes.
@@ -104,6 +106,59 @@ impl Terminal {
     pub(crate) fn message(&mut self, line: &str) {
         if !self.settings.quiet {
             self.write_message(Style::Plain, "", line);
+        }
+    }
+
+    /// What goes on at this moment, for people; silent with `--quiet`. On a terminal the lines take the place of those
+    /// before; elsewhere those that are new are written.
+    pub(crate) fn live(&mut self, lines: &[String]) {
+        if self.settings.quiet || self.live == lines {
+            return;
+        }
+        if self.settings.stderr.is_terminal {
+            self.take_back();
+            // A line that wraps would be two to take back.
+            let width = terminal_size::terminal_size_of(stderr()).map_or(80, |(width, _)| usize::from(width.0));
+            for line in lines {
+                self.write_message(Style::Plain, "", line.chars().take(width).collect::<String>());
+            }
+        } else {
+            for line in lines.iter().filter(|line| !self.live.contains(line)).cloned().collect::<Vec<_>>() {
+                self.write_message(Style::Plain, "", line);
+            }
+        }
+        self.live = lines.to_vec();
+    }
+
+    /// The live view is over; what it showed last stays, or goes.
+    pub(crate) fn end_live(&mut self, keep: bool) {
+        if !keep && self.settings.stderr.is_terminal {
+            self.take_back();
+        }
+        self.live.clear();
+    }
+
+    /// A whole screen of data that takes the place of the one before; on a pipe one after another.
+    pub(crate) fn screen(&mut self, lines: &[(Style, String)]) {
+        if self.settings.stdout.is_terminal {
+            // Home, then clear what is below: no flicker.
+            let _ = self.stdout.write_all(b"\x1b[H\x1b[J");
+        }
+        for (style, line) in lines {
+            self.data(*style, line);
+        }
+        let _ = self.stdout.flush();
+    }
+
+    /// Standard output reaches its reader now.
+    pub(crate) fn flush(&mut self) {
+        let _ = self.stdout.flush();
+    }
+
+    /// Goes up over the lines of the live view and clears them.
+    fn take_back(&mut self) {
+        if !self.live.is_empty() {
+            let _ = self.stderr.write_all(format!("\x1b[{}A\x1b[J", self.live.len()).as_bytes());
         }
     }
 

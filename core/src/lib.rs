@@ -42,11 +42,14 @@ pub mod secrets;
 
 pub mod health;
 pub mod status;
+pub mod view;
 
 pub mod seal;
 
 pub mod credentials;
 
+pub mod builtin;
+pub mod explain;
 pub mod glob;
 pub mod names;
 pub mod object;

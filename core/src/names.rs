@@ -38,6 +38,8 @@ pub const ANNOTATION_HOOK_RUN: &str = "gitmoor.dev/hook-run";
 pub const FINALIZER_HOOK: &str = "gitmoor.dev/hook";
 /// Name among the `info` of an operation in the status: which attempt of a sync it is.
 pub const INFO_ATTEMPT: &str = "gitmoor.dev/attempt";
+/// Name among the `info` of an operation: by which whoever asked for it finds it again in the status.
+pub const INFO_REQUEST: &str = "gitmoor.dev/request";
 /// Annotation on an Application that asks for a new comparison, removed once done.
 pub const ANNOTATION_REFRESH: &str = "argocd.argoproj.io/refresh";
 /// Finalizer of an Application whose deletion deletes what it owns.
@@ -72,3 +74,5 @@ pub const ANNOTATION_SECRET_DIGEST: &str = "gitmoor.dev/secret-digest";
 pub const ANNOTATION_RESTART_ON: &str = "gitmoor.dev/restart-on";
 /// Annotation on a pod template with the digests of the Secrets that it follows.
 pub const ANNOTATION_SECRETS_DIGEST: &str = "gitmoor.dev/secrets-digest";
+/// Annotation on an ExternalSecret whose change has it read again.
+pub const ANNOTATION_FORCE_SYNC: &str = "force-sync";

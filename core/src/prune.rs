@@ -80,7 +80,7 @@ pub fn judge(left_over: &[&LiveObject], context: &PruneContext<'_>) -> Verdict {
     }
     // The digest covers exactly what waits for it, so that what goes meanwhile does not change it.
     let confirm = digest(questions.iter().map(|(live, _)| *live));
-    if context.confirmed == Some(confirm.as_str()) {
+    if is_confirmed(context.confirmed, &confirm) {
         verdict.delete.extend(questions.into_iter().map(|(live, _)| live.id.clone()));
     } else if !questions.is_empty() {
         verdict.waiting.extend(questions.into_iter().map(|(live, why)| (live.id.clone(), why)));
@@ -123,12 +123,39 @@ pub fn held_recreation(live: &LiveObject, confirmed: Option<&str>, agent_namespa
         Protection::Never(why) => Some(why.to_owned()),
         Protection::Confirm(why) => {
             let digest = digest(std::iter::once(live));
-            let is_confirmed = confirmed.is_some_and(|confirmed| confirmed.split(',').any(|one| one.trim() == digest));
-            (!is_confirmed).then(|| {
+            (!is_confirmed(confirmed, &digest)).then(|| {
                 format!("{why}; to have it deleted and made anew, annotate the Application with {ANNOTATION_CONFIRM_PRUNE}={digest}")
             })
         }
     }
+}
+
+/// A confirmation names digests, with commas in between.
+fn is_confirmed(confirmed: Option<&str>, digest: &str) -> bool {
+    confirmed.is_some_and(|confirmed| confirmed.split(',').any(|one| one.trim() == digest))
+}
+
+/// What people are told of objects that wait, and how they confirm; `None` when nothing waits.
+pub fn describe(verdict: &Verdict) -> Option<String> {
+    if verdict.waiting.is_empty() {
+        return None;
+    }
+    let listed: Vec<String> = verdict.waiting.iter().take(20).map(|(id, why)| format!("{id} ({why})")).collect();
+    let more = verdict.waiting.len().saturating_sub(listed.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let confirm = verdict
+        .confirm
+        .as_ref()
+        .map(|digest| format!("; to delete them, annotate the Application with {ANNOTATION_CONFIRM_PRUNE}={digest}"));
+    Some(format!("not in Git any more: {}{more}{}", listed.join(", "), confirm.unwrap_or_default()))
+}
+
+/// The digests that such a message, or that of an object to be made anew, asks to be confirmed.
+pub fn asked(message: &str) -> Vec<&str> {
+    let question = format!("annotate the Application with {ANNOTATION_CONFIRM_PRUNE}=");
+    let answers = message.split(question.as_str()).skip(1);
+    let digest = |rest: &str| rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
+    answers.map(|rest| &rest[..digest(rest)]).filter(|digest| !digest.is_empty()).collect()
 }
 
 enum Protection {
@@ -270,6 +297,21 @@ mod tests {
             let again = LiveObject { uid: "another".into(), ..object };
             assert!(judge(&[&again], &PruneContext { confirmed: Some(&digest), ..context() }).delete.is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_asked_is_read_from_the_message_that_asks() {
+        let (one, other) = (live("", "PersistentVolumeClaim", "data"), live("", "Namespace", "web"));
+        let verdict = judge(&[&one, &other], &context());
+        let digest = verdict.confirm.clone().unwrap();
+        assert_eq!(asked(&describe(&verdict).unwrap()), [digest.as_str()]);
+        let anew = held_recreation(&one, None, "gitmoor").unwrap();
+        let both = format!("{},{digest}", asked(&anew)[0]);
+        assert_eq!(held_recreation(&one, Some(&both), "gitmoor"), None);
+        assert_eq!(judge(&[&one, &other], &PruneContext { confirmed: Some(&both), ..context() }).delete.len(), 2);
+        let kept = LiveObject { guard: Guard { prune_disabled: true, ..Guard::default() }, ..one };
+        assert!(asked(&describe(&judge(&[&kept], &context())).unwrap()).is_empty());
+        assert_eq!(describe(&Verdict::default()), None);
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! `gitmoor completions`: what a shell needs to complete this program's command lines.
 
-use clap::CommandFactory;
-use clap_complete::Shell;
+use clap_complete::{Shell, env::Shells};
 
 use crate::{
-    failure::Exit,
+    failure::{Exit, Failure},
     terminal::{Style, Terminal},
 };
 
 /// Prints completions for a shell
 ///
 /// The shell loads them from its startup file, for instance
-/// `source <(gitmoor completions bash)` in ~/.bashrc.
+/// `source <(gitmoor completions bash)` in ~/.bashrc. Names of Applications are asked of the cluster.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,10 +22,16 @@ pub(crate) struct Arguments {
     shell: Shell,
 }
 
-/// Prints them on standard output.
-pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Exit {
+/// Prints them on standard output: a script that asks this program, because names are in the cluster.
+pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut crate::Arguments::command(), "gitmoor", &mut script);
+    let name = arguments.shell.to_string();
+    let shells = Shells::builtins();
+    let written = match shells.completer(&name) {
+        Some(shell) => shell.write_registration("COMPLETE", "gitmoor", "gitmoor", "gitmoor", &mut script),
+        None => return Err(Failure::new(Exit::Usage, format!("no completions for {name}"))),
+    };
+    written.map_err(|error| Failure::io("cannot make the completions", &error))?;
     terminal.raw(Style::Plain, script.trim_ascii_end());
-    Exit::Done
+    Ok(Exit::Done)
 }

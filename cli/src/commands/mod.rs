@@ -2,12 +2,21 @@
 
 pub(crate) mod completions;
 pub(crate) mod credentials;
+pub(crate) mod explain;
+pub(crate) mod history;
 pub(crate) mod iam;
 pub(crate) mod init;
 pub(crate) mod plan;
+pub(crate) mod prune;
+pub(crate) mod refresh;
 pub(crate) mod render;
 pub(crate) mod seal;
+pub(crate) mod status;
+pub(crate) mod suspend;
+pub(crate) mod sync;
 pub(crate) mod upgrade;
+
+use std::time::Duration;
 
 use crate::{
     arguments::{Command, Output},
@@ -34,7 +43,16 @@ pub(crate) fn run(command: Command, terminal: &mut Terminal) -> Result<Exit, Fai
         Command::Upgrade(arguments) => upgrade::run(arguments, terminal),
         Command::Seal(arguments) => seal::run(*arguments, terminal),
         Command::Credentials(arguments) => credentials::run(*arguments, terminal),
-        Command::Completions(arguments) => Ok(completions::run(&arguments, terminal)),
+        Command::Status(arguments) => status::run(&arguments, terminal),
+        Command::Sync(arguments) => sync::run(&arguments, terminal),
+        Command::Refresh(arguments) => refresh::run(&arguments, terminal),
+        Command::Suspend(arguments) => suspend::suspend(&arguments, terminal),
+        Command::Resume(arguments) => suspend::resume(&arguments, terminal),
+        Command::Explain(arguments) => explain::run(&arguments, terminal),
+        Command::History(arguments) => history::history(&arguments, terminal),
+        Command::Rollback(arguments) => history::rollback(&arguments, terminal),
+        Command::Prune(arguments) => prune::run(&arguments, terminal),
+        Command::Completions(arguments) => completions::run(&arguments, terminal),
     }
 }
 
@@ -42,4 +60,11 @@ pub(crate) fn run(command: Command, terminal: &mut Terminal) -> Result<Exit, Fai
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| Failure::io("cannot start threads", &error))
+}
+
+/// A length of time as it is given on the command line: `90s`, `10m`, `1h30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    gitmoor_core::secrets::schedule::parse_duration(text)
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "a time such as 90s, 10m or 1h30m is expected".to_owned())
 }

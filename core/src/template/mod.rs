@@ -5,6 +5,7 @@
 //! those that start at the same place the longest.
 
 pub mod changes;
+mod leftover;
 mod placeholder;
 pub mod recover;
 
@@ -12,6 +13,7 @@ use std::{borrow::Cow, collections::BTreeSet, ops::Range};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
+pub use leftover::placeholders_in;
 pub use placeholder::{CLOSE, OPEN, did_you_mean, is_conventional, name, token};
 
 /// As much of a file as decides whether it is binary.

@@ -70,7 +70,7 @@ impl ChartErrorKind {
         match self {
             Self::Unreachable => "Unreachable",
             Self::RefusedCredentials => "RefusedCredentials",
-            Self::NotFound => "NotFound",
+            Self::NotFound => "ChartNotFound",
             Self::TooLarge => "TooLarge",
             Self::ForbiddenAddress => "ForbiddenAddress",
             Self::InvalidIndex => "InvalidIndex",

@@ -77,6 +77,13 @@ impl ClusterError {
         matches!(self, Self::Refused { code: 500, message, .. } if message.contains("failed calling webhook"))
     }
 
+    /// True when an object has a field that its kind does not have: server-side apply refuses it against the schema, and
+    /// strict validation when decoding.
+    pub fn is_unknown_field(&self) -> bool {
+        matches!(self, Self::Refused { code: 400 | 422 | 500, message, .. }
+            if message.contains("field not declared in schema") || message.contains("unknown field \""))
+    }
+
     /// True when the namespace of an object does not exist.
     pub fn is_missing_namespace(&self, id: &ObjectId) -> bool {
         let Self::Refused { code: 404, message, .. } = self else { return false };

@@ -5,6 +5,7 @@ mod delete;
 mod discovery;
 mod error;
 mod impersonation;
+mod inspect;
 mod objects;
 mod secrets;
 mod service_proxy;
@@ -25,6 +26,7 @@ pub use delete::Propagation;
 pub use discovery::ServerVersion;
 pub use error::ClusterError;
 pub use impersonation::acting_as;
+pub use inspect::{Access, Logs, Selection};
 pub use service_proxy::ServiceProxy;
 pub use watch::{Change, Selector};
 
@@ -35,6 +37,7 @@ const CONCURRENT_WRITES: usize = 32;
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    address: Arc<str>,
     writes: Arc<Semaphore>,
 }
 
@@ -77,8 +80,20 @@ impl Cluster {
         if let Ok(value) = HeaderValue::from_str(user_agent) {
             config.headers.push((USER_AGENT, value));
         }
+        let address = config.cluster_url.to_string().into();
         let client = Client::try_from(config).map_err(|error| ClusterError::Configuration(error.to_string()))?;
-        Ok(Self { client, writes: Arc::new(Semaphore::new(CONCURRENT_WRITES)) })
+        Ok(Self { client, address, writes: Arc::new(Semaphore::new(CONCURRENT_WRITES)) })
+    }
+
+    /// The contexts that a kubeconfig has; none when it cannot be read.
+    pub fn contexts(kubeconfig: Option<&Path>) -> Vec<String> {
+        let read = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
+        read.map(|read| read.contexts.into_iter().map(|context| context.name).collect()).unwrap_or_default()
+    }
+
+    /// Address of the API server.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Namespace of the kubeconfig's context or of the pod.

@@ -24,7 +24,7 @@ pub(super) fn malformed(error: kube::core::request::Error) -> ClusterError {
 }
 
 /// Objects of a list, which says once for all of what kind they are.
-fn items(mut list: Value, resource: &Resource) -> Vec<Value> {
+pub(super) fn items(mut list: Value, resource: &Resource) -> Vec<Value> {
     let Some(Value::Array(mut items)) = list.get_mut("items").map(Value::take) else { return Vec::new() };
     for item in &mut items {
         item["apiVersion"] = resource.api_version().into();

@@ -248,12 +248,8 @@ async fn an_object_that_the_api_server_rejects_does_not_stop_the_others() {
     ];
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
     let pushed = world.repository.commit(&files, "a bad port").await;
-    let status = world
-        .await_status("both refusals are told", "web", |status| {
-            let messages = status["conditions"].as_array().into_iter().flatten();
-            messages.filter(|c| c["message"].as_str().unwrap_or_default().starts_with("ApplyRejected: ")).count() == 2
-        })
-        .await;
+    let both = |status: &Value| ["ApplyRejected", "UnknownField"].iter().all(|one| condition(status, one).is_some());
+    let status = world.await_status("both refusals are told", "web", both).await;
     assert_eq!(status["sync"]["status"], "OutOfSync", "{status:#}");
     assert_eq!(status["operationState"]["phase"], "Failed", "{status:#}");
     let told = status["conditions"].to_string();

@@ -14,6 +14,7 @@ mod harness;
 mod hooks;
 mod kills;
 mod model;
+mod operate;
 mod options;
 mod order;
 mod projects;

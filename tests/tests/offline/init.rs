@@ -546,7 +546,9 @@ fn output_into_a_pipe_has_no_colour_and_help_names_every_exit_status() {
     fork.run(&[]).assert(2);
     fork.run(&["--version"]).assert(0);
     for shell in ["bash", "zsh", "fish"] {
-        let completions = fork.run(&["completions", shell]);
-        assert!(completions.assert(0).stdout.contains("distribution"), "{shell}");
+        fork.run(&["completions", shell]).assert(0);
+        let mut asked = fork.command(&["--", "gitmoor", "init", "--dis"]);
+        let asked = asked.envs([("COMPLETE", shell), ("_CLAP_COMPLETE_INDEX", "2")]).output().unwrap();
+        assert!(String::from_utf8_lossy(&asked.stdout).contains("--distribution"), "{shell}: {asked:?}");
     }
 }

@@ -21,6 +21,7 @@ pub(crate) use certificate::find as find_certificate;
 use arguments::Command;
 
 use crate::{
+    age::now,
     failure::{Exit, Failure},
     terminal::Terminal,
 };
@@ -55,10 +56,4 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
 /// Something that was given is wrong; nothing was written.
 fn rejected(message: impl Into<String>) -> Failure {
     Failure::new(Exit::Rejected, message)
-}
-
-/// The present time as it is noted in SealedSecrets: RFC 3339, in seconds.
-fn now() -> jiff::Timestamp {
-    let now = jiff::Timestamp::now();
-    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now)
 }

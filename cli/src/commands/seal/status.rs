@@ -13,6 +13,7 @@ use super::{
     now,
 };
 use crate::{
+    age::age,
     failure::{Exit, Failure},
     terminal::{Style, Terminal},
     work_tree::{self, Step, WorkTree},
@@ -208,16 +209,4 @@ fn cells(row: &Row) -> [String; 6] {
     let age = row.sealed_at.as_deref().and_then(age).unwrap_or_else(|| "-".to_owned());
     let key = if row.keys.is_empty() { "-".to_owned() } else { row.keys.join(" ") };
     [row.file.clone(), secret, row.scope.to_owned(), age, state.to_owned(), key]
-}
-
-/// As kubectl shows ages, in the largest unit alone.
-fn age(sealed_at: &str) -> Option<String> {
-    let then: jiff::Timestamp = sealed_at.parse().ok()?;
-    let seconds = (now().as_second() - then.as_second()).max(0);
-    Some(match seconds {
-        0..120 => format!("{seconds}s"),
-        120..7_200 => format!("{}m", seconds / 60),
-        7_200..172_800 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
-    })
 }

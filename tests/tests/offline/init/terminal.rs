@@ -61,10 +61,12 @@ fn control_characters_of_a_repository_are_shown_not_obeyed() {
 #[test]
 fn every_command_has_examples_in_its_help() {
     let fork = Fork::new("", &[]);
-    let commands: [&[&str]; 7] =
-        [&["init"], &["upgrade"], &["completions"], &["seal"], &["seal", "edit"], &["credentials"], &["iam"]];
-    for command in commands {
-        let (status, screen) = on_terminal(fork.command(&[command, &["--help"]].concat()).env("TERM", "xterm"), "");
+    let commands = "init upgrade completions seal seal-edit credentials iam status sync refresh suspend resume history \
+                    rollback prune explain";
+    for command in commands.split_whitespace() {
+        let command: Vec<&str> = command.split('-').collect();
+        let (status, screen) =
+            on_terminal(fork.command(&[&command[..], &["--help"]].concat()).env("TERM", "xterm"), "");
         assert!(status == Some(0) && screen.contains("Examples:\n"), "{screen}");
     }
     let (status, screen) = on_terminal(&mut fork.command(&["init"]), "");

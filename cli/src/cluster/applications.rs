@@ -1,0 +1,81 @@
+//! Finding Applications.
+
+use gitmoor_core::{builtin, object::text_at, view::ApplicationView};
+use gitmoor_engine::cluster::ClusterError;
+use serde_json::Value;
+
+use super::{Connection, failed};
+use crate::failure::{Exit, Failure};
+
+impl Connection {
+    /// All Applications of the agent's namespace, or of all; and the agent's namespace.
+    pub(crate) async fn applications(&self, everywhere: bool) -> Result<(String, Vec<ApplicationView>), Failure> {
+        let kind = builtin::applications();
+        if everywhere {
+            let found = self.cluster.list_as(&kind, None).await.map_err(|error| cannot_list(&error))?;
+            return Ok((self.namespace().to_owned(), found));
+        }
+        for namespace in self.namespaces() {
+            let found = self.cluster.list_as(&kind, Some(namespace)).await.map_err(|error| cannot_list(&error))?;
+            if !found.is_empty() {
+                return Ok((namespace.to_owned(), found));
+            }
+        }
+        Ok((self.namespace().to_owned(), Vec::new()))
+    }
+
+    /// One Application, by `NAME` or `NAMESPACE/NAME`.
+    pub(crate) async fn application(&self, name: &str) -> Result<Value, Failure> {
+        let (namespaces, name) = match name.split_once('/') {
+            Some((namespace, name)) => (vec![namespace], name),
+            None => (self.namespaces(), name),
+        };
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')) {
+            return Err(Failure::new(Exit::Usage, format!("`{name}` is no name of an Application")));
+        }
+        for namespace in &namespaces {
+            let found = self.cluster.get(&builtin::applications(), Some(namespace), name).await;
+            if let Some(object) =
+                found.map_err(|error| failed(format!("cannot read the Application {name}"), &error))?
+            {
+                return Ok(object);
+            }
+        }
+        Err(self.unknown(name, &namespaces).await)
+    }
+
+    async fn unknown(&self, name: &str, namespaces: &[&str]) -> Failure {
+        let place = namespaces.join(" or ");
+        let failure = Failure::new(Exit::Usage, format!("there is no Application {name} in namespace {place}"));
+        let mut known = Vec::new();
+        for namespace in namespaces {
+            known.extend(self.names(namespace).await);
+        }
+        match gitmoor_core::template::did_you_mean(name, known.iter().map(String::as_str)) {
+            Some(similar) => failure.hint(format!("did you mean {similar}?")),
+            None if known.is_empty() => failure.hint("name the namespace of the Applications with --namespace"),
+            None => failure.hint("gitmoor status lists them"),
+        }
+    }
+
+    /// The names of all Applications of a namespace; none when they cannot be read.
+    pub(super) async fn names(&self, namespace: &str) -> Vec<String> {
+        let listed = self.cluster.list_metadata(&builtin::applications(), Some(namespace)).await.unwrap_or_default();
+        listed.iter().filter_map(|object| text_at(object, &["metadata", "name"]).map(str::to_owned)).collect()
+    }
+}
+
+fn cannot_list(error: &ClusterError) -> Failure {
+    let failure = failed("cannot list Applications", error);
+    if error.is_not_found() {
+        return failure
+            .hint("the cluster does not know the kind Application: install the agent with gitmoor bootstrap");
+    }
+    failure
+}
+
+/// `NAMESPACE/NAME` of an object; the name alone in the given namespace.
+pub(crate) fn name_of(object: &Value) -> (&str, &str) {
+    let text = |key| text_at(object, &["metadata", key]).unwrap_or_default();
+    (text("namespace"), text("name"))
+}

@@ -1,0 +1,183 @@
+//! A sync that is asked for: written into an Application, and found again in its status.
+
+use std::time::Duration;
+
+use gitmoor_core::{
+    builtin,
+    names::INFO_REQUEST,
+    object::text_at,
+    view::{ApplicationView, short_commit},
+};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::{Connection, failed, name_of};
+use crate::{
+    failure::{Exit, Failure},
+    terminal::Terminal,
+};
+
+/// How often the state is looked at while somebody waits.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often a request that came in between another write is made again.
+const ATTEMPTS: usize = 5;
+/// Objects that a live view names.
+const NAMED: usize = 5;
+
+/// A sync that was asked for.
+pub(crate) struct Request {
+    namespace: String,
+    name: String,
+    id: String,
+}
+
+/// How waiting ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The sync is over and well; the Application as it is.
+    Well(Value),
+    /// It failed.
+    Badly(String),
+    /// Not in time; what was waited for.
+    NotInTime(String),
+}
+
+impl Connection {
+    /// Asks for a sync. `sync` is `operation.sync`.
+    pub(crate) async fn request(&self, object: &Value, sync: Value) -> Result<Request, Failure> {
+        let (namespace, name) = name_of(object);
+        let id = format!("{:x}-{:x}", jiff::Timestamp::now().as_nanosecond(), std::process::id());
+        let operation = json!({
+            "initiatedBy": {"username": "gitmoor"},
+            "info": [{"name": INFO_REQUEST, "value": id}],
+            "sync": sync,
+        });
+        for _ in 0..ATTEMPTS {
+            let present = self.application(&format!("{namespace}/{name}")).await?;
+            if present["operation"].is_object() {
+                let failure = Failure::new(Exit::Refused, format!("a sync of {name} is asked for already"));
+                return Err(failure.hint("wait until the agent has taken it up: gitmoor status"));
+            }
+            let version = &present["metadata"]["resourceVersion"];
+            let patch = json!({"metadata": {"resourceVersion": version}, "operation": operation});
+            match self.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await {
+                Ok(_) => return Ok(Request { namespace: namespace.to_owned(), name: name.to_owned(), id }),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(failed(format!("cannot ask for a sync of {name}"), &error)),
+            }
+        }
+        Err(Failure::new(Exit::Io, format!("{name} changes all the time; try again")))
+    }
+
+    /// Shows how a sync goes until it has ended and, where that is wanted, everything is healthy.
+    pub(crate) async fn follow(
+        &self,
+        request: &Request,
+        healthy: bool,
+        timeout: Duration,
+        terminal: &mut Terminal,
+    ) -> Result<Ended, Failure> {
+        let started = Instant::now();
+        loop {
+            let object = self.application(&format!("{}/{}", request.namespace, request.name)).await?;
+            let (lines, ended) = look(&object, request, healthy);
+            terminal.live(&lines);
+            if let Some(ended) = ended {
+                terminal.end_live(false);
+                return Ok(ended);
+            }
+            if started.elapsed() > timeout {
+                terminal.end_live(true);
+                return Ok(Ended::NotInTime(lines.last().cloned().unwrap_or_default()));
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// What there is to show, and whether it is over.
+fn look(object: &Value, request: &Request, healthy: bool) -> (Vec<String>, Option<Ended>) {
+    let state = &object["status"]["operationState"];
+    let name = &request.name;
+    if !asked(&state["operation"], &request.id) {
+        return (vec![format!("{name}: waiting for the agent to take it up")], None);
+    }
+    let message = text_at(state, &["message"]).unwrap_or_default();
+    let revision = text_at(state, &["syncResult", "revision"]).map(short_commit).unwrap_or_default();
+    let results = state["syncResult"]["resources"].as_array().map_or(0, Vec::len);
+    let ended = state.get("finishedAt").is_some();
+    match text_at(state, &["phase"]) {
+        Some("Running" | "Terminating") if !ended => {
+            (vec![format!("{name}: syncing to {revision}, {results} objects done: {message}")], None)
+        }
+        Some("Running") => (vec![format!("{name}: failed, and is tried again: {message}")], None),
+        Some("Succeeded") => after(object, name, healthy),
+        _ => (vec![format!("{name}: failed: {message}")], Some(Ended::Badly(message.to_owned()))),
+    }
+}
+
+/// The sync went well; objects may still have to become healthy.
+fn after(object: &Value, name: &str, healthy: bool) -> (Vec<String>, Option<Ended>) {
+    // What cannot be read as an Application is shown by whoever asked for it.
+    let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
+    // A commit that came meanwhile is a matter of the next sync.
+    let rolled_out = &object["status"]["operationState"]["syncResult"]["revision"];
+    let moved_on = view.health() == "Healthy" && !view.revision().is_empty() && *rolled_out != view.revision();
+    if !healthy || view.is_fine() || moved_on {
+        return (vec![format!("{name}: {}, {}", view.sync(), view.health())], Some(Ended::Well(object.clone())));
+    }
+    let mut lines = vec![format!("{name}: applied; {}, {}", view.sync(), view.health())];
+    let unfinished: Vec<_> = view.resources().iter().filter(|resource| !resource.is_fine()).collect();
+    lines.extend(unfinished.iter().take(NAMED).map(|resource| {
+        let health = resource.health.clone().unwrap_or_default();
+        let detail = health.message.map(|message| format!(": {message}")).unwrap_or_default();
+        format!("  {} is {} {}{detail}", resource.id(), resource.status, health.status)
+    }));
+    if unfinished.len() > NAMED {
+        lines.push(format!("  and {} more", unfinished.len() - NAMED));
+    }
+    (lines, None)
+}
+
+fn asked(operation: &Value, id: &str) -> bool {
+    let info = operation["info"].as_array().map(Vec::as_slice).unwrap_or_default();
+    info.iter().any(|item| item["name"] == INFO_REQUEST && item["value"] == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_is_followed_from_the_request_to_health() {
+        let request = Request { namespace: "gitmoor".into(), name: "web".into(), id: "1".into() };
+        let object = |state: Value, sync: &str| {
+            json!({"metadata": {"name": "web"}, "status": {
+                "operationState": state, "sync": {"status": sync}, "health": {"status": "Healthy"},
+                "resources": [{"kind": "ConfigMap", "name": "a", "status": sync}],
+            }})
+        };
+        let operation = json!({"info": [{"name": INFO_REQUEST, "value": "1"}]});
+        let state = |phase: &str, ended: bool| {
+            let mut state =
+                json!({"operation": operation, "phase": phase, "message": "m", "syncResult": {"revision": "v1"}});
+            if ended {
+                state["finishedAt"] = json!("t");
+            }
+            state
+        };
+        let look = |state, sync| look(&object(state, sync), &request, true);
+        let (lines, ended) = look(json!({"phase": "Succeeded", "finishedAt": "t"}), "Synced");
+        assert!(ended.is_none() && lines[0].contains("take it up"), "somebody else's: {lines:?}");
+        for (phase, over, sync, said, expected) in [
+            ("Running", false, "OutOfSync", "web: syncing to v1, 0 objects done: m", "None"),
+            ("Running", true, "OutOfSync", "web: failed, and is tried again: m", "None"),
+            ("Failed", true, "OutOfSync", "web: failed: m", "Some(Badly(\"m\"))"),
+            ("Succeeded", true, "OutOfSync", "web: applied; OutOfSync, Healthy", "None"),
+        ] {
+            let (lines, ended) = look(state(phase, over), sync);
+            assert_eq!((lines[0].as_str(), format!("{ended:?}").as_str()), (said, expected));
+        }
+        assert!(matches!(look(state("Succeeded", true), "Synced").1, Some(Ended::Well(_))));
+    }
+}

@@ -1,0 +1,201 @@
+//! Gathers what there is to know: the objects that are not well, their events, pods and last words.
+//!
+//! Only reads. What may not be read is left out: a finding with less evidence is better than none.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use gitmoor_core::{
+    builtin,
+    explain::{AgentState, EventFact, Facts, Finding, ObjectFacts, PodFacts, explain},
+    names::{APPLICATION_GROUP, APPLICATION_KIND},
+    object::{GroupKind, ObjectId, text_at},
+    resource::{Resource, Resources},
+    view::ViewedResource,
+};
+use gitmoor_engine::cluster::{Logs, Selection};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use crate::{
+    cluster::{Agent, Connection},
+    failure::Failure,
+};
+
+/// Objects that are looked at: the worst of them.
+const OBJECTS: usize = 20;
+/// Pods of one workload.
+const PODS: usize = 3;
+/// Lines of a log.
+const LINES: u32 = 20;
+/// Applications below Applications.
+const DEEPEST: usize = 4;
+
+/// Everything about an Application, and about those below it.
+pub(super) async fn facts(connection: &Connection, application: Value) -> Result<Facts, Failure> {
+    Gatherer { connection, served: OnceCell::new() }.application(application, 0).await
+}
+
+struct Gatherer<'c> {
+    connection: &'c Connection,
+    served: OnceCell<Resources>,
+}
+
+impl Gatherer<'_> {
+    async fn application(&self, application: Value, depth: usize) -> Result<Facts, Failure> {
+        let view: gitmoor_core::view::ApplicationView = serde_json::from_value(application.clone()).unwrap_or_default();
+        let agent = if depth == 0 { self.agent(&view.key().namespace).await } else { AgentState::Works };
+        let mut unwell: Vec<&ViewedResource> = view.resources().iter().filter(|one| is_unwell(one)).collect();
+        unwell.sort_by_key(|one| rank(one));
+        let objects = join_all(unwell.iter().take(OBJECTS).map(|one| self.object(one))).await;
+        let mut children = Vec::new();
+        if depth < DEEPEST {
+            for object in objects.iter().filter(|object| is_application(&object.id)) {
+                let Some(live) = object.live.clone() else { continue };
+                let facts = Box::pin(self.application(live, depth + 1)).await?;
+                let findings: Vec<Finding> = explain(&facts);
+                children.push((object.id.name.clone(), findings));
+            }
+        }
+        Ok(Facts { application, view, agent, objects, children })
+    }
+
+    async fn agent(&self, namespace: &str) -> AgentState {
+        match self.connection.agent(namespace).await {
+            Agent::Works { .. } | Agent::Unknown => AgentState::Works,
+            Agent::Silent { seconds, .. } => AgentState::Silent(seconds),
+            Agent::Absent => AgentState::Absent,
+        }
+    }
+
+    async fn object(&self, viewed: &ViewedResource) -> ObjectFacts {
+        let id = viewed.id();
+        let live = match self.kind(&id.group_kind, &viewed.version).await {
+            Some(kind) if !id.group_kind.is("", "Secret") => {
+                let found = self.connection.cluster.get(&kind, id.namespace.as_deref(), &id.name).await;
+                found.ok().flatten()
+            }
+            _ => None,
+        };
+        let pods = match &live {
+            Some(live) => self.pods(&id, live).await,
+            None => Vec::new(),
+        };
+        let events = self.events(&id).await;
+        ObjectFacts { id, health: viewed.health.clone().unwrap_or_default(), live, events, pods }
+    }
+
+    /// How a kind is served: the usual ones are known, the others are asked for once.
+    async fn kind(&self, kind: &GroupKind, version: &str) -> Option<Resource> {
+        let usual = [
+            builtin::applications(),
+            builtin::pods(),
+            builtin::deployments(),
+            builtin::stateful_sets(),
+            builtin::daemon_sets(),
+            builtin::replica_sets(),
+            builtin::claims(),
+            builtin::jobs(),
+            builtin::external_secrets(),
+            builtin::legacy_external_secrets(),
+        ];
+        if let Some(usual) = usual.into_iter().find(|usual| usual.group_kind == *kind && usual.version == version) {
+            return Some(usual);
+        }
+        let discover = || async { self.connection.cluster.discover().await.unwrap_or_default() };
+        self.served.get_or_init(discover).await.find(kind, version).cloned()
+    }
+
+    async fn events(&self, id: &ObjectId) -> Vec<EventFact> {
+        let kind = &id.group_kind.kind;
+        let fields = Some(format!("involvedObject.name={},involvedObject.kind={kind}", id.name));
+        let selection = Selection { fields, ..Selection::default() };
+        // Events about what is in no namespace are in this one.
+        let namespace = id.namespace.as_deref().unwrap_or("default");
+        let found = self.connection.cluster.select(&builtin::events(), Some(namespace), &selection).await;
+        let mut events: Vec<EventFact> = found.unwrap_or_default().iter().map(EventFact::read).collect();
+        events.sort_by(|one, other| one.last.cmp(&other.last));
+        events
+    }
+
+    /// The newest pods of a workload that are not ready.
+    async fn pods(&self, id: &ObjectId, live: &Value) -> Vec<PodFacts> {
+        let Some(namespace) = id.namespace.as_deref() else { return Vec::new() };
+        let mut pods = if id.group_kind.is("", "Pod") {
+            vec![live.clone()]
+        } else {
+            let Some(labels) = selector(live) else { return Vec::new() };
+            let selection = Selection { labels: Some(labels), ..Selection::default() };
+            self.connection.cluster.select(&builtin::pods(), Some(namespace), &selection).await.unwrap_or_default()
+        };
+        pods.retain(|pod| !is_ready(pod));
+        pods.sort_by(|one, other| created(other).cmp(created(one)));
+        pods.truncate(PODS);
+        join_all(pods.into_iter().map(|pod| self.pod(namespace, pod))).await
+    }
+
+    async fn pod(&self, namespace: &str, pod: Value) -> PodFacts {
+        let name = text_at(&pod, &["metadata", "name"]).unwrap_or_default().to_owned();
+        let group_kind = GroupKind::new("", "Pod");
+        let id = ObjectId { group_kind, namespace: Some(namespace.to_owned()), name: name.clone() };
+        let mut logs = BTreeMap::new();
+        for (container, previous) in crashed(&pod) {
+            let wanted = Logs { container: Some(&container), previous, tail: Some(LINES), since_seconds: None };
+            if let Ok(text) = self.connection.cluster.logs(namespace, &name, &wanted).await {
+                logs.insert(container, text);
+            }
+        }
+        PodFacts { events: self.events(&id).await, pod, logs }
+    }
+}
+
+fn is_unwell(resource: &ViewedResource) -> bool {
+    let health = resource.health.as_ref().map_or("", |health| health.status.as_str());
+    !matches!(health, "" | "Healthy" | "Missing") || (is_application(&resource.id()) && !resource.is_fine())
+}
+
+/// The worst come first; what makes secrets and volumes before what needs them.
+fn rank(resource: &ViewedResource) -> (u8, u8) {
+    let health = resource.health.as_ref().map_or("", |health| health.status.as_str());
+    let bad = match health {
+        "Degraded" => 0,
+        "Unknown" => 1,
+        _ => 2,
+    };
+    (u8::from(!matches!(resource.kind.as_str(), "ExternalSecret" | "PersistentVolumeClaim")), bad)
+}
+
+fn is_application(id: &ObjectId) -> bool {
+    id.group_kind.is(APPLICATION_GROUP, APPLICATION_KIND)
+}
+
+/// The label selector of a workload; `None` for what selects no pods.
+fn selector(live: &Value) -> Option<String> {
+    let labels = live["spec"]["selector"]["matchLabels"].as_object()?;
+    let pairs = labels.iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)));
+    let selector = pairs.collect::<Vec<_>>().join(",");
+    (!selector.is_empty()).then_some(selector)
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ready = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    ready || pod["status"]["phase"] == "Succeeded" || pod["metadata"].get("deletionTimestamp").is_some()
+}
+
+fn created(pod: &Value) -> &str {
+    text_at(pod, &["metadata", "creationTimestamp"]).unwrap_or_default()
+}
+
+/// Containers that ended with an error, and whether that was before the last restart.
+fn crashed(pod: &Value) -> Vec<(String, bool)> {
+    let lists = ["initContainerStatuses", "containerStatuses"];
+    let all = lists.into_iter().flat_map(|list| pod["status"][list].as_array().into_iter().flatten());
+    let failed = |end: &Value| end["exitCode"].as_i64().is_some_and(|code| code != 0);
+    all.filter_map(|status| {
+        let name = text_at(status, &["name"])?.to_owned();
+        let now = failed(&status["state"]["terminated"]);
+        (now || failed(&status["lastState"]["terminated"])).then_some((name, !now))
+    })
+    .collect()
+}

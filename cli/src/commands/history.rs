@@ -1,0 +1,205 @@
+//! `gitmoor history` and `gitmoor rollback`: what was rolled out, and back to it.
+
+use gitmoor_core::{
+    status::Revision,
+    view::{one_line, short_commit},
+};
+use serde_json::{Value, json};
+
+use super::{
+    suspend::{SuspendArguments, suspend},
+    sync::{Outcome, Wait, may_go_elsewhere, warn_without_agent},
+};
+use crate::{
+    age::age,
+    cluster::{Connection, Target, complete_applications, name_of},
+    failure::{Exit, Failure},
+    fork::Fork,
+    table::Table,
+    terminal::{Style, Terminal},
+};
+
+/// Lists what was rolled out, the newest first
+///
+/// In a clone of the repository it says who changed what with each commit.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gitmoor history mlflow")]
+pub(crate) struct HistoryArguments {
+    /// The Application
+    #[arg(value_name = "APP", add = clap_complete::ArgValueCandidates::new(complete_applications))]
+    name: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Rolls out what an entry of the history says
+///
+/// Git keeps what it says: to go back for good, revert the commit and push. Until then automation has to be off.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  # To the entry before the last one
+  gitmoor rollback mlflow --suspend --wait
+  # To one of gitmoor history
+  gitmoor rollback mlflow 4")]
+pub(crate) struct RollbackArguments {
+    /// The Application
+    #[arg(value_name = "APP", add = clap_complete::ArgValueCandidates::new(complete_applications))]
+    name: String,
+    /// Entry of gitmoor history [default: the one before the last]
+    #[arg(value_name = "ID")]
+    id: Option<u64>,
+    /// Switch automation off first
+    #[arg(long)]
+    suspend: bool,
+    /// Delete what that revision does not have
+    #[arg(long)]
+    prune: bool,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// One entry.
+struct Entry {
+    id: u64,
+    revision: String,
+    deployed_at: String,
+    source: Value,
+    several: bool,
+}
+
+/// Shows the entries.
+pub(crate) fn history(arguments: &HistoryArguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let connection = Connection::open(&arguments.target)?;
+    let object = connection.wait(connection.application(&arguments.name))?;
+    let fork = Fork::here();
+    let entries = entries(&object);
+    let commit = |entry: &Entry| fork.as_ref().and_then(|fork| fork.commit(&entry.revision));
+    if terminal.is_json() {
+        let rows: Vec<Value> = entries.iter().rev().map(|entry| {
+            let commit = commit(entry);
+            json!({
+                "id": entry.id, "revision": entry.revision, "deployedAt": entry.deployed_at, "source": entry.source,
+                "author": commit.as_ref().map(|commit| &commit.author), "subject": commit.as_ref().map(|commit| &commit.subject),
+            })
+        }).collect();
+        terminal.json(&json!({"history": rows}));
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(["ID", "AGE", "REVISION", "SOURCE", "CHANGE"]);
+    for entry in entries.iter().rev() {
+        let change = commit(entry).map(|commit| format!("{} ({})", commit.subject, commit.author)).unwrap_or_default();
+        let revision = entry.revision.split(',').map(short_commit).collect::<Vec<_>>().join(",");
+        let age = age(&entry.deployed_at).unwrap_or_default();
+        table.row(Style::Plain, [entry.id.to_string(), age, revision, source(&entry.source), one_line(&change)]);
+    }
+    table.print(terminal);
+    Ok(Exit::Done)
+}
+
+/// Asks for the sync of an entry.
+pub(crate) fn rollback(arguments: &RollbackArguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let connection = Connection::open(&arguments.target)?;
+    let mut object = connection.wait(connection.application(&arguments.name))?;
+    let entries = entries(&object);
+    let (_, name) = name_of(&object);
+    let name = name.to_owned();
+    let entry = chosen(&entries, arguments.id, &name)?;
+    if arguments.suspend {
+        let suspended = suspend(&SuspendArguments::of(&arguments.name, &arguments.target), terminal)?;
+        if suspended != Exit::Done {
+            return Ok(suspended);
+        }
+        object = connection.wait(connection.application(&arguments.name))?;
+    }
+    may_go_elsewhere(&object, Some(&entry.revision)).map_err(|failure| Failure {
+        hints: vec![format!("switch automation off at the same time: gitmoor rollback {name} {} --suspend", entry.id)],
+        ..failure
+    })?;
+    let sync = json!({"revision": entry.revision, "source": entry.source, "prune": arguments.prune});
+    connection.wait(async {
+        warn_without_agent(&connection, &object, terminal).await;
+        let request = connection.request(&object, sync).await?;
+        let revision = short_commit(&entry.revision);
+        let mut outcome = Outcome::default();
+        if arguments.wait.wait {
+            // It differs from what Git says now, which is what was asked for.
+            let ended = connection.follow(&request, false, arguments.wait.timeout, terminal).await?;
+            outcome.take(&name, &ended, terminal);
+        } else {
+            terminal.message(&format!("{name}: a rollback to {revision} is asked for; see gitmoor status {name}"));
+        }
+        terminal.message(&format!(
+            "to go back for good: git revert what came after {revision}, push, gitmoor resume {name}"
+        ));
+        Ok(outcome.end(terminal))
+    })
+}
+
+fn chosen<'e>(entries: &'e [Entry], id: Option<u64>, name: &str) -> Result<&'e Entry, Failure> {
+    let found = match id {
+        Some(id) => entries.iter().find(|entry| entry.id == id),
+        None => entries.iter().rev().nth(1),
+    };
+    let Some(entry) = found else {
+        let failure = Failure::new(Exit::Usage, format!("there is no such entry in the history of {name}"));
+        return Err(failure.hint(format!("gitmoor history {name} lists them")));
+    };
+    if entry.several {
+        let failure = Failure::new(Exit::Refused, format!("{name} has several sources, which cannot be rolled back"));
+        return Err(failure.hint("revert the commit in Git and push"));
+    }
+    Ok(entry)
+}
+
+fn entries(object: &Value) -> Vec<Entry> {
+    let history = object["status"]["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let read = |entry: &Value| {
+        let several = entry["sources"].is_array();
+        Some(Entry {
+            id: entry["id"].as_u64()?,
+            revision: Revision::read(entry).map(|revision| revision.identity()).unwrap_or_default(),
+            deployed_at: entry["deployedAt"].as_str().unwrap_or_default().to_owned(),
+            source: entry[if several { "sources" } else { "source" }].clone(),
+            several,
+        })
+    };
+    history.iter().filter_map(read).collect()
+}
+
+/// Where something comes from, in a few words.
+fn source(source: &Value) -> String {
+    let one = |source: &Value| {
+        let text = |field: &str| source[field].as_str().unwrap_or_default();
+        let place = if text("chart").is_empty() { text("path") } else { text("chart") };
+        format!("{}@{}", place, text("targetRevision"))
+    };
+    match source.as_array() {
+        Some(sources) => sources.iter().map(one).collect::<Vec<_>>().join(" "),
+        None => one(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_before_the_last_is_gone_back_to() {
+        let object = json!({"status": {"history": [
+            {"id": 3, "revision": "a", "source": {"path": "web", "targetRevision": "main"}},
+            {"id": 4, "revision": "b", "source": {}},
+            {"id": 5, "revisions": ["c", "1.2"], "sources": [{}]},
+        ]}});
+        let entries = entries(&object);
+        assert_eq!(chosen(&entries, None, "web").unwrap().id, 4);
+        assert_eq!(source(&chosen(&entries, Some(3), "web").unwrap().source), "web@main");
+        assert!(chosen(&entries, Some(5), "web").is_err(), "several sources");
+        assert!(chosen(&entries, Some(6), "web").is_err());
+        assert!(chosen(&entries[..1], None, "web").is_err());
+    }
+}

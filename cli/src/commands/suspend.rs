@@ -1,0 +1,184 @@
+//! `gitmoor suspend` and `gitmoor resume`: automation off and on.
+
+use gitmoor_core::{application::ApplicationSpec, builtin, names::ANNOTATION_TRACKING_ID, object::annotation};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Connection, Target, complete_applications, failed, name_of},
+    failure::{Exit, Failure},
+    fork::Fork,
+    terminal::Terminal,
+};
+
+/// Applications above each other; more are a circle.
+const DEEPEST: usize = 8;
+
+/// Stops an Application from syncing by itself
+///
+/// Nothing is applied any more until somebody asks for it; what runs keeps running. An Application that another one
+/// keeps as Git has it cannot be suspended for long: the command says who would undo it, and how it is done in Git.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gitmoor suspend mlflow
+  # Also those above it that would undo it
+  gitmoor suspend mlflow --with-parents")]
+pub(crate) struct SuspendArguments {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Lets an Application sync by itself again
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gitmoor resume mlflow
+  # Also those above it
+  gitmoor resume mlflow --with-parents")]
+pub(crate) struct ResumeArguments {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The Application
+    #[arg(value_name = "APP", add = clap_complete::ArgValueCandidates::new(complete_applications))]
+    name: String,
+    /// Also the Applications above it that keep it as Git has it
+    #[arg(long)]
+    with_parents: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl SuspendArguments {
+    /// One Application alone.
+    pub(crate) fn of(name: &str, target: &Target) -> Self {
+        Self { which: Which { name: name.to_owned(), with_parents: false, target: target.clone() } }
+    }
+}
+
+/// Switches automation off.
+pub(crate) fn suspend(arguments: &SuspendArguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    switch(&arguments.which, false, terminal)
+}
+
+/// Switches it on.
+pub(crate) fn resume(arguments: &ResumeArguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    switch(&arguments.which, true, terminal)
+}
+
+fn switch(which: &Which, on: bool, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let connection = Connection::open(&which.target)?;
+    connection.wait(async {
+        let object = connection.application(&which.name).await?;
+        let (_, name) = name_of(&object);
+        if object["spec"]["syncPolicy"]["automated"].is_null() {
+            let failure = Failure::new(Exit::Refused, format!("{name} has no automation: it syncs only when asked"));
+            return Err(failure.hint("give it spec.syncPolicy.automated in Git, or ask: gitmoor sync"));
+        }
+        let parents = parents(&connection, &object).await?;
+        if let Some(parent) = parents.first().filter(|parent| !which.with_parents && keeps(parent)) {
+            return Err(undone(name, parent, on));
+        }
+        // From the top: nobody undoes what comes after. Going back, the top comes last.
+        let mut chain: Vec<&Value> = if which.with_parents { parents.iter().collect() } else { Vec::new() };
+        chain.reverse();
+        chain.push(&object);
+        if on {
+            chain.reverse();
+        }
+        for object in chain {
+            set(&connection, object, on, terminal).await?;
+        }
+        if let Some(parent) = parents.first().filter(|parent| !which.with_parents && is_automated(parent)) {
+            let (_, parent) = name_of(parent);
+            terminal.warning(&format!("{parent} brings back what Git says with its next sync"));
+        }
+        Ok(Exit::Done)
+    })
+}
+
+async fn set(connection: &Connection, object: &Value, on: bool, terminal: &mut Terminal) -> Result<(), Failure> {
+    let (namespace, name) = name_of(object);
+    let automated = &object["spec"]["syncPolicy"]["automated"];
+    if automated.is_null() {
+        return Ok(());
+    }
+    let word = if on { "syncs by itself" } else { "is suspended" };
+    if (automated["enabled"] != false) == on {
+        terminal.message(&format!("{name} {word} already"));
+        return Ok(());
+    }
+    // Without the field it is on, as it is in Git.
+    let enabled = if on { Value::Null } else { json!(false) };
+    let patch = json!({"spec": {"syncPolicy": {"automated": {"enabled": enabled}}}});
+    let written = connection.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await;
+    written.map_err(|error| failed(format!("cannot change {name}"), &error))?;
+    terminal.message(&format!("{name} {word}"));
+    Ok(())
+}
+
+/// The Applications above one: the one in whose Git it stands, and so on.
+async fn parents(connection: &Connection, object: &Value) -> Result<Vec<Value>, Failure> {
+    let mut parents: Vec<Value> = Vec::new();
+    while parents.len() < DEEPEST {
+        let Some((namespace, name)) = parent_of(parents.last().unwrap_or(object)) else { break };
+        let found = connection.cluster.get(&builtin::applications(), Some(namespace), name).await;
+        match found.map_err(|error| failed(format!("cannot read the Application {name}"), &error))? {
+            Some(parent) => parents.push(parent),
+            None => break,
+        }
+    }
+    Ok(parents)
+}
+
+/// Namespace and name of the Application that an object's tracking id names: `INSTALLATION:NAMESPACE/NAME:…`.
+fn parent_of(object: &Value) -> Option<(&str, &str)> {
+    let own = name_of(object);
+    let parent = annotation(object, ANNOTATION_TRACKING_ID)?.split(':').nth(1)?.split_once('/')?;
+    (parent != own).then_some(parent)
+}
+
+fn is_automated(object: &Value) -> bool {
+    ApplicationSpec::read(object).is_ok_and(|spec| spec.automated().is_some())
+}
+
+/// It repairs at once whatever somebody changes.
+fn keeps(object: &Value) -> bool {
+    ApplicationSpec::read(object).is_ok_and(|spec| spec.automated().is_some_and(|automated| automated.self_heal))
+}
+
+fn undone(name: &str, parent: &Value, on: bool) -> Failure {
+    let (_, parent) = name_of(parent);
+    let failure = Failure::new(
+        Exit::Refused,
+        format!("Application {parent} keeps {name} as Git has it, and would undo this at once; nothing was changed"),
+    );
+    let file =
+        Fork::here().and_then(|fork| fork.definition(name)).unwrap_or_else(|| format!("its file in {parent}'s folder"));
+    let what = if on {
+        "take spec.syncPolicy.automated.enabled out"
+    } else {
+        "set spec.syncPolicy.automated.enabled to false"
+    };
+    let word = if on { "resume" } else { "suspend" };
+    failure
+        .hint(format!("in Git: {what} in {file}, commit and push"))
+        .hint(format!("or at once, and with {parent}: gitmoor {word} {name} --with-parents"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tracking_id_names_the_parent() {
+        let object = |id: &str| json!({"metadata": {"name": "web", "namespace": "gitmoor", "annotations": {ANNOTATION_TRACKING_ID: id}}});
+        let id = "gitmoor:gitmoor/platform:argoproj.io/Application:gitmoor/web";
+        assert_eq!(parent_of(&object(id)), Some(("gitmoor", "platform")));
+        assert_eq!(parent_of(&object("gitmoor:gitmoor/web:argoproj.io/Application:gitmoor/web")), None, "itself");
+        assert_eq!(parent_of(&json!({})), None);
+    }
+}

@@ -1,0 +1,231 @@
+//! `gitmoor sync`: asks the agent for a sync, and shows how it goes.
+
+use std::time::Duration;
+
+use gitmoor_core::{application::ApplicationSpec, view::short_commit};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cluster::{Connection, Ended, Target, complete_applications, name_of},
+    failure::{Exit, Failure},
+    table::Table,
+    terminal::{Style, Terminal},
+};
+
+/// Asks the agent to bring Applications to what Git says
+///
+/// An automated Application does not need it. Others are applied only when somebody asks.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gitmoor sync mlflow
+  # Wait until it is Synced and Healthy, and show what is waited for
+  gitmoor sync mlflow --wait
+  # What would happen?
+  gitmoor sync mlflow --dry-run
+  # Another branch, tag or commit; automation has to be off for that
+  gitmoor sync mlflow --revision v1.2.0
+  # Only one object, without hooks
+  gitmoor sync mlflow --resource apps:Deployment:mlflow/mlflow")]
+pub(crate) struct Arguments {
+    /// The Applications
+    #[arg(value_name = "APP", required = true, add = clap_complete::ArgValueCandidates::new(complete_applications))]
+    names: Vec<String>,
+    /// Branch, tag or commit instead of the one that it follows
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
+    /// Delete what left Git
+    #[arg(long)]
+    prune: bool,
+    /// Ask the API server what it would say, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Only this object; may be repeated
+    #[arg(long, value_name = "GROUP:KIND:[NAMESPACE/]NAME", value_parser = resource)]
+    resource: Vec<Value>,
+    /// Delete and make anew what cannot be changed
+    #[arg(long)]
+    force: bool,
+    /// Apply without running hooks
+    #[arg(long)]
+    no_hooks: bool,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Whether to wait, and how long.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Wait {
+    /// Wait until everything is Synced and Healthy
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to wait, such as 90s or 10m
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::commands::duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// Asks, and follows what was asked for.
+pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let connection = Connection::open(&arguments.target)?;
+    connection.wait(async {
+        let mut objects = Vec::new();
+        for name in &arguments.names {
+            let object = connection.application(name).await?;
+            may_go_elsewhere(&object, arguments.revision.as_deref())?;
+            objects.push(object);
+        }
+        let mut asked = Vec::new();
+        for object in &objects {
+            warn_without_agent(&connection, object, terminal).await;
+            asked.push((object, connection.request(object, operation(arguments)).await?));
+        }
+        let mut outcome = Outcome::default();
+        for (object, request) in &asked {
+            let (_, name) = name_of(object);
+            // What a dry run says is all there is to it.
+            if !arguments.wait.wait && !arguments.dry_run {
+                terminal.message(&format!("{name}: a sync is asked for; see how it goes with gitmoor status {name}"));
+                continue;
+            }
+            let healthy = !arguments.dry_run && arguments.resource.is_empty();
+            let ended = connection.follow(request, healthy, arguments.wait.timeout, terminal).await?;
+            outcome.take(name, &ended, terminal);
+        }
+        Ok(outcome.end(terminal))
+    })
+}
+
+/// `operation.sync` as it is asked for.
+fn operation(arguments: &Arguments) -> Value {
+    let mut sync = Map::new();
+    sync.extend(arguments.revision.as_ref().map(|revision| ("revision".to_owned(), json!(revision))));
+    sync.extend(arguments.prune.then(|| ("prune".to_owned(), json!(true))));
+    sync.extend(arguments.dry_run.then(|| ("dryRun".to_owned(), json!(true))));
+    sync.extend((!arguments.resource.is_empty()).then(|| ("resources".to_owned(), json!(arguments.resource))));
+    let way = if arguments.no_hooks { "apply" } else { "hook" };
+    if arguments.force || arguments.no_hooks {
+        sync.insert("syncStrategy".to_owned(), json!({way: {"force": arguments.force}}));
+    }
+    Value::Object(sync)
+}
+
+/// The agent would refuse another revision while automation would undo it: better said at once.
+pub(crate) fn may_go_elsewhere(object: &Value, revision: Option<&str>) -> Result<(), Failure> {
+    let (_, name) = name_of(object);
+    let Some(revision) = revision else { return Ok(()) };
+    let spec = ApplicationSpec::read(object).unwrap_or_default();
+    let follows = spec.sources().first().map(|source| source.revision().to_owned()).unwrap_or_default();
+    if spec.automated().is_none() || follows == revision {
+        return Ok(());
+    }
+    let failure = Failure::new(
+        Exit::Refused,
+        format!("{name} follows {follows} by itself, and would undo a sync to {}", short_commit(revision)),
+    );
+    Err(failure.hint(format!("gitmoor suspend {name}, then ask again; gitmoor resume {name} goes back to {follows}")))
+}
+
+/// A request that nobody will take up soon.
+pub(crate) async fn warn_without_agent(connection: &Connection, object: &Value, terminal: &mut Terminal) {
+    let (namespace, _) = name_of(object);
+    if let Some(warning) = connection.agent(namespace).await.warning(namespace) {
+        terminal.warning(&warning);
+    }
+}
+
+/// What became of several syncs.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    documents: Vec<Value>,
+    failed: bool,
+}
+
+impl Outcome {
+    /// Tells of one.
+    pub(crate) fn take(&mut self, name: &str, ended: &Ended, terminal: &mut Terminal) {
+        let (word, message, results) = match ended {
+            Ended::Well(object) => {
+                let state = &object["status"]["operationState"];
+                let message = state["message"].as_str().unwrap_or_default().to_owned();
+                ("succeeded", message, state["syncResult"]["resources"].clone())
+            }
+            Ended::Badly(why) => ("failed", why.clone(), Value::Null),
+            Ended::NotInTime(waited) => ("not in time", waited.clone(), Value::Null),
+        };
+        if terminal.is_json() {
+            self.documents.push(json!({"application": name, "result": word, "message": message, "resources": results}));
+        } else {
+            print(&results, terminal);
+        }
+        if matches!(ended, Ended::Well(_)) {
+            terminal.message(&format!("{name}: {message}"));
+        } else {
+            self.failed = true;
+            terminal.error(&format!("{name}: {word}: {message}"));
+            terminal.message(&format!("find out why: gitmoor explain {name}"));
+        }
+    }
+
+    /// The exit status, after the one document of JSON.
+    pub(crate) fn end(self, terminal: &mut Terminal) -> Exit {
+        if terminal.is_json() {
+            terminal.json(&json!({"syncs": self.documents}));
+        }
+        if self.failed { Exit::Findings } else { Exit::Done }
+    }
+}
+
+fn print(results: &Value, terminal: &mut Terminal) {
+    let Some(results) = results.as_array().filter(|results| !results.is_empty()) else { return };
+    let mut table = Table::new(["OBJECT", "RESULT", "MESSAGE"]);
+    for result in results {
+        let text = |field: &str| result[field].as_str().unwrap_or_default().to_owned();
+        let namespace = if text("namespace").is_empty() { String::new() } else { format!("{}/", text("namespace")) };
+        let object = format!("{} {namespace}{}", text("kind"), text("name"));
+        let style = if text("status") == "SyncFailed" { Style::Red } else { Style::Plain };
+        table.row(style, [object, text("status"), text("message")]);
+    }
+    table.print(terminal);
+}
+
+/// `GROUP:KIND:NAME` or `GROUP:KIND:NAMESPACE/NAME`; the core group is empty.
+fn resource(text: &str) -> Result<Value, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let [group, kind, name] = parts[..] else {
+        return Err("GROUP:KIND:NAME is expected, such as apps:Deployment:web or :ConfigMap:web".to_owned());
+    };
+    let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+    if kind.is_empty() || name.is_empty() {
+        return Err("the kind and the name are needed, such as :ConfigMap:web".to_owned());
+    }
+    Ok(json!({"group": group, "kind": kind, "namespace": namespace, "name": name}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_named_as_argo_cd_has_them() {
+        assert_eq!(resource("apps:Deployment:n/web").unwrap()["namespace"], "n");
+        assert_eq!(resource(":ConfigMap:a").unwrap()["group"], "");
+        for wrong in ["ConfigMap:a", "a:b:c:d", "::a", ":ConfigMap:"] {
+            assert!(resource(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn another_revision_needs_automation_off() {
+        let object = |automated: Value| {
+            json!({"metadata": {"name": "web"}, "spec": {
+                "source": {"repoURL": "https://git/x", "targetRevision": "main"}, "syncPolicy": {"automated": automated},
+            }})
+        };
+        assert!(may_go_elsewhere(&object(json!({})), Some("v1")).is_err());
+        assert!(may_go_elsewhere(&object(json!({})), Some("main")).is_ok());
+        assert!(may_go_elsewhere(&object(json!({})), None).is_ok());
+        assert!(may_go_elsewhere(&object(json!({"enabled": false})), Some("v1")).is_ok());
+    }
+}

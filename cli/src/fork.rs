@@ -1,0 +1,67 @@
+//! The fork at hand: what the working directory's repository knows of commits and Applications.
+
+use std::path::Path;
+
+use gitmoor_core::{object::text_at, yaml};
+
+use crate::git::Repository;
+
+/// A clone in or below whose folder the command runs.
+pub(crate) struct Fork {
+    repository: Repository,
+}
+
+/// Who changed something, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Commit {
+    /// Its first characters.
+    pub(crate) id: String,
+    pub(crate) author: String,
+    /// RFC 3339.
+    pub(crate) date: String,
+    pub(crate) subject: String,
+}
+
+impl Fork {
+    /// The one of the working directory, if there is one and Git is installed.
+    pub(crate) fn here() -> Option<Self> {
+        let repository = Repository::around(Path::new(".")).ok()??;
+        Some(Self { repository })
+    }
+
+    /// A commit, if this clone has it.
+    pub(crate) fn commit(&self, revision: &str) -> Option<Commit> {
+        self.log(&["log", "-1", FORMAT, "--end-of-options", &format!("{revision}^{{commit}}"), "--"])
+    }
+
+    /// The last commit up to a revision that changed a path.
+    pub(crate) fn last_change(&self, revision: &str, path: &str) -> Option<Commit> {
+        let path = if path.is_empty() { "." } else { path };
+        self.log(&["log", "-1", FORMAT, "--end-of-options", revision, "--", path])
+    }
+
+    /// The file in which an Application stands.
+    pub(crate) fn definition(&self, name: &str) -> Option<String> {
+        let files = self.repository.ask(&["grep", "-l", "-I", "-E", "-e", "^kind: *Application *$", "--", "."])?;
+        files.lines().find(|file| self.defines(file, name)).map(str::to_owned)
+    }
+
+    fn defines(&self, file: &str, name: &str) -> bool {
+        let Ok(text) = std::fs::read_to_string(self.repository.top().join(file)) else { return false };
+        let documents = yaml::read_documents(&text, &yaml::Limits::default()).unwrap_or_default();
+        documents.iter().any(|document| {
+            text_at(&document.value, &["kind"]) == Some("Application")
+                && text_at(&document.value, &["metadata", "name"]) == Some(name)
+        })
+    }
+
+    fn log(&self, arguments: &[&str]) -> Option<Commit> {
+        let text = self.repository.ask(arguments)?;
+        let mut fields = text.split('\0').map(str::to_owned);
+        let commit =
+            Commit { id: fields.next()?, author: fields.next()?, date: fields.next()?, subject: fields.next()? };
+        (!commit.id.is_empty()).then_some(commit)
+    }
+}
+
+const FORMAT: &str = "--format=%h%x00%an%x00%aI%x00%s";

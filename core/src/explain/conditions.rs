@@ -1,0 +1,217 @@
+//! What the agent itself says: the conditions of the Application, by their category.
+
+use super::{AgentState, Cause, Facts, Finding};
+use crate::prune::asked;
+use crate::view::{ViewedCondition, one_line};
+
+/// Nobody follows the Application.
+pub(super) fn agent(facts: &Facts) -> Option<Finding> {
+    let sentence = match facts.agent {
+        AgentState::Works => return None,
+        AgentState::Silent(seconds) => {
+            format!(
+                "no agent is running: the last one was seen {seconds} seconds ago, and what is below is as it left it"
+            )
+        }
+        AgentState::Absent => "no agent has ever run in this namespace".to_owned(),
+    };
+    let finding = Finding::new(Cause::NoAgent, sentence);
+    Some(match facts.agent {
+        AgentState::Absent => finding.mended_by("install one: gitmoor bootstrap"),
+        _ => finding.mended_by("see why: gitmoor logs, and kubectl get pods in the agent's namespace"),
+    })
+}
+
+/// A finding for each condition.
+pub(super) fn all(facts: &Facts) -> Vec<Finding> {
+    facts.view.conditions().iter().map(|condition| one(facts, condition)).collect()
+}
+
+fn one(facts: &Facts, condition: &ViewedCondition) -> Finding {
+    let (category, text) = (condition.category(), condition.text());
+    let finding = repository(facts, category, text)
+        .or_else(|| content(facts, category, text))
+        .or_else(|| object(category, text))
+        .unwrap_or_else(|| rest(facts, category, text, condition.is_error()));
+    finding.shown_by("condition", format!("{}: {}", condition.kind, condition.message))
+}
+
+/// What keeps the agent from the repository.
+fn repository(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
+    let (app, url) = (facts.name(), facts.source("repoURL"));
+    let (follows, chart) = (facts.follows(), facts.source("chart"));
+    Some(match category {
+        "RevisionNotFound" if !chart.is_empty() => {
+            Finding::new(Cause::ChartNotFound, format!("{url} has no version {follows} of the chart {chart}"))
+                .mended_by("correct spec.source.targetRevision, or publish that version")
+        }
+        "RevisionNotFound" => Finding::new(
+            Cause::UnknownRevision,
+            format!("{app} follows {follows}, and {url} has no branch, tag or commit of that name"),
+        )
+        .mended_by(format!("push it: git push origin {follows}; or correct spec.source.targetRevision of {app}")),
+        "ChartNotFound" => {
+            Finding::new(Cause::ChartNotFound, format!("{url} has no chart {chart} that fits {follows}"))
+                .mended_by("correct spec.source.chart or spec.source.repoURL, or publish the chart")
+        }
+        "RefusedCredentials" => {
+            Finding::new(Cause::RefusedCredentials, format!("{url} refuses the agent's credentials"))
+                .mended_by(format!("give it others: gitmoor bootstrap --credential-only --repository {url}"))
+                .mended_by(
+                    "they are in a Secret of the agent's namespace with the label argocd.argoproj.io/secret-type: \
+                     repository or repo-creds",
+                )
+        }
+        "Unreachable"
+        | "TimedOut"
+        | "UntrustedCertificate"
+        | "NotARepository"
+        | "TooLarge"
+        | "Corrupt"
+        | "Other"
+        | "ForbiddenAddress"
+        | "InvalidIndex"
+        | "InvalidArchive"
+        | "DigestMismatch" => {
+            Finding::new(Cause::RepositoryUnreachable, format!("the agent cannot fetch {url}: {text}"))
+                .mended_by("what runs keeps running; the agent tries again by itself")
+        }
+        _ => return None,
+    })
+}
+
+/// What is wrong with what the repository holds.
+fn content(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
+    let (app, path) = (facts.name(), facts.source("path"));
+    let at = facts.view.short_revision();
+    let at = if at.is_empty() { facts.follows().to_owned() } else { at };
+    let finding = match category {
+        "PathNotFound" => Finding::new(
+            Cause::PathMissing,
+            format!("the folder {path} does not exist in {} at {}", facts.source("repoURL"), facts.follows()),
+        )
+        .mended_by(format!("push the folder, or correct spec.source.path of {app}"))
+        .about(path),
+        "InvalidManifest" | "InvalidSource" => {
+            Finding::new(Cause::BrokenFile, format!("a file cannot be read: {text}"))
+                .mended_by("correct it, commit and push; nothing is applied or deleted until then")
+        }
+        "RenderFailed" | "RenderTimedOut" | "SourceTooLarge" => {
+            let tool = match facts.application["status"]["sourceType"].as_str() {
+                Some("Helm") => "helm",
+                _ => "kustomize",
+            };
+            Finding::new(Cause::RenderFailed, format!("{tool} cannot build {path}: {text}"))
+                .mended_by(format!("see it on your machine: gitmoor render {app}"))
+                .about(path)
+        }
+        "UnresolvedPlaceholder" => Finding::new(Cause::UnresolvedPlaceholder, text)
+            .mended_by("give it a value in setup.conf, then gitmoor init setup.conf --commit, and push"),
+        "UnknownKind" => Finding::new(Cause::KindMissing, text)
+            .mended_by("install what brings its CustomResourceDefinition; the object is applied as soon as it is there")
+            .mended_by("or correct its apiVersion"),
+        _ => return None,
+    };
+    let file = file_of(text);
+    let about = file.map(|file| finding.clone().about(file)).unwrap_or(finding);
+    Some(about.shown_by("commit", if at.is_empty() { String::new() } else { format!("compared with {at}") }))
+}
+
+/// What keeps one object from being applied: the text begins with it.
+fn object(category: &str, text: &str) -> Option<Finding> {
+    let (id, why) = text.split_once(": ").unwrap_or(("an object", text));
+    Some(match category {
+        "UnknownField" => {
+            Finding::new(Cause::UnknownField, format!("{id} has a field that its kind does not have: {why}"))
+                .mended_by("correct its name or its place; kubectl explain shows the fields of a kind")
+        }
+        "WebhookUnavailable" => {
+            let webhook =
+                quoted(why).map_or("an admission webhook".into(), |name| format!("the admission webhook {name}"));
+            Finding::new(Cause::WebhookDown, format!("{webhook} does not answer, so {id} cannot be applied"))
+                .shown_by("object", format!("{id}: {why}"))
+                .mended_by("see the pods of the Service that serves it; the agent tries again until it answers")
+                .mended_by("if nothing serves it any more, delete its Validating- or MutatingWebhookConfiguration")
+        }
+        "QuotaExceeded" => {
+            Finding::new(Cause::QuotaExceeded, format!("{id} does not fit into the namespace's quota: {why}"))
+                .mended_by("raise the ResourceQuota, or ask for less")
+        }
+        "NamespaceNotFound" => Finding::new(Cause::NamespaceMissing, format!("the namespace of {id} does not exist"))
+            .mended_by("add the Namespace to Git, or give the Application the sync option CreateNamespace=true"),
+        "Forbidden" => Finding::new(Cause::Forbidden, format!("the agent may not apply {id}: {why}"))
+            .mended_by("give it the right, or take the object out of Git"),
+        "ApplyRejected" => Finding::new(Cause::Rejected, format!("the API server refuses {id}: {why}"))
+            .mended_by("correct it, commit and push"),
+        "ImmutableField" => {
+            Finding::new(Cause::ImmutableField, format!("{id} cannot be changed as Git wants it: {why}"))
+                .mended_by("see what confirms it: gitmoor prune")
+        }
+        "Conflict" | "ApplyFailed" | "ClusterUnreachable" => {
+            Finding::new(Cause::Rejected, format!("{id} cannot be applied: {why}"))
+                .mended_by("the agent tries again by itself")
+        }
+        "SharedResource" | "OwnershipConflict" => {
+            Finding::new(Cause::Contested, text).mended_by("take it out of one of the two")
+        }
+        _ => return None,
+    })
+}
+
+/// Everything else.
+fn rest(facts: &Facts, category: &str, text: &str, error: bool) -> Finding {
+    let app = facts.name();
+    match category {
+        "InvalidSpec" | "UnsupportedField" | "IgnoreDifferences" => {
+            Finding::new(Cause::InvalidApplication, format!("{app} itself cannot be worked with: {text}"))
+                .mended_by(format!("correct {app}, commit and push"))
+        }
+        "ProjectViolation" => {
+            Finding::new(Cause::ProjectViolation, text).mended_by("change the AppProject, or the Application")
+        }
+        "SyncFailed" => Finding::new(Cause::SyncFailed, format!("the last sync of {app} failed: {text}"))
+            .mended_by(format!("when its cause is mended: gitmoor sync {app}")),
+        "PruneBlocked" | "PruneHeld" => {
+            let finding = Finding::new(Cause::PruneBlocked, format!("a deletion waits: {text}"));
+            if asked(text).is_empty() {
+                finding
+            } else {
+                finding.mended_by(format!("look, and confirm: gitmoor prune {app}"))
+            }
+        }
+        _ if error => Finding::new(Cause::Rejected, format!("{category}: {text}")),
+        _ => Finding::new(Cause::Warning, text),
+    }
+}
+
+/// What there is to say when nothing else explains the state.
+pub(super) fn state(facts: &Facts, findings: &[Finding]) -> Option<Finding> {
+    let (app, view) = (facts.name(), &facts.view);
+    let explained = findings.iter().any(|finding| finding.cause < Cause::Warning);
+    if view.is_fine() || explained {
+        return None;
+    }
+    if view.is_syncing() {
+        return Some(Finding::new(Cause::Progressing, format!("{app} is {}", view.reason())).mended_by("wait"));
+    }
+    if view.sync() == "OutOfSync" && !view.is_automated() {
+        let word = if view.is_suspended() { "is suspended" } else { "syncs only when asked" };
+        let finding = Finding::new(Cause::NotSynced, format!("{app} differs from Git, and {word}"));
+        return Some(finding.mended_by(format!("look: gitmoor diff {app}")).mended_by(format!("gitmoor sync {app}")));
+    }
+    let reason = view.reason();
+    let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    Some(Finding::new(Cause::Progressing, format!("{app} is {} and {}{why}", view.sync(), view.health())))
+}
+
+/// The file that a text begins with.
+fn file_of(text: &str) -> Option<&str> {
+    let end = text.find([':', ',', ' '])?;
+    let file = &text[..end];
+    (file.ends_with(".yaml") || file.ends_with(".yml") || file.ends_with(".json")).then_some(file)
+}
+
+/// The first text in quotation marks, on one line.
+fn quoted(text: &str) -> Option<String> {
+    text.split('"').nth(1).map(one_line).filter(|name| !name.is_empty())
+}

@@ -1,0 +1,117 @@
+//! What is known of an Application that is to be explained.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Finding;
+use crate::object::{ObjectId, text_at};
+use crate::view::{ApplicationView, ViewedHealth};
+
+/// Everything that was gathered.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The Application, as the API server has it.
+    pub application: Value,
+    /// The same, read.
+    pub view: ApplicationView,
+    /// Whether anybody follows it.
+    pub agent: AgentState,
+    /// Its objects that are not as they should be.
+    pub objects: Vec<ObjectFacts>,
+    /// Applications among them, by name, with what explains them.
+    pub children: Vec<(String, Vec<Finding>)>,
+}
+
+/// What the lease says of the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AgentState {
+    /// It works, or nobody may know.
+    #[default]
+    Works,
+    /// It has been silent for so many seconds.
+    Silent(i64),
+    /// There never was one.
+    Absent,
+}
+
+/// An object, and what belongs to it.
+#[derive(Clone, Debug)]
+pub struct ObjectFacts {
+    /// Its identity.
+    pub id: ObjectId,
+    /// Its health in the status of the Application.
+    pub health: ViewedHealth,
+    /// As the API server has it; of Secrets nothing.
+    pub live: Option<Value>,
+    /// Events about it, the newest last.
+    pub events: Vec<EventFact>,
+    /// Pods that it selects and that are not ready; or itself, when it is a pod.
+    pub pods: Vec<PodFacts>,
+}
+
+/// A pod, and what belongs to it.
+#[derive(Clone, Debug, Default)]
+pub struct PodFacts {
+    /// As the API server has it.
+    pub pod: Value,
+    /// Events about it, the newest last.
+    pub events: Vec<EventFact>,
+    /// The last lines of containers that crashed.
+    pub logs: BTreeMap<String, String>,
+}
+
+/// An event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFact {
+    /// `Warning` instead of `Normal`.
+    pub warning: bool,
+    /// One word.
+    pub reason: String,
+    /// In a sentence.
+    pub message: String,
+    /// How often.
+    pub count: u64,
+    /// When it was seen last: RFC 3339.
+    pub last: String,
+}
+
+impl EventFact {
+    /// Reads an event, of `v1` or `events.k8s.io/v1`.
+    pub fn read(event: &Value) -> Self {
+        let text = |path: &[&str]| text_at(event, path).unwrap_or_default().to_owned();
+        let times = [&["series", "lastObservedTime"][..], &["lastTimestamp"], &["eventTime"], &["firstTimestamp"]];
+        let last = times.iter().find_map(|path| text_at(event, path)).unwrap_or_default().to_owned();
+        let message = if text(&["message"]).is_empty() { text(&["note"]) } else { text(&["message"]) };
+        let counts = [&event["series"]["count"], &event["count"]];
+        Self {
+            warning: event["type"] == "Warning",
+            reason: text(&["reason"]),
+            message,
+            count: counts.iter().find_map(|count| count.as_u64()).unwrap_or(1),
+            last,
+        }
+    }
+}
+
+impl Facts {
+    /// Name of the Application.
+    pub fn name(&self) -> String {
+        self.view.key().name
+    }
+
+    /// A field of its source; of several sources, of the first that has it.
+    pub fn source(&self, field: &str) -> &str {
+        let spec = &self.application["spec"];
+        let several = spec["sources"].as_array().into_iter().flatten();
+        several.chain([&spec["source"]]).find_map(|source| source[field].as_str()).unwrap_or_default()
+    }
+
+    /// The revision that it follows.
+    pub fn follows(&self) -> &str {
+        match self.source("targetRevision") {
+            "" => "HEAD",
+            revision => revision,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A finding: the cause in a sentence, the evidence, the way out.
+
+use serde::Serialize;
+
+/// What can be wrong. What explains more of the others comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Cause {
+    /// Nobody follows the Application.
+    NoAgent,
+    /// A placeholder of setup.conf has no value.
+    UnresolvedPlaceholder,
+    /// The Application itself cannot be worked with.
+    InvalidApplication,
+    /// Its project refuses it, or something of it.
+    ProjectViolation,
+    /// The repository refuses the agent's credentials.
+    RefusedCredentials,
+    /// The repository cannot be fetched.
+    RepositoryUnreachable,
+    /// The branch, tag or commit does not exist.
+    UnknownRevision,
+    /// The folder does not exist.
+    PathMissing,
+    /// The chart, or its version, does not exist.
+    ChartNotFound,
+    /// A file of the repository cannot be read.
+    BrokenFile,
+    /// kustomize or helm refuses.
+    RenderFailed,
+    /// The cluster does not serve a kind.
+    KindMissing,
+    /// An object has a field that its kind does not have.
+    UnknownField,
+    /// An admission webhook does not answer.
+    WebhookDown,
+    /// A quota is used up.
+    QuotaExceeded,
+    /// A namespace does not exist.
+    NamespaceMissing,
+    /// The agent may not do something.
+    Forbidden,
+    /// The API server refuses an object.
+    Rejected,
+    /// A field cannot be changed.
+    ImmutableField,
+    /// AWS has no such secret.
+    SecretMissing,
+    /// AWS or the namespace's rules do not let it be read.
+    SecretDenied,
+    /// A secret cannot be read for another reason.
+    SecretFailed,
+    /// A volume claim waits for its volume.
+    ClaimPending,
+    /// An image cannot be pulled.
+    ImageNotPulled,
+    /// A container needs something that is not there.
+    ContainerConfig,
+    /// A container ends with an error, again and again.
+    ContainerCrashes,
+    /// No node takes a pod.
+    Unschedulable,
+    /// Pods cannot be created.
+    PodsRefused,
+    /// Two want the same object, or the same field.
+    Contested,
+    /// The last sync failed.
+    SyncFailed,
+    /// An object is not well for a reason that it says itself.
+    Unhealthy,
+    /// Deletions wait for people.
+    PruneBlocked,
+    /// It differs from Git, and nobody has asked for a sync.
+    NotSynced,
+    /// Something that people should know.
+    Warning,
+    /// It is on its way.
+    Progressing,
+}
+
+/// One thing that shows the cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// `condition`, `object`, `pod`, `event`, `log` or `commit`.
+    pub what: &'static str,
+    /// What it says.
+    pub text: String,
+}
+
+/// Why an Application is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The kind of cause.
+    pub cause: Cause,
+    /// The cause in one sentence.
+    pub sentence: String,
+    /// What shows it.
+    pub evidence: Vec<Evidence>,
+    /// What to do, the first thing first.
+    pub remedy: Vec<String>,
+    /// Files of the repository that it is about: who changed them last belongs to the evidence.
+    pub files: Vec<String>,
+}
+
+impl Finding {
+    /// A cause in a sentence.
+    pub fn new(cause: Cause, sentence: impl AsRef<str>) -> Self {
+        let sentence = crate::view::one_line(sentence.as_ref());
+        Self { cause, sentence, evidence: Vec::new(), remedy: Vec::new(), files: Vec::new() }
+    }
+
+    /// With something that shows it; an empty text shows nothing.
+    pub fn shown_by(mut self, what: &'static str, text: impl Into<String>) -> Self {
+        let text = text.into();
+        if !text.is_empty() {
+            self.evidence.push(Evidence { what, text });
+        }
+        self
+    }
+
+    /// With something to do.
+    pub fn mended_by(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy.push(remedy.into());
+        self
+    }
+
+    /// With a file that it is about.
+    pub fn about(mut self, file: impl Into<String>) -> Self {
+        self.files.push(file.into());
+        self
+    }
+}

@@ -1,0 +1,170 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::object::{GroupKind, ObjectId};
+use crate::view::ViewedHealth;
+
+fn facts(status: Value, objects: Vec<ObjectFacts>) -> Facts {
+    let application = json!({
+        "metadata": {"name": "web", "namespace": "gitmoor"},
+        "spec": {
+            "source": {"repoURL": "https://git.example/x", "targetRevision": "release", "path": "apps/web"},
+            "syncPolicy": {"automated": {}},
+        },
+        "status": status,
+    });
+    let view = serde_json::from_value(application.clone()).unwrap();
+    Facts { application, view, objects, ..Facts::default() }
+}
+
+fn object(group: &str, kind: &str, live: Value) -> ObjectFacts {
+    ObjectFacts {
+        id: ObjectId { group_kind: GroupKind::new(group, kind), namespace: Some("n".into()), name: "a".into() },
+        health: ViewedHealth { status: "Degraded".into(), message: Some("why".into()) },
+        live: Some(live),
+        events: Vec::new(),
+        pods: Vec::new(),
+    }
+}
+
+fn conditions(messages: &[&str]) -> Value {
+    let all: Vec<Value> = messages.iter().map(|message| json!({"type": "SyncError", "message": message})).collect();
+    json!({"sync": {"status": "Unknown"}, "conditions": all})
+}
+
+#[test]
+fn every_category_of_the_agent_has_a_sentence_of_its_own() {
+    for (message, cause, sentence) in [
+        (
+            "RevisionNotFound: x",
+            Cause::UnknownRevision,
+            "web follows release, and https://git.example/x has no branch, tag or commit of that name",
+        ),
+        ("RefusedCredentials: x", Cause::RefusedCredentials, "https://git.example/x refuses the agent's credentials"),
+        (
+            "PathNotFound: x",
+            Cause::PathMissing,
+            "the folder apps/web does not exist in https://git.example/x at release",
+        ),
+        ("RenderFailed: no\nsuch patch", Cause::RenderFailed, "kustomize cannot build apps/web: no such patch"),
+        (
+            "UnknownField: ConfigMap n/a: .spec: field not declared in schema",
+            Cause::UnknownField,
+            "ConfigMap n/a has a field that its kind does not have: .spec: field not declared in schema",
+        ),
+        (
+            "WebhookUnavailable: ConfigMap n/a: failed calling webhook \"w.example\": refused",
+            Cause::WebhookDown,
+            "the admission webhook w.example does not answer, so ConfigMap n/a cannot be applied",
+        ),
+        ("Brandnew: something", Cause::Rejected, "Brandnew: something"),
+    ] {
+        let findings = explain(&facts(conditions(&[message]), Vec::new()));
+        assert_eq!((findings[0].cause, findings[0].sentence.as_str()), (cause, sentence));
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].evidence.iter().any(|evidence| evidence.what == "condition"));
+    }
+}
+
+#[test]
+fn a_chart_that_is_not_there_is_no_unknown_branch() {
+    let mut facts = facts(conditions(&["RevisionNotFound: x"]), Vec::new());
+    facts.application["spec"]["source"]["chart"] = json!("redis");
+    assert_eq!(explain(&facts)[0].sentence, "https://git.example/x has no version release of the chart redis");
+}
+
+#[test]
+fn what_explains_the_others_comes_first_and_nothing_is_said_twice() {
+    let mut pod = PodFacts {
+        pod: json!({
+            "metadata": {"name": "a-1"},
+            "spec": {"containers": [{"name": "main", "image": "x:1", "resources": {"limits": {"memory": "1Gi"}}}]},
+            "status": {"containerStatuses": [{"name": "main", "ready": false, "restartCount": 3,
+                "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}}]},
+        }),
+        logs: BTreeMap::from([("main".to_owned(), "starting\nno database\n\n".to_owned())]),
+        ..PodFacts::default()
+    };
+    let secret = object(
+        "external-secrets.io",
+        "ExternalSecret",
+        json!({"status": {"conditions": [
+        {"type": "Ready", "status": "False", "message": "AccessDenied: prod/db: not authorized"}]}}),
+    );
+    let mut workload = object("apps", "Deployment", json!({}));
+    workload.pods = vec![pod.clone(), pod.clone()];
+    let status = json!({"sync": {"status": "Synced"}, "health": {"status": "Degraded"}});
+    let findings = explain(&facts(status.clone(), vec![workload.clone(), secret]));
+    let sentences: Vec<&str> = findings.iter().map(|finding| finding.sentence.as_str()).collect();
+    let expected = [
+        "AWS denies the secret of ExternalSecret.external-secrets.io n/a: prod/db: not authorized",
+        "container main of Deployment.apps n/a crashes with exit code 2: no database",
+    ];
+    assert_eq!(sentences, expected);
+    pod.pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["reason"] = json!("OOMKilled");
+    workload.pods = vec![pod];
+    let killed = &explain(&facts(status, vec![workload]))[0];
+    assert!(killed.sentence.ends_with("it needs more memory than its limit of 1Gi"), "{killed:?}");
+}
+
+#[test]
+fn pods_and_claims_say_what_they_wait_for() {
+    let pod =
+        |status: Value| PodFacts { pod: json!({"metadata": {"name": "p"}, "status": status}), ..PodFacts::default() };
+    let waiting = json!({"containerStatuses": [{"name": "main", "image": "x:1",
+        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}}]});
+    let mut workload = object("apps", "Deployment", json!({}));
+    workload.pods = vec![pod(waiting)];
+    workload.pods[0].events = vec![EventFact {
+        warning: true,
+        reason: "Failed".into(),
+        message: "Failed to pull image \"x:1\": not found".into(),
+        count: 4,
+        last: "t".into(),
+    }];
+    let status = json!({"sync": {"status": "Synced"}, "health": {"status": "Degraded"}});
+    let found = &explain(&facts(status.clone(), vec![workload]))[0];
+    let sentence = "the image x:1 of container main of Deployment.apps n/a cannot be pulled: Failed to pull image \"x:1\": not found";
+    assert_eq!(found.sentence, sentence);
+    assert!(found.evidence.iter().any(|one| one.what == "event" && one.text.contains("4 times")), "{found:?}");
+
+    let claim = object("", "PersistentVolumeClaim", json!({"spec": {}, "status": {"phase": "Pending"}}));
+    let found = &explain(&facts(status.clone(), vec![claim]))[0];
+    assert_eq!(
+        found.sentence,
+        "PersistentVolumeClaim n/a waits for a volume: it names no class, and the cluster has no default one"
+    );
+
+    let quota = json!({"status": {"conditions": [{"type": "ReplicaFailure", "status": "True",
+        "message": "pods \"a\" is forbidden: exceeded quota: q"}]}});
+    let found = &explain(&facts(status, vec![object("apps", "Deployment", quota)]))[0];
+    assert_eq!(found.cause, Cause::QuotaExceeded);
+}
+
+#[test]
+fn what_is_well_needs_no_explanation_and_what_nobody_explains_has_one() {
+    let fine = json!({"sync": {"status": "Synced"}, "health": {"status": "Healthy"}});
+    assert_eq!(explain(&facts(fine.clone(), Vec::new())), []);
+    let mut by_hand = facts(json!({"sync": {"status": "OutOfSync"}, "health": {"status": "Healthy"}}), Vec::new());
+    by_hand.view = serde_json::from_value(json!({
+        "metadata": {"name": "web"}, "status": by_hand.application["status"],
+    }))
+    .unwrap();
+    assert_eq!(explain(&by_hand)[0].sentence, "web differs from Git, and syncs only when asked");
+    let mut silent = facts(fine, Vec::new());
+    silent.agent = AgentState::Silent(90);
+    assert_eq!(explain(&silent)[0].cause, Cause::NoAgent);
+}
+
+#[test]
+fn the_cause_of_an_application_below_is_the_cause() {
+    let mut child = object("argoproj.io", "Application", json!({}));
+    child.id.name = "api".into();
+    let mut facts = facts(json!({"sync": {"status": "Synced"}, "health": {"status": "Degraded"}}), vec![child]);
+    facts.children = vec![("api".into(), vec![Finding::new(Cause::ImageNotPulled, "the image is not there")])];
+    let findings = explain(&facts);
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].sentence, "in Application api: the image is not there");
+}

@@ -1,0 +1,352 @@
+//! An Application as people look at it: what of spec and status a table, a tree and a wait need, and no more.
+//!
+//! Thousands are read at a time, so everything else is passed over while reading.
+
+use serde::Deserialize;
+
+use crate::tracking::ApplicationKey;
+
+/// An Application, in parts.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ApplicationView {
+    metadata: Metadata,
+    spec: Spec,
+    status: Status,
+    operation: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    name: String,
+    namespace: String,
+    creation_timestamp: Option<String>,
+    deletion_timestamp: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    sync_policy: SyncPolicy,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct SyncPolicy {
+    automated: Option<Automated>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Automated {
+    enabled: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    sync: Sync,
+    health: ViewedHealth,
+    conditions: Vec<ViewedCondition>,
+    resources: Vec<ViewedResource>,
+    operation_state: OperationState,
+    history: Vec<Deployed>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Sync {
+    status: String,
+    revision: String,
+    revisions: Vec<String>,
+}
+
+/// A health, as a status has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ViewedHealth {
+    /// The word.
+    pub status: String,
+    /// What it waits for, or why it failed.
+    pub message: Option<String>,
+}
+
+/// A condition, as a status has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ViewedCondition {
+    /// Ends in `Error` or `Warning`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `Category: text`.
+    pub message: String,
+    /// Since when.
+    pub last_transition_time: Option<String>,
+}
+
+impl ViewedCondition {
+    /// The one-word category; empty for conditions that somebody else wrote.
+    pub fn category(&self) -> &str {
+        self.parts().0
+    }
+
+    /// What is wrong, and the way out.
+    pub fn text(&self) -> &str {
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
+        match self.message.split_once(": ") {
+            Some((category, text)) if word(category) => (category, text),
+            _ => ("", &self.message),
+        }
+    }
+
+    /// Something cannot be done, as opposed to something that people should know.
+    pub fn is_error(&self) -> bool {
+        self.kind.ends_with("Error")
+    }
+}
+
+/// An object in the status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ViewedResource {
+    /// API group.
+    pub group: String,
+    /// API version without the group.
+    pub version: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace, if it has one.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// `Synced` or `OutOfSync`.
+    pub status: String,
+    /// Its health, if it has one of its own.
+    pub health: Option<ViewedHealth>,
+    /// It left Git and is still there.
+    pub requires_pruning: bool,
+}
+
+impl ViewedResource {
+    /// Its identity.
+    pub fn id(&self) -> crate::object::ObjectId {
+        crate::object::ObjectId {
+            group_kind: crate::object::GroupKind::new(self.group.as_str(), self.kind.as_str()),
+            namespace: self.namespace.clone().filter(|namespace| !namespace.is_empty()),
+            name: self.name.clone(),
+        }
+    }
+
+    /// It is as it should be.
+    pub fn is_fine(&self) -> bool {
+        let healthy = self.health.as_ref().is_none_or(|health| matches!(health.status.as_str(), "Healthy" | ""));
+        self.status == "Synced" && healthy && !self.requires_pruning
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct OperationState {
+    phase: String,
+    message: String,
+    finished_at: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Deployed {
+    deployed_at: Option<String>,
+}
+
+impl ApplicationView {
+    /// Namespace and name.
+    pub fn key(&self) -> ApplicationKey {
+        ApplicationKey { namespace: self.metadata.namespace.clone(), name: self.metadata.name.clone() }
+    }
+
+    /// `Synced`, `OutOfSync` or `Unknown`; also for one that the agent has not looked at yet.
+    pub fn sync(&self) -> &str {
+        or_unknown(&self.status.sync.status)
+    }
+
+    /// Word of its health.
+    pub fn health(&self) -> &str {
+        or_unknown(&self.status.health.status)
+    }
+
+    /// What it is compared with; several sources with commas in between.
+    pub fn revision(&self) -> String {
+        let Sync { revision, revisions, .. } = &self.status.sync;
+        if revisions.is_empty() { revision.clone() } else { revisions.join(",") }
+    }
+
+    /// The same, of commits only the first characters.
+    pub fn short_revision(&self) -> String {
+        self.revision().split(',').map(short_commit).collect::<Vec<_>>().join(",")
+    }
+
+    /// When it was rolled out last; before the first time, when it was made.
+    pub fn since(&self) -> Option<&str> {
+        let deployed = self.status.history.last().and_then(|last| last.deployed_at.as_deref());
+        deployed.or(self.metadata.creation_timestamp.as_deref())
+    }
+
+    /// Its conditions.
+    pub fn conditions(&self) -> &[ViewedCondition] {
+        &self.status.conditions
+    }
+
+    /// Its objects, as far as the status lists them.
+    pub fn resources(&self) -> &[ViewedResource] {
+        &self.status.resources
+    }
+
+    /// Everything is as the commit has it, and healthy.
+    pub fn is_fine(&self) -> bool {
+        self.sync() == "Synced" && self.health() == "Healthy" && self.metadata.deletion_timestamp.is_none()
+    }
+
+    /// A sync runs, or is asked for.
+    pub fn is_syncing(&self) -> bool {
+        let state = &self.status.operation_state;
+        let running = matches!(state.phase.as_str(), "Running" | "Terminating");
+        self.operation.is_some() || (running && state.finished_at.is_none())
+    }
+
+    /// It syncs without being asked.
+    pub fn is_automated(&self) -> bool {
+        self.spec.sync_policy.automated.as_ref().is_some_and(|automated| automated.enabled != Some(false))
+    }
+
+    /// Its automation is there and switched off.
+    pub fn is_suspended(&self) -> bool {
+        self.spec.sync_policy.automated.as_ref().is_some_and(|automated| automated.enabled == Some(false))
+    }
+
+    /// Why it is not as it should be, or what happens to it, in one line; empty when there is nothing to say.
+    pub fn reason(&self) -> String {
+        one_line(&self.reason_text())
+    }
+
+    fn reason_text(&self) -> String {
+        let Status { conditions, health, operation_state: state, resources, .. } = &self.status;
+        if self.metadata.deletion_timestamp.is_some() {
+            return "it is being deleted".to_owned();
+        }
+        let error = conditions.iter().find(|condition| condition.is_error());
+        if let Some(condition) = error {
+            return condition.message.clone();
+        }
+        if self.is_syncing() {
+            return if state.message.is_empty() { "syncing".to_owned() } else { format!("syncing: {}", state.message) };
+        }
+        let blocked = conditions.iter().find(|condition| condition.category() == "PruneBlocked");
+        if let Some(condition) = blocked {
+            return condition.message.clone();
+        }
+        if let Some(message) = health.message.as_ref().filter(|_| health.status != "Healthy") {
+            return message.clone();
+        }
+        let differ = resources.iter().filter(|resource| resource.status != "Synced").collect::<Vec<_>>();
+        if let Some(first) = differ.first().filter(|_| self.sync() == "OutOfSync") {
+            let more =
+                if differ.len() > 1 { format!(" and {} more differ", differ.len() - 1) } else { " differs".to_owned() };
+            let way = if self.is_automated() { "" } else { "; automation is off" };
+            return format!("{}{more}{way}", first.id());
+        }
+        match conditions.first() {
+            Some(condition) => condition.message.clone(),
+            None if self.is_suspended() => "suspended: it syncs only when asked".to_owned(),
+            None if self.status.sync.status.is_empty() => "no agent has looked at it yet".to_owned(),
+            None => String::new(),
+        }
+    }
+}
+
+fn or_unknown(word: &str) -> &str {
+    if word.is_empty() { "Unknown" } else { word }
+}
+
+/// The first characters of a commit; a version stays whole.
+pub fn short_commit(revision: &str) -> &str {
+    let is_commit = revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_commit { &revision[..7] } else { revision }
+}
+
+/// A text on one line.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn view(object: Value) -> ApplicationView {
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn reason(status: Value) -> String {
+        view(json!({"metadata": {"name": "web", "namespace": "gitmoor"}, "status": status})).reason()
+    }
+
+    #[test]
+    fn what_is_gravest_is_the_reason() {
+        let error = json!({"type": "SyncError", "message": "ApplyRejected: no\nsuch field"});
+        let blocked = json!({"type": "PruneWarning", "message": "PruneBlocked: waits"});
+        let running = json!({"phase": "Running", "message": "wave 1 waits"});
+        let degraded = json!({"status": "Degraded", "message": "no image"});
+        let other = json!([{"kind": "ConfigMap", "name": "a", "status": "OutOfSync"}, {"kind": "ConfigMap", "name": "b", "status": "OutOfSync"}]);
+        for (status, expected) in [
+            (json!({"conditions": [blocked, error], "operationState": running}), "ApplyRejected: no such field"),
+            (json!({"conditions": [blocked], "operationState": running}), "syncing: wave 1 waits"),
+            (json!({"conditions": [blocked], "health": degraded}), "PruneBlocked: waits"),
+            (json!({"health": degraded, "resources": other}), "no image"),
+            (
+                json!({"sync": {"status": "OutOfSync"}, "resources": other}),
+                "ConfigMap a and 1 more differ; automation is off",
+            ),
+            (json!({"sync": {"status": "Synced"}, "health": {"status": "Healthy", "message": "x"}}), ""),
+            (json!({}), "no agent has looked at it yet"),
+        ] {
+            assert_eq!(reason(status), expected);
+        }
+    }
+
+    #[test]
+    fn words_are_told_from_what_others_write() {
+        for (message, category, text) in [
+            ("PathNotFound: the path", "PathNotFound", "the path"),
+            ("rpc error: code = 5", "", "rpc error: code = 5"),
+            ("no colon", "", "no colon"),
+        ] {
+            let condition = ViewedCondition { message: message.into(), ..ViewedCondition::default() };
+            assert_eq!((condition.category(), condition.text()), (category, text));
+        }
+    }
+
+    #[test]
+    fn revisions_are_short_where_they_are_commits() {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let several = view(json!({"status": {"sync": {"revisions": [commit, "1.2.3"]}}}));
+        assert_eq!(several.short_revision(), "0123456,1.2.3");
+        assert_eq!(view(json!({"status": {"sync": {"revision": commit}}})).short_revision(), "0123456");
+    }
+
+    #[test]
+    fn automation_is_on_off_or_not_there() {
+        for (automated, expected) in
+            [(json!({}), (true, false)), (json!({"enabled": false}), (false, true)), (Value::Null, (false, false))]
+        {
+            let view = view(json!({"spec": {"syncPolicy": {"automated": automated}}}));
+            assert_eq!((view.is_automated(), view.is_suspended()), expected);
+        }
+    }
+}

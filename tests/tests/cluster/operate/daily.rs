@@ -1,0 +1,193 @@
+//! status, sync, refresh, suspend, resume, history, rollback and prune.
+
+use gitmoor_tests::harness::{ControlPlane, Installation, config_map, kustomization};
+use serde_json::{Value, json};
+
+use super::Person;
+
+async fn world(purpose: &str) -> (Installation, Person) {
+    let world = Installation::start(purpose).await;
+    let person = Person::of(ControlPlane::shared().await, &world);
+    (world, person)
+}
+
+/// An Application that syncs only when somebody asks.
+fn by_hand(world: &Installation, name: &str) -> Value {
+    let mut application = world.application(name, name);
+    application["spec"]["syncPolicy"] = json!({});
+    application
+}
+
+fn row<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let all = status["applications"].as_array().unwrap();
+    all.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name} in {status:#}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_where_everything_stands_and_why_not() {
+    let (world, person) = world("status").await;
+    let files = [("good/map.yaml", config_map("good", "key", "one"))];
+    let commit = world.repository.commit(&[(files[0].0, &files[0].1)], "a map").await;
+    world.apply(&world.application("good", "good")).await;
+    world.apply(&world.application("lost", "nowhere")).await;
+    world.await_synced("good", &commit).await;
+    world.await_unknown("lost", "PathNotFound").await;
+
+    let status = person.run(&["status", "--output", "json", "--exit-code"]);
+    let status = status.assert(1).json();
+    let good = row(&status, "good");
+    assert_eq!(
+        (&good["sync"], &good["health"], &good["revision"]),
+        (&json!("Synced"), &json!("Healthy"), &json!(commit))
+    );
+    let lost = row(&status, "lost");
+    assert_eq!((&lost["sync"], &lost["conditions"][0]["category"]), (&json!("Unknown"), &json!("PathNotFound")));
+    assert_eq!(status["applications"][0]["name"], "lost", "what is not well comes first");
+    assert_eq!(status["warning"], Value::Null, "the agent works");
+
+    let table = person.run(&["status"]).assert(0).stdout.clone();
+    let line = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{table}"));
+    assert!(line("good").contains(&commit[..7]) && !line("good").contains(&commit), "{table}");
+    assert!(line("lost").contains("PathNotFound: "), "{table}");
+    let tree = person.run(&["status", "good", "--tree"]).assert(0).stdout.clone();
+    assert!(tree.contains(&format!("└─ ConfigMap {}/good  Synced", world.target)), "{tree}");
+    assert!(!tree.contains("lost"), "{tree}");
+    person.run(&["status", "good", "--exit-code"]).assert(0);
+
+    let mistyped = person.run(&["status", "goood"]);
+    assert!(mistyped.assert(2).stderr.contains("did you mean good?"), "{mistyped:?}");
+    let nowhere = person.run(&["status", "--namespace", "default"]);
+    assert!(nowhere.assert(0).stderr.contains("no agent has ever run in namespace default"), "{nowhere:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_gone_is_told() {
+    let (mut world, person) = world("silent").await;
+    let commit = world.repository.commit(&[("web/map.yaml", &config_map("map", "key", "one"))], "a map").await;
+    world.apply(&world.application("web", "web")).await;
+    world.await_synced("web", &commit).await;
+    world.agent.terminate(std::time::Duration::from_secs(20)).await;
+    let status = person.run(&["status"]);
+    assert!(status.assert(0).stderr.contains("no agent is running in namespace"), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_is_asked_for_followed_and_told() {
+    let (world, person) = world("ask").await;
+    let files = [
+        ("web/kustomization.yaml", kustomization(&["a.yaml", "b.yaml"])),
+        ("web/a.yaml", config_map("a", "key", "one")),
+        ("web/b.yaml", config_map("b", "key", "one")),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    world.repository.commit(&files, "two maps").await;
+    world.apply(&by_hand(&world, "web")).await;
+    world.await_status("is looked at", "web", |status| status["sync"]["status"] == "OutOfSync").await;
+
+    let dry = person.run(&["sync", "web", "--dry-run"]);
+    assert!(dry.assert(0).stdout.contains("would be created"), "{dry:?}");
+    assert!(world.target("v1/ConfigMap", "a").await.is_none());
+    let one = person.run(&["sync", "web", "--resource", ":ConfigMap:a", "--wait"]);
+    one.assert(0);
+    assert!(world.target("v1/ConfigMap", "a").await.is_some() && world.target("v1/ConfigMap", "b").await.is_none());
+    let all = person.run(&["sync", "web", "--wait", "--output", "json"]);
+    assert_eq!(all.assert(0).json()["syncs"][0]["result"], "succeeded");
+    assert!(world.target("v1/ConfigMap", "b").await.is_some());
+
+    world.repository.commit(&[("web/kustomization.yaml", &kustomization(&["a.yaml"]))], "drop b").await;
+    person.run(&["refresh", "web", "--wait"]).assert(0);
+    world.await_status("b is left over", "web", |status| status["sync"]["status"] == "OutOfSync").await;
+    let shown = person.run(&["prune", "web"]);
+    assert!(shown.assert(0).stdout.contains("gitmoor sync --prune"), "{shown:?}");
+    person.run(&["sync", "web", "--prune", "--wait"]).assert(0);
+    assert!(world.target("v1/ConfigMap", "b").await.is_none());
+
+    let typo = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\nspec:\n  a: b\n";
+    let commit = world.repository.commit(&[("web/a.yaml", typo)], "a field that is not there").await;
+    person.run(&["refresh", "web"]).assert(0);
+    world.await_status("the commit is seen", "web", |status| status["sync"]["revision"] == commit.as_str()).await;
+    let failed = person.run(&["sync", "web", "--wait"]);
+    assert!(failed.assert(1).stderr.contains("gitmoor explain web"), "{failed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn automation_is_suspended_rolled_back_and_resumed() {
+    let (world, person) = world("back").await;
+    let value = async |value: &str| {
+        world.repository.commit(&[("web/map.yaml", &config_map("map", "key", value))], &format!("to {value}")).await
+    };
+    let live = async || world.target("v1/ConfigMap", "map").await.unwrap()["data"]["key"].clone();
+    let first = value("one").await;
+    world.apply(&world.application("web", "web")).await;
+    world.await_synced("web", &first).await;
+    let second = value("two").await;
+    world.await_synced("web", &second).await;
+
+    let history = person.run_in(world.repository.tree(), &["history", "web"], b"").assert(0).stdout.clone();
+    assert!(history.lines().nth(1).unwrap().contains(&second[..7]), "the newest first: {history}");
+    assert!(history.contains("to one ("), "subject and author: {history}");
+    let refused = person.run(&["rollback", "web"]);
+    assert!(refused.assert(5).stderr.contains("--suspend"), "{refused:?}");
+    assert_eq!(live().await, "two");
+    person.run(&["rollback", "web", "--suspend", "--wait"]).assert(0);
+    assert_eq!(live().await, "one");
+    let third = value("three").await;
+    person.run(&["refresh", "web", "--wait"]).assert(0);
+    assert_eq!(live().await, "one", "it is suspended");
+    let status = person.run(&["status", "web", "--output", "json"]).assert(0).json();
+    assert_eq!(row(&status, "web")["automated"], false);
+    person.run(&["resume", "web"]).assert(0);
+    world.await_synced("web", &third).await;
+    assert_eq!(live().await, "three");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_parent_would_undo_is_not_done_but_explained() {
+    let (world, person) = world("parent").await;
+    let child = world.application("web", "web").to_string();
+    let files = [("apps/web.yaml", child.as_str()), ("web/map.yaml", &config_map("map", "key", "one"))];
+    let commit = world.repository.commit(&files, "an app of apps").await;
+    let mut parent = world.application("platform", "apps");
+    parent["spec"]["destination"]["namespace"] = json!(world.namespace);
+    world.apply(&parent).await;
+    world.await_synced("web", &commit).await;
+
+    let refused = person.run_in(world.repository.tree(), &["suspend", "web"], b"");
+    let said = &refused.assert(5).stderr;
+    assert!(said.contains("Application platform keeps web as Git has it"), "{said}");
+    assert!(said.contains("--with-parents"), "{said}");
+    let automated = async |name: &str| {
+        let object = world.get("argoproj.io/v1alpha1/Application", &world.namespace, name).await.unwrap();
+        object["spec"]["syncPolicy"]["automated"]["enabled"].clone()
+    };
+    assert_eq!(automated("web").await, Value::Null);
+    person.run(&["suspend", "web", "--with-parents"]).assert(0);
+    assert_eq!((automated("platform").await, automated("web").await), (json!(false), json!(false)));
+    person.run(&["resume", "web", "--with-parents"]).assert(0);
+    assert_eq!((automated("platform").await, automated("web").await), (Value::Null, Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_deletion_is_shown_and_goes_when_it_is_confirmed() {
+    let (world, person) = world("blocked").await;
+    let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata:\n  name: data\nspec:\n  accessModes: [ReadWriteOnce]\n  \
+                 resources:\n    requests:\n      storage: 1Gi\n";
+    let files = [("web/claim.yaml", claim), ("web/map.yaml", &config_map("map", "key", "one"))];
+    world.repository.commit(&files, "data").await;
+    world.apply(&world.application("web", "web")).await;
+    world.await_status("is Synced", "web", |status| status["sync"]["status"] == "Synced").await;
+    world.repository.remove("web/claim.yaml").await;
+    world.await_condition("web", "PruneBlocked").await;
+
+    let shown = person.run(&["prune", "web"]);
+    assert!(shown.assert(5).stdout.contains("it holds data"), "{shown:?}");
+    assert!(shown.stderr.contains("--yes"), "{shown:?}");
+    assert!(world.target("v1/PersistentVolumeClaim", "data").await.is_some());
+    // The shared control plane has no controller that takes the protecting finalizer off.
+    let bare = json!({"metadata": {"finalizers": null}});
+    world.patch("v1/PersistentVolumeClaim", &world.target, "data", &bare).await;
+    person.run(&["prune", "web", "--yes", "--wait"]).assert(0);
+    assert!(world.target("v1/PersistentVolumeClaim", "data").await.is_none());
+    let nothing = person.run(&["prune", "web"]);
+    assert!(nothing.assert(0).stdout.contains("nothing of web waits"), "{nothing:?}");
+}
