@@ -40,6 +40,11 @@ impl Fork {
         self.log(&["log", "-1", FORMAT, "--end-of-options", revision, "--", path])
     }
 
+    /// How many commits the branch has that its upstream does not have; `None` when it has no upstream.
+    pub(crate) fn unpushed(&self) -> Option<usize> {
+        self.repository.ask(&["rev-list", "--count", "@{upstream}..HEAD"])?.parse().ok()
+    }
+
     /// The file in which an Application stands.
     pub(crate) fn definition(&self, name: &str) -> Option<String> {
         let files = self.repository.ask(&["grep", "-l", "-I", "-E", "-e", "^kind: *Application *$", "--", "."])?;

@@ -42,7 +42,7 @@ fn repository(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
     let (follows, chart) = (facts.follows(), facts.source("chart"));
     Some(match category {
         "RevisionNotFound" if !chart.is_empty() => {
-            Finding::new(Cause::ChartNotFound, format!("{url} has no version {follows} of the chart {chart}"))
+            Finding::new(Cause::ChartNotFound, format!("{url} has no chart {chart} in version {follows}"))
                 .mended_by("correct spec.source.targetRevision, or publish that version")
         }
         "RevisionNotFound" => Finding::new(
@@ -51,7 +51,7 @@ fn repository(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
         )
         .mended_by(format!("push it: git push origin {follows}; or correct spec.source.targetRevision of {app}")),
         "ChartNotFound" => {
-            Finding::new(Cause::ChartNotFound, format!("{url} has no chart {chart} that fits {follows}"))
+            Finding::new(Cause::ChartNotFound, format!("{url} has no chart {chart} in version {follows}"))
                 .mended_by("correct spec.source.chart or spec.source.repoURL, or publish the chart")
         }
         "RefusedCredentials" => {

@@ -76,7 +76,13 @@ fn crashed(object: &ObjectFacts, pod: &PodFacts, status: &Value, name: &str) -> 
     let code = ended["exitCode"].as_i64().unwrap_or_default();
     let reason = text_at(ended, &["reason"]).unwrap_or("Error");
     let restarts = status["restartCount"].as_u64().unwrap_or(0);
-    let log = pod.logs.get(name).map(String::as_str).or(text_at(ended, &["message"])).unwrap_or_default();
+    let log = pod
+        .logs
+        .get(name)
+        .map(String::as_str)
+        .filter(|log| !log.trim().is_empty())
+        .or(text_at(ended, &["message"]))
+        .unwrap_or_default();
     let last = log.lines().rev().map(str::trim).find(|line| !line.is_empty());
     let whose = owner(object, name);
     let finding = if reason == "OOMKilled" {

@@ -72,7 +72,7 @@ fn every_category_of_the_agent_has_a_sentence_of_its_own() {
 fn a_chart_that_is_not_there_is_no_unknown_branch() {
     let mut facts = facts(conditions(&["RevisionNotFound: x"]), Vec::new());
     facts.application["spec"]["source"]["chart"] = json!("redis");
-    assert_eq!(explain(&facts)[0].sentence, "https://git.example/x has no version release of the chart redis");
+    assert_eq!(explain(&facts)[0].sentence, "https://git.example/x has no chart redis in version release");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use gitmoor_core::{
     view::ViewedResource,
 };
 use gitmoor_engine::cluster::{Logs, Selection};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -34,6 +34,15 @@ const DEEPEST: usize = 4;
 /// Everything about an Application, and about those below it.
 pub(super) async fn facts(connection: &Connection, application: Value) -> Result<Facts, Failure> {
     Gatherer { connection, served: OnceCell::new() }.application(application, 0).await
+}
+
+/// Everything about some objects.
+pub(super) async fn objects(connection: &Connection, objects: &[ViewedResource]) -> Facts {
+    let gatherer = Gatherer { connection, served: OnceCell::new() };
+    let objects = join_all(objects.iter().map(|one| gatherer.object(one))).await;
+    // There is no Application whose state would need an explanation.
+    let fine = json!({"status": {"sync": {"status": "Synced"}, "health": {"status": "Healthy"}}});
+    Facts { objects, view: serde_json::from_value(fine).unwrap_or_default(), ..Facts::default() }
 }
 
 struct Gatherer<'c> {

@@ -3,8 +3,8 @@
 mod gather;
 
 use gitmoor_core::explain::{Finding, explain};
-use gitmoor_core::view::short_commit;
-use serde_json::json;
+use gitmoor_core::view::{ViewedResource, short_commit};
+use serde_json::{Value, json};
 
 use crate::{
     age::age,
@@ -53,6 +53,16 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         print(&state, short_commit(&revision), &findings, terminal);
     }
     Ok(if findings.is_empty() { Exit::Done } else { Exit::Findings })
+}
+
+/// What explains an Application.
+pub(crate) async fn of_application(connection: &Connection, object: Value) -> Result<Vec<Finding>, Failure> {
+    Ok(explain(&gather::facts(connection, object).await?))
+}
+
+/// What explains some objects that belong to no Application yet.
+pub(crate) async fn of_objects(connection: &Connection, objects: &[ViewedResource]) -> Vec<Finding> {
+    explain(&gather::objects(connection, objects).await)
 }
 
 /// Adds who changed last what the findings are about, where this is a clone of the repository. Everything else of an

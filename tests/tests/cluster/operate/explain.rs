@@ -127,8 +127,8 @@ async fn faults_of_repositories_renders_and_applies() {
             format!("left/map.yaml, document 1: ConfigMap {target}/left still has <<__rds.host__>>"),
         ),
         ("spec", "UnresolvedPlaceholder", "the Application still has <<__git_repo.url__>>".to_owned()),
-        ("chart", "ChartNotFound", format!("{} has no chart absent that fits 1.0.0", charts.url())),
-        ("version", "ChartNotFound", format!("{} has no version 9.9.9 of the chart present", charts.url())),
+        ("chart", "ChartNotFound", format!("{} has no chart absent in version 1.0.0", charts.url())),
+        ("version", "ChartNotFound", format!("{} has no chart present in version 9.9.9", charts.url())),
         ("build", "RenderFailed", "kustomize cannot build build: ".to_owned()),
         ("kind", "KindMissing", format!("kind/thing.yaml, document 1: the cluster does not serve {group}/v1 Thing")),
         (

@@ -22,6 +22,7 @@ async fn a_secret_that_is_missing_or_denied_is_the_cause() {
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
         "metadata": {"name": "web", "namespace": world.namespace},
         "spec": {
+            "project": "default",
             "source": {"repoURL": repository.url(), "targetRevision": "main", "path": "web"},
             "destination": {"namespace": world.namespace}, "syncPolicy": {"automated": {}},
         },
