@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::{
-        completions, credentials, explain, history, iam, init, plan, prune, refresh, render, seal, status, suspend,
-        sync, upgrade,
+        bootstrap, completions, credentials, explain, history, iam, init, plan, prune, refresh, render, seal, status,
+        suspend, sync, upgrade,
     },
     failure::EXIT_STATUS_HELP,
 };
@@ -54,6 +54,7 @@ pub(crate) enum Command {
     Iam(Box<iam::Arguments>),
     Render(Box<render::Arguments>),
     Plan(Box<plan::Arguments>),
+    Bootstrap(Box<bootstrap::Arguments>),
     Status(Box<status::Arguments>),
     Explain(Box<explain::Arguments>),
     Sync(Box<sync::Arguments>),
@@ -63,6 +64,7 @@ pub(crate) enum Command {
     History(Box<history::HistoryArguments>),
     Rollback(Box<history::RollbackArguments>),
     Prune(Box<prune::Arguments>),
+    Uninstall(Box<bootstrap::UninstallArguments>),
     Completions(completions::Arguments),
 }
 

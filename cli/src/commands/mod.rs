@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod bootstrap;
 pub(crate) mod completions;
 pub(crate) mod credentials;
 pub(crate) mod explain;
@@ -43,6 +44,8 @@ pub(crate) fn run(command: Command, terminal: &mut Terminal) -> Result<Exit, Fai
         Command::Upgrade(arguments) => upgrade::run(arguments, terminal),
         Command::Seal(arguments) => seal::run(*arguments, terminal),
         Command::Credentials(arguments) => credentials::run(*arguments, terminal),
+        Command::Bootstrap(arguments) => bootstrap::run(&arguments, terminal),
+        Command::Uninstall(arguments) => bootstrap::uninstall(&arguments, terminal),
         Command::Status(arguments) => status::run(&arguments, terminal),
         Command::Sync(arguments) => sync::run(&arguments, terminal),
         Command::Refresh(arguments) => refresh::run(&arguments, terminal),

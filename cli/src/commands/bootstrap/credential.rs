@@ -1,0 +1,154 @@
+//! The repository's credentials, as a Secret in Argo CD's form.
+
+use std::io::Read as _;
+
+use aws_lc_rs::{
+    rand,
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
+use gitmoor_core::{names::LABEL_SECRET_TYPE, sensitive::Sensitive};
+use serde_json::{Value, json};
+use ssh_key::{
+    LineEnding, PrivateKey,
+    private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData},
+    public::Ed25519PublicKey,
+};
+
+use super::arguments::Credential;
+use crate::failure::{Exit, Failure};
+
+/// Name of the Secret.
+pub(super) const NAME: &str = "repository";
+/// Longest token or key.
+const LARGEST: u64 = 64 << 10;
+
+/// What opens the repository.
+pub(super) enum Given {
+    /// A name and a token.
+    Token { username: String, token: Sensitive<String> },
+    /// A key that is made when there is none yet.
+    SshKey,
+    /// A GitHub App.
+    App { id: u64, installation: Option<u64>, key: Sensitive<String> },
+}
+
+impl Credential {
+    /// What was given; `None` when the agent keeps what it has.
+    pub(super) fn given(&self) -> Result<Option<Given>, Failure> {
+        let token = |token: String| {
+            let token = token.trim().to_owned();
+            if token.is_empty() {
+                return Err(Failure::new(Exit::Usage, "the token is empty"));
+            }
+            Ok(Some(Given::Token { username: self.username.clone(), token: Sensitive::new(token) }))
+        };
+        if let Some(name) = &self.token_env {
+            let value = crate::settings::variable(name);
+            return token(value.ok_or_else(|| Failure::new(Exit::Usage, format!("the variable {name} is not set")))?);
+        }
+        if self.token_stdin {
+            let mut text = String::new();
+            let read = std::io::stdin().take(LARGEST).read_to_string(&mut text);
+            read.map_err(|error| Failure::io("cannot read the token from standard input", &error))?;
+            return token(text);
+        }
+        if let (Some(id), Some(file)) = (self.github_app_id, &self.github_app_private_key) {
+            let key = std::fs::read_to_string(file)
+                .map_err(|error| Failure::io(format!("cannot read {}", file.display()), &error))?;
+            if !key.contains("PRIVATE KEY-----") {
+                return Err(Failure::new(Exit::Rejected, format!("{} holds no private key in PEM", file.display())));
+            }
+            return Ok(Some(Given::App {
+                id,
+                installation: self.github_app_installation_id,
+                key: Sensitive::new(key),
+            }));
+        }
+        Ok(self.ssh_key.then_some(Given::SshKey))
+    }
+}
+
+/// The Secret, and for a key that was made now its public part.
+pub(super) fn secret(given: &Given, url: &str, namespace: &str) -> Result<(Value, Option<String>), Failure> {
+    let (mut data, mut public) = (json!({"type": "git", "url": url}), None);
+    match given {
+        Given::Token { username, token } => {
+            data["username"] = json!(username);
+            data["password"] = json!(token.expose());
+        }
+        Given::SshKey => {
+            let (private, shown) = ssh_key(url)?;
+            data["sshPrivateKey"] = json!(private.expose());
+            public = Some(shown);
+        }
+        Given::App { id, installation, key } => {
+            data["githubAppID"] = json!(id.to_string());
+            if let Some(installation) = installation {
+                data["githubAppInstallationID"] = json!(installation.to_string());
+            }
+            data["githubAppPrivateKey"] = json!(key.expose());
+        }
+    }
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": NAME, "namespace": namespace, "labels": {LABEL_SECRET_TYPE: "repository"}},
+        "type": "Opaque",
+        "data": encoded(&data),
+    });
+    Ok((secret, public))
+}
+
+/// Values in base64, as they are stored: `stringData` would be owned apart from `data`.
+fn encoded(data: &Value) -> Value {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let all = data.as_object().into_iter().flatten();
+    all.map(|(key, value)| (key.clone(), json!(STANDARD.encode(value.as_str().unwrap_or_default())))).collect()
+}
+
+/// A new Ed25519 key: the private part as OpenSSH keeps it, and the line for the Git server.
+fn ssh_key(url: &str) -> Result<(Sensitive<String>, String), Failure> {
+    let failed = |what: &str| Failure::new(Exit::Io, format!("cannot make an SSH key: {what}"));
+    let mut seed = zeroize::Zeroizing::new([0_u8; 32]);
+    rand::fill(seed.as_mut()).map_err(|_| failed("there is no randomness"))?;
+    let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).map_err(|_| failed("the key is refused"))?;
+    let public: [u8; 32] = pair.public_key().as_ref().try_into().map_err(|_| failed("it has another length"))?;
+    let keys = Ed25519Keypair { public: Ed25519PublicKey(public), private: Ed25519PrivateKey::from_bytes(&seed) };
+    let host = url.split("://").last().unwrap_or(url);
+    let comment = format!("gitmoor {host}");
+    let key = PrivateKey::new(KeypairData::Ed25519(keys), comment).map_err(|error| failed(&error.to_string()))?;
+    let private = key.to_openssh(LineEnding::LF).map_err(|error| failed(&error.to_string()))?;
+    let public = key.public_key().to_openssh().map_err(|error| failed(&error.to_string()))?;
+    Ok((Sensitive::new(private.to_string()), public))
+}
+
+/// The public part of a key that is there already.
+pub(super) fn public_part(secret: &Value) -> Option<String> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let text = secret["data"]["sshPrivateKey"].as_str()?;
+    let private = zeroize::Zeroizing::new(STANDARD.decode(text).ok()?);
+    PrivateKey::from_openssh(private.as_slice()).ok()?.public_key().to_openssh().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_new_each_time_and_its_public_part_is_found_again() {
+        let (one, public) = secret(&Given::SshKey, "git@host:team/x.git", "gitmoor").unwrap();
+        let (_, other) = secret(&Given::SshKey, "git@host:team/x.git", "gitmoor").unwrap();
+        assert_ne!(public, other);
+        assert!(public.as_ref().unwrap().starts_with("ssh-ed25519 AAAA"), "{public:?}");
+        assert_eq!(public_part(&one), public);
+        assert_eq!(one["metadata"]["labels"][LABEL_SECRET_TYPE], "repository");
+    }
+
+    #[test]
+    fn a_github_app_has_argo_cds_fields() {
+        let given = Given::App { id: 7, installation: None, key: Sensitive::new("k".to_owned()) };
+        let (secret, _) = secret(&given, "https://github.com/team/x", "gitmoor").unwrap();
+        let keys: Vec<&String> = secret["data"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["githubAppID", "githubAppPrivateKey", "type", "url"]);
+        assert_eq!(secret["data"]["githubAppID"], "Nw==");
+    }
+}

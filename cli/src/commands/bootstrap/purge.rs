@@ -1,0 +1,178 @@
+//! Everything goes: each Application with what it has deployed, by the agent's own hand and rules.
+
+use std::time::Duration;
+
+use gitmoor_core::{
+    builtin,
+    names::{ANNOTATION_CONFIRM_PRUNE, FINALIZER_CASCADE},
+    object::{annotation, text_at},
+    prune::asked,
+    view::ApplicationView,
+};
+use gitmoor_engine::cluster::ClusterError;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    arguments::UninstallArguments,
+    install::Installer,
+    material::{Material, id},
+};
+use crate::{
+    cluster::{Agent, Connection, failed, name_of},
+    failure::{Exit, Failure},
+    terminal::{Style, Terminal},
+};
+
+const LOOK: Duration = Duration::from_millis(500);
+/// How often a deletion that came in between another write is made again.
+const ATTEMPTS: usize = 10;
+/// Applications that are named.
+const NAMED: usize = 8;
+
+/// Deletes all Applications with what they own; false when that was not confirmed, or not done in time.
+pub(super) async fn applications(
+    installer: &Installer<'_>,
+    arguments: &UninstallArguments,
+    material: &Material,
+    terminal: &mut Terminal,
+) -> Result<bool, Failure> {
+    let connection = installer.connection;
+    if !installer.serves("argoproj.io", "Application") {
+        return Ok(true);
+    }
+    let mut all = list(connection, &material.namespace).await?;
+    if all.is_empty() {
+        return Ok(true);
+    }
+    show(&all, terminal);
+    if arguments.dry_run {
+        return Ok(true);
+    }
+    if !matches!(connection.agent(&material.namespace).await, Agent::Works { .. }) {
+        return Err(Failure::new(Exit::Refused, "no agent is running, and only it can delete what Applications own")
+            .hint("start it again: gitmoor bootstrap --no-wait")
+            .hint("or leave what runs, and delete the Applications yourself: gitmoor uninstall without --purge"));
+    }
+    if !confirmed(arguments, material, terminal)? {
+        terminal.message("nothing was deleted");
+        return Ok(false);
+    }
+    // From the root: one that is being deleted does not bring back the others.
+    let root = id(&material.root).name;
+    all.sort_by_key(|object| name_of(object).1 != root);
+    for object in &all {
+        delete(connection, object).await?;
+    }
+    gone(connection, arguments, material, terminal).await
+}
+
+async fn list(connection: &Connection, namespace: &str) -> Result<Vec<Value>, Failure> {
+    let listed = connection.cluster.list(&builtin::applications(), Some(namespace)).await;
+    listed.map_err(|error| failed("cannot list Applications", &error))
+}
+
+fn show(all: &[Value], terminal: &mut Terminal) {
+    let mut objects = 0;
+    for object in all {
+        let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
+        objects += view.resources().len();
+        terminal.data(Style::Plain, &format!("Application {}: {} objects", view.key().name, view.resources().len()));
+    }
+    terminal.data(Style::Bold, &format!("{} Applications and {objects} objects go, with their data", all.len()));
+}
+
+/// A purge is confirmed by the name of what goes.
+fn confirmed(arguments: &UninstallArguments, material: &Material, terminal: &mut Terminal) -> Result<bool, Failure> {
+    if arguments.yes {
+        return Ok(true);
+    }
+    if !terminal.can_ask() {
+        return Err(Failure::new(Exit::Refused, "nobody is there to confirm").hint("confirm with --yes"));
+    }
+    let answer =
+        terminal.ask(&format!("type the name of the namespace, {}, to delete all of it: ", material.namespace));
+    Ok(answer.is_some_and(|answer| answer.trim() == material.namespace))
+}
+
+/// Deletes an Application such that what it owns goes before it.
+async fn delete(connection: &Connection, object: &Value) -> Result<(), Failure> {
+    let (namespace, name) = name_of(object);
+    let kind = builtin::applications();
+    let cannot = |error: &ClusterError| failed(format!("cannot delete the Application {name}"), error);
+    for _ in 0..ATTEMPTS {
+        let live = connection.cluster.get(&kind, Some(namespace), name).await.map_err(|error| cannot(&error))?;
+        let Some(live) = live.filter(|live| live["metadata"].get("deletionTimestamp").is_none()) else { return Ok(()) };
+        let present = live["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        let cascades = present.iter().any(|name| name.as_str().is_some_and(|name| name.starts_with(FINALIZER_CASCADE)));
+        let live = if cascades {
+            live
+        } else {
+            let finalizers: Vec<Value> = present.into_iter().chain([json!(FINALIZER_CASCADE)]).collect();
+            let version = &live["metadata"]["resourceVersion"];
+            let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": version}});
+            match connection.cluster.merge(&kind, Some(namespace), name, &patch).await {
+                Ok(live) => live,
+                Err(error) if error.is_conflict() => continue,
+                Err(error) => return Err(cannot(&error)),
+            }
+        };
+        let text = |key| text_at(&live, &["metadata", key]).unwrap_or_default();
+        match connection.cluster.delete_exactly(&kind, &id(&live), text("uid"), text("resourceVersion")).await {
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(cannot(&error)),
+            Ok(()) => return Ok(()),
+        }
+    }
+    Err(Failure::new(Exit::Io, format!("the Application {name} changes all the time; try again")))
+}
+
+/// Waits until the agent has deleted everything, and answers what it asks: that was confirmed as a whole.
+async fn gone(
+    connection: &Connection,
+    arguments: &UninstallArguments,
+    material: &Material,
+    terminal: &mut Terminal,
+) -> Result<bool, Failure> {
+    let started = Instant::now();
+    loop {
+        let left = list(connection, &material.namespace).await?;
+        if left.is_empty() {
+            terminal.end_live(false);
+            return Ok(true);
+        }
+        let mut lines = vec![format!("waiting until {} Applications are gone", left.len())];
+        for object in &left {
+            let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
+            let digests: Vec<&str> = view.conditions().iter().flat_map(|one| asked(&one.message)).collect();
+            let answer = digests.join(",");
+            if !answer.is_empty() && annotation(object, ANNOTATION_CONFIRM_PRUNE) != Some(&answer) {
+                let patch = json!({"metadata": {"annotations": {ANNOTATION_CONFIRM_PRUNE: answer}}});
+                let (namespace, name) = name_of(object);
+                let written = connection.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await;
+                if let Err(error) = written
+                    && !error.is_not_found()
+                {
+                    return Err(failed(format!("cannot confirm for {name}"), &error));
+                }
+            }
+            if lines.len() <= NAMED {
+                lines.push(format!(
+                    "  {}  {}",
+                    view.key().name,
+                    view.conditions().first().map_or("", |one| one.message.as_str())
+                ));
+            }
+        }
+        terminal.live(&lines);
+        if started.elapsed() > arguments.timeout {
+            terminal.end_live(true);
+            terminal.error("not everything went in time; the agent stays, and goes on");
+            terminal.message(
+                "see why: gitmoor status, and kubectl describe application; then gitmoor uninstall --purge again",
+            );
+            return Ok(false);
+        }
+        sleep(LOOK).await;
+    }
+}
