@@ -6,7 +6,7 @@ use gitmoor_core::{
     builtin,
     explain::Finding,
     health::{HealthStatus, assess},
-    view::{ApplicationView, ViewedHealth, ViewedResource},
+    view::{ApplicationView, ViewedCondition, ViewedHealth, ViewedResource},
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -163,7 +163,9 @@ pub(super) async fn platform(
 /// What the first Application that does not get on needs. One that others belong to waits for those.
 async fn stuck(connection: &Connection, unfinished: &[&ApplicationView]) -> Vec<String> {
     let bad = |view: &&&ApplicationView| {
-        view.health() == "Degraded" || view.sync() == "Unknown" || view.conditions().iter().any(|one| one.is_error())
+        view.health() == "Degraded"
+            || view.sync() == "Unknown"
+            || view.conditions().iter().any(ViewedCondition::is_error)
     };
     let Some(view) = unfinished.iter().rev().find(bad) else { return Vec::new() };
     let key = view.key();
