@@ -56,6 +56,13 @@ pub fn definition(object: &Value) -> Option<(GroupKind, bool)> {
     Some((GroupKind::new(group, kind), text_at(object, &["spec", "scope"])? == "Namespaced"))
 }
 
+/// The versions that a CustomResourceDefinition has served.
+pub fn served_versions(object: &Value) -> Vec<String> {
+    let versions = object["spec"]["versions"].as_array().into_iter().flatten();
+    let served = versions.filter(|version| version["served"] != false);
+    served.filter_map(|version| text_at(version, &["name"]).map(str::to_owned)).collect()
+}
+
 impl Scopes {
     /// With what CustomResourceDefinitions say.
     pub fn new(defined: impl IntoIterator<Item = (GroupKind, bool)>) -> Self {

@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
         Some(revision) => prepared.commit(commit(&prepared, revision)?).ok_or_else(|| no_clone(revision))?,
     };
     let roots = prepared.wanted_roots(&ground)?;
-    let surveyor = prepared.surveyor(&roots)?;
+    let surveyor = prepared.surveyor(&roots, None)?;
     let outcomes = super::runtime()?.block_on(async {
         let fleet = surveyor.survey(&ground, roots).await?;
         render(&arguments, &surveyor, &ground, &fleet).await
@@ -87,7 +87,7 @@ async fn render(
     fleet: &Fleet,
 ) -> Result<Vec<Outcome>, Failure> {
     let wanted = selected(&arguments.applications, fleet)?;
-    let scopes = Scopes::new(fleet.definitions());
+    let scopes = Scopes::new(fleet.scopes());
     let agent_namespace = fleet.agent_namespace().unwrap_or_default().to_owned();
     let installation = arguments.render.installation(&agent_namespace)?;
     let digester = idle_digester();

@@ -157,9 +157,9 @@ impl Prepared {
         }
     }
 
-    /// What surveys trees with these roots.
-    pub(crate) fn surveyor(&self, roots: &[Value]) -> Result<Surveyor, Failure> {
-        let renders = self.renders()?;
+    /// What surveys trees with these roots; `cluster` is what charts see when there is one.
+    pub(crate) fn surveyor(&self, roots: &[Value], cluster: Option<Capabilities>) -> Result<Surveyor, Failure> {
+        let renders = self.renders(cluster)?;
         // What may be read of this machine is decided where it is looked for.
         let policy = UrlPolicy { allow_local: true, ..UrlPolicy::default() };
         let addresses = Addresses::new(policy, self.arguments.replace_source.iter().cloned());
@@ -192,7 +192,7 @@ impl Prepared {
         Ok(Surveyor { renders: Arc::new(renders), origins: Arc::new(origins) })
     }
 
-    fn renders(&self) -> Result<Renders, Failure> {
+    fn renders(&self, cluster: Option<Capabilities>) -> Result<Renders, Failure> {
         let RenderArguments { kustomize, helm, kube_version, api_versions, no_cache, .. } = &self.arguments;
         let failed = |error: std::io::Error| Failure::io("cannot make a folder to render in", &error);
         let memory = Path::new(MEMORY);
@@ -207,10 +207,11 @@ impl Prepared {
             scratch: scratch.path().to_owned(),
             limits: materialise::Limits::default(),
         };
-        let capabilities = Capabilities {
-            kube_version: kube_version.clone().unwrap_or_default(),
-            api_versions: api_versions.iter().cloned().collect(),
-        };
+        let mut capabilities = cluster.unwrap_or_default();
+        if let Some(version) = kube_version {
+            capabilities.kube_version.clone_from(version);
+        }
+        capabilities.api_versions.extend(api_versions.iter().cloned());
         let at_once = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Renders {
             renderer,

@@ -14,7 +14,7 @@ use super::Content;
 /// Files that are kept; above it, those that were not used for longest go.
 const MOST: usize = 5_000;
 /// Changes with the form of the files.
-const FORM: &str = "1";
+const FORM: &str = "2";
 
 /// A folder of contents.
 #[derive(Debug, Clone)]

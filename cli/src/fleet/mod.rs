@@ -69,9 +69,24 @@ pub(crate) struct Content {
     pub(crate) objects: Vec<Written>,
     pub(crate) applications: Vec<Value>,
     pub(crate) projects: Vec<Value>,
-    /// Kinds that it defines: group, kind, and whether they are namespaced.
-    pub(crate) definitions: Vec<(String, String, bool)>,
+    pub(crate) definitions: Vec<Definition>,
     pub(crate) warnings: Vec<String>,
+}
+
+/// A kind that a CustomResourceDefinition brings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Definition {
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    pub(crate) namespaced: bool,
+    /// Versions that are served.
+    pub(crate) versions: Vec<String>,
+}
+
+impl Definition {
+    pub(crate) fn group_kind(&self) -> GroupKind {
+        GroupKind::new(self.group.as_str(), self.kind.as_str())
+    }
 }
 
 /// An object as it is written: without the namespace that its Application gives it.
@@ -116,9 +131,13 @@ impl Fleet {
     }
 
     /// Kinds that the tree itself defines.
-    pub(crate) fn definitions(&self) -> impl Iterator<Item = (GroupKind, bool)> {
-        let all = self.contents().flat_map(|content| &content.definitions);
-        all.map(|(group, kind, namespaced)| (GroupKind::new(group.as_str(), kind.as_str()), *namespaced))
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = &Definition> {
+        self.contents().flat_map(|content| &content.definitions)
+    }
+
+    /// The scopes of those.
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = (GroupKind, bool)> {
+        self.definitions().map(|definition| (definition.group_kind(), definition.namespaced))
     }
 
     /// AppProjects of the tree.

@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::{Content, Known, Written, cache::Cache};
+use super::{Content, Definition, Known, Written, cache::Cache};
 use crate::failure::described;
 
 /// Renders, and remembers.
@@ -175,7 +175,8 @@ fn content(manifests: &Manifests<Rendered>, warnings: Vec<String>) -> Content {
         } else if id.group_kind.is(APPLICATION_GROUP, PROJECT_KIND) {
             content.projects.push(manifest.object.clone());
         } else if let Some((GroupKind { group, kind }, namespaced)) = scope::definition(&manifest.object) {
-            content.definitions.push((group, kind, namespaced));
+            let versions = scope::served_versions(&manifest.object);
+            content.definitions.push(Definition { group, kind, namespaced, versions });
         }
     }
     content

@@ -62,22 +62,30 @@ pub fn departures(
         confirmed: None,
         agent_namespace,
     };
-    let verdict = judge(&live.iter().collect::<Vec<_>>(), &context);
-    let confirm = verdict.confirm.is_some();
+    judged(&live, &context)
+}
+
+/// What becomes of each of these live objects.
+pub fn judged(left_over: &[LiveObject], context: &PruneContext<'_>) -> Vec<(ObjectId, Departure)> {
+    let verdict = judge(&left_over.iter().collect::<Vec<_>>(), context);
+    let confirm = verdict.confirm.as_ref();
     let one = |id: &ObjectId| {
         if let Some(held) = &verdict.held {
             return Departure::Held(words(held));
         }
-        match verdict.waiting.iter().find(|(waiting, _)| waiting == id) {
-            Some((_, why)) if confirm && !is_final(why) => {
-                let way = format!("the agent waits for the annotation {ANNOTATION_CONFIRM_PRUNE} on the Application");
-                Departure::Blocked(format!("{why}; {way}"))
+        match (verdict.waiting.iter().find(|(waiting, _)| waiting == id), confirm) {
+            (Some((_, why)), Some(digest)) if !is_final(why) => {
+                // The digest names incarnations: manifests have none.
+                let known = left_over.iter().all(|live| !live.uid.is_empty());
+                let value = if known { format!("={digest}") } else { String::new() };
+                let way = format!("the agent waits for the annotation {ANNOTATION_CONFIRM_PRUNE}{value}");
+                Departure::Blocked(format!("{why}; {way} on the Application"))
             }
-            Some((_, why)) => Departure::Blocked(format!("{why}; it stays")),
-            None => Departure::Deleted,
+            (Some((_, why)), _) => Departure::Blocked(format!("{why}; it stays")),
+            (None, _) => Departure::Deleted,
         }
     };
-    leaving.iter().map(|id| ((*id).clone(), one(id))).collect()
+    left_over.iter().map(|live| (live.id.clone(), one(&live.id))).collect()
 }
 
 /// Whether an Application takes its objects along, and how that is said; otherwise they run on, and nobody follows them.

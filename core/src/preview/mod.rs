@@ -17,6 +17,6 @@ mod masked;
 mod tests;
 
 pub use compare::{Change, Owners, Side, What, compare};
-pub use departure::{Departure, LeavingApplication, departures, leaving_application};
+pub use departure::{Departure, LeavingApplication, departures, judged, leaving_application};
 pub use difference::difference;
 pub use masked::{CHANGED_FROM, CHANGED_TO, MASK, masked, masked_pair, shown};

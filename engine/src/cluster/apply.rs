@@ -21,6 +21,14 @@ pub enum Validation {
     Ignore,
 }
 
+/// How serious an apply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Apply,
+    DryRun,
+    DryRunUnforced,
+}
+
 impl Cluster {
     /// Applies a manifest as field manager `gitmoor`, taking fields over from others; gives the object as stored.
     ///
@@ -46,7 +54,7 @@ impl Cluster {
         body: &Value,
         validation: Validation,
     ) -> Result<Value, ClusterError> {
-        self.apply_with(resource, (id, body), validation, false).await
+        self.apply_with(resource, (id, body), validation, Mode::Apply).await
     }
 
     /// What [`apply_body`](Self::apply_body) would answer; changes nothing.
@@ -60,7 +68,22 @@ impl Cluster {
         body: &Value,
         validation: Validation,
     ) -> Result<Value, ClusterError> {
-        self.apply_with(resource, (id, body), validation, true).await
+        self.apply_with(resource, (id, body), validation, Mode::DryRun).await
+    }
+
+    /// The same, but a field that somebody else owns with another value is a conflict (409), which names the fields and
+    /// their owners.
+    ///
+    /// # Errors
+    /// As the API server answers; for Secrets without its message, unless it is that of such a conflict.
+    pub async fn apply_dry_unforced(
+        &self,
+        resource: &Resource,
+        id: &ObjectId,
+        body: &Value,
+        validation: Validation,
+    ) -> Result<Value, ClusterError> {
+        self.apply_with(resource, (id, body), validation, Mode::DryRunUnforced).await
     }
 
     async fn apply_with(
@@ -68,19 +91,24 @@ impl Cluster {
         resource: &Resource,
         (id, body): (&ObjectId, &Value),
         validation: Validation,
-        dry_run: bool,
+        mode: Mode,
     ) -> Result<Value, ClusterError> {
         let directive = match validation {
             Validation::Strict => ValidationDirective::Strict,
             Validation::Ignore => ValidationDirective::Ignore,
         };
-        let mut parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let mut parameters = PatchParams::apply(FIELD_MANAGER);
+        parameters.force = mode != Mode::DryRunUnforced;
         parameters.field_validation = Some(directive);
-        parameters.dry_run = dry_run;
+        parameters.dry_run = mode != Mode::Apply;
         let request = collection(resource, id.namespace.as_deref())
             .patch(&id.name, &parameters, &Patch::Apply(body))
             .map_err(malformed)?;
-        self.write(request).await.map_err(|error| error.about(id))
+        self.write(request).await.map_err(|error: ClusterError| {
+            // It has names of managers and paths, and no values.
+            let names_owners = mode == Mode::DryRunUnforced && error.is_conflict();
+            if names_owners { error } else { error.about(id) }
+        })
     }
 
     /// Makes another field manager an owner of fields that have the given values already. Where somebody else has set

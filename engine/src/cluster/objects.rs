@@ -1,5 +1,6 @@
 //! URLs, reads and small writes of single objects.
 
+use gitmoor_core::names::LABEL_APPLICATION;
 use gitmoor_core::resource::Resource;
 use kube::api::{GetParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
@@ -52,6 +53,13 @@ impl Cluster {
     /// All objects of a kind in a namespace (`None`: in all).
     pub async fn list(&self, resource: &Resource, namespace: Option<&str>) -> Result<Vec<Value>, ClusterError> {
         let request = collection(resource, namespace).list(&ListParams::default()).map_err(malformed)?;
+        Ok(items(self.read(request).await?, resource))
+    }
+
+    /// All objects of a kind, in all namespaces, that carry a value of our label.
+    pub async fn list_labelled(&self, resource: &Resource, label: &str) -> Result<Vec<Value>, ClusterError> {
+        let parameters = ListParams::default().labels(&format!("{LABEL_APPLICATION}={label}"));
+        let request = collection(resource, None).list(&parameters).map_err(malformed)?;
         Ok(items(self.read(request).await?, resource))
     }
 

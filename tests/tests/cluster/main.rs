@@ -17,6 +17,7 @@ mod model;
 mod operate;
 mod options;
 mod order;
+mod plan;
 mod projects;
 mod prune;
 mod random;

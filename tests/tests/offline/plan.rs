@@ -272,7 +272,7 @@ fn values_of_secrets_are_shown_nowhere() {
     for folder in ["out", ".git/gitmoor"] {
         assert_eq!(signs.in_files(&fork.path(folder)), [].into(), "{folder}");
     }
-    assert!(fs::read_dir(fork.path(".git/gitmoor/renders/1")).unwrap().count() > 0);
+    assert!(fs::read_dir(fork.path(".git/gitmoor/renders/2")).unwrap().count() > 0);
     let shown = run(&fork, &["render", "one", "--show-secrets"]);
     assert!(signs.in_text(shown.stdout.as_bytes()), "{shown:?}");
 }

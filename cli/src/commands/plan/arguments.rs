@@ -1,5 +1,7 @@
 //! The arguments of `gitmoor plan`.
 
+use std::path::PathBuf;
+
 use crate::fleet::RenderArguments;
 
 /// Shows what a change does to the cluster before it is merged
@@ -16,7 +18,9 @@ Examples:
   # A branch, from where it left main
   gitmoor plan main...feature
   # As a comment for a pull request
-  gitmoor plan --output markdown origin/main...HEAD")]
+  gitmoor plan --output markdown origin/main...HEAD
+  # What the agent would do to the cluster at hand
+  gitmoor plan --live")]
 pub(crate) struct Arguments {
     /// Commit to compare with; BASE...HEAD stands for where HEAD left BASE [default: where HEAD left its upstream, or the
     /// default branch]
@@ -32,5 +36,24 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(super) summary: bool,
     #[command(flatten)]
+    pub(super) live: Live,
+    #[command(flatten)]
     pub(super) render: RenderArguments,
+}
+
+/// Comparing with a cluster.
+#[derive(Debug, clap::Args)]
+pub(super) struct Live {
+    /// Compare the Applications that the change touches with the cluster, by applying without effect (dry run)
+    #[arg(long = "live", id = "live")]
+    pub(super) asked: bool,
+    /// With --live: all Applications, also those that the change does not touch
+    #[arg(long, requires = "live")]
+    pub(super) all: bool,
+    /// The kubeconfig file [default: KUBECONFIG, or ~/.kube/config]
+    #[arg(long, value_name = "FILE", requires = "live")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context
+    #[arg(long, value_name = "NAME", requires = "live")]
+    pub(super) context: Option<String>,
 }

@@ -50,7 +50,7 @@ pub(super) async fn report(
     let touched: BTreeSet<&ApplicationKey> = keys.into_iter().filter(|key| differs(before, after, key)).collect();
     let agent_namespace = after.agent_namespace().or(before.agent_namespace()).unwrap_or_default().to_owned();
     let installation = arguments.render.installation(&agent_namespace)?;
-    let scopes = Scopes::new(before.definitions().chain(after.definitions()));
+    let scopes = Scopes::new(before.scopes().chain(after.scopes()));
     let digester = idle_digester();
     let binder = Binder { installation: &installation, digester: &digester, resources: None, scopes: &scopes };
     let (old, old_problems) = bind(surveyor, &points.base.ground, before, &touched, &binder).await;
@@ -63,7 +63,7 @@ pub(super) async fn report(
 }
 
 /// Whether anything is to be said of an Application.
-fn differs(before: &Fleet, after: &Fleet, key: &ApplicationKey) -> bool {
+pub(super) fn differs(before: &Fleet, after: &Fleet, key: &ApplicationKey) -> bool {
     match (before.applications.get(key), after.applications.get(key)) {
         (Some(old), Some(new)) => match (&old.outcome, &new.outcome) {
             (Ok(old), Ok(new)) => old.digest != new.digest,
@@ -99,7 +99,7 @@ async fn bind(
 }
 
 /// Who wants what. One that does not render after the change keeps what it had.
-fn owners(before: &Fleet, after: &Fleet, scopes: &Scopes) -> Owners {
+pub(super) fn owners(before: &Fleet, after: &Fleet, scopes: &Scopes) -> Owners {
     let mut owners = Owners::default();
     let take = |into: &mut HashMap<ObjectId, BTreeSet<ApplicationKey>>, key: &ApplicationKey, of: &Surveyed| {
         let kept = of.ids(scopes).into_iter().filter(|(_, kept)| *kept);
@@ -171,7 +171,8 @@ impl Both<'_> {
         };
         let mut fates: BTreeMap<ObjectId, Departure> =
             departures(&leaving, &application, &self.installation).into_iter().collect();
-        let judged = changes.into_iter().map(|change| Object { departure: fates.remove(&change.id), change });
+        let judged =
+            changes.into_iter().map(|change| Object { departure: fates.remove(&change.id), ..Object::of(change) });
         judged.collect()
     }
 
@@ -226,11 +227,11 @@ impl Both<'_> {
 }
 
 fn plain(changes: Vec<Change>) -> Vec<Object> {
-    changes.into_iter().map(|change| Object { change, departure: None }).collect()
+    changes.into_iter().map(Object::of).collect()
 }
 
 /// The files that make the difference.
-fn because(old: Option<&Surveyed>, new: Option<&Surveyed>) -> Vec<String> {
+pub(super) fn because(old: Option<&Surveyed>, new: Option<&Surveyed>) -> Vec<String> {
     let (Some(old), Some(new)) = (old, new) else { return Vec::new() };
     let paths: BTreeSet<_> = old.reads.keys().chain(new.reads.keys()).collect();
     let differing: Vec<_> = paths.into_iter().filter(|path| old.reads.get(path) != new.reads.get(path)).collect();

@@ -142,7 +142,7 @@ mod tests {
             key: ApplicationKey { namespace: "gitmoor".to_owned(), name: name.to_owned() },
             fate: Fate::Stays,
             because: Vec::new(),
-            objects: vec![Object { change, departure: None }],
+            objects: vec![Object::of(change)],
             problems: vec![format!("{name}\n# see https://example.com/{name}")],
             broke: false,
             notes: Vec::new(),

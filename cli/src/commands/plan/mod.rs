@@ -3,6 +3,7 @@
 mod arguments;
 mod build;
 mod json;
+mod live;
 mod markdown;
 mod points;
 mod report;
@@ -16,6 +17,7 @@ use crate::{
     fleet::{Fleet, Prepared, Surveyor},
     terminal::Terminal,
 };
+use live::Connection;
 use points::Points;
 use report::Report;
 
@@ -23,10 +25,15 @@ use report::Report;
 pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let prepared = arguments.render.prepare()?;
     let points = Points::find(&prepared, arguments.base.as_deref(), arguments.head.as_deref())?;
-    let (surveyor, roots) = surveyor(&prepared, &points)?;
-    let report = super::runtime()?.block_on(async {
+    let runtime = super::runtime()?;
+    let connection = arguments.live.asked.then(|| runtime.block_on(Connection::open(&arguments.live))).transpose()?;
+    let (surveyor, roots) = surveyor(&prepared, &points, connection.as_ref())?;
+    let report = runtime.block_on(async {
         let (before, after) = survey(&surveyor, &points, roots).await?;
-        build::report(&arguments, &surveyor, &points, &before, &after).await
+        match &connection {
+            None => build::report(&arguments, &surveyor, &points, &before, &after).await,
+            Some(cluster) => live::report(&arguments, &surveyor, &points, (&before, &after), cluster).await,
+        }
     })?;
     surveyor.renders().tidy();
     match terminal.output() {
@@ -41,11 +48,16 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
 type Roots = (Vec<serde_json::Value>, Vec<serde_json::Value>);
 
 /// The root Applications of both sides, and what surveys them. Before the first commit of a root there was nothing.
-fn surveyor(prepared: &Prepared, points: &Points) -> Result<(Surveyor, Roots), Failure> {
+fn surveyor(
+    prepared: &Prepared,
+    points: &Points,
+    connection: Option<&Connection>,
+) -> Result<(Surveyor, Roots), Failure> {
     let before = prepared.roots(&points.base.ground)?.unwrap_or_default();
     let after = prepared.wanted_roots(&points.head.ground)?;
     let all: Vec<_> = after.iter().chain(&before).cloned().collect();
-    Ok((prepared.surveyor(&all)?, (before, after)))
+    let capabilities = connection.map(Connection::capabilities);
+    Ok((prepared.surveyor(&all, capabilities)?, (before, after)))
 }
 
 async fn survey(surveyor: &Surveyor, points: &Points, (before, after): Roots) -> Result<(Fleet, Fleet), Failure> {

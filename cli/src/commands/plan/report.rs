@@ -45,6 +45,8 @@ pub(super) enum Fate {
 pub(super) struct Object {
     pub(super) change: Change,
     pub(super) departure: Option<Departure>,
+    /// What else is to be said of it.
+    pub(super) remarks: Vec<String>,
 }
 
 /// How many objects fare how.
@@ -58,6 +60,11 @@ pub(super) struct Count {
 }
 
 impl Object {
+    /// A change of which nothing else is to be said.
+    pub(super) fn of(change: Change) -> Self {
+        Self { change, departure: None, remarks: Vec::new() }
+    }
+
     /// One word for it.
     pub(super) fn word(&self) -> &'static str {
         match (&self.change.what, &self.departure) {
@@ -73,6 +80,12 @@ impl Object {
 
     /// What there is to be said of it besides.
     pub(super) fn remark(&self) -> Option<String> {
+        let own = self.of_change();
+        let all: Vec<String> = own.into_iter().chain(self.remarks.iter().cloned()).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    fn of_change(&self) -> Option<String> {
         let names = |keys: &[ApplicationKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let remark = match (&self.change.what, &self.departure) {
             (_, Some(Departure::Blocked(why) | Departure::Held(why))) => why.clone(),
@@ -91,6 +104,11 @@ impl Object {
 }
 
 impl Touched {
+    /// Nothing is to be said of it.
+    pub(super) fn is_silent(&self) -> bool {
+        self.fate == Fate::Stays && self.objects.is_empty() && self.problems.is_empty()
+    }
+
     /// Its objects, counted.
     pub(super) fn count(&self) -> Count {
         let mut count = Count::default();
