@@ -13,6 +13,7 @@ mod failure;
 mod fleet;
 mod fork;
 mod git;
+mod reach;
 mod settings;
 mod table;
 mod terminal;

@@ -10,6 +10,8 @@ use gitmoor_tests::distribution::policy;
 use gitmoor_tests::harness::tools::workspace;
 use serde_json::{Value, json};
 
+mod off;
+
 /// The overlays that `<<__environment__>>` chooses from.
 const ENVIRONMENTS: [&str; 2] = ["aws", "single-node"];
 /// Kinds that have no namespace.

@@ -32,12 +32,14 @@ pub(crate) use arguments::{Arguments, pair};
 use crate::{
     failure::{Exit, Failure},
     git::Repository,
+    reach::files_that_are_read,
     terminal::Terminal,
     work_tree::{FileError, WorkTree},
 };
 use arguments::Mode;
 use conf::Source;
 use history::{History, Scope, from_here};
+use report::Report;
 
 /// Reads setup.conf, then substitutes in every file of the tree; says what was done.
 ///
@@ -54,7 +56,10 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
     if let (Some(history), Mode::Write, false) = (&mut history, arguments.mode(), arguments.force) {
         protect::refuse_to_overwrite(history)?;
     }
-    let report = files::initialise(&conf, &tree, history.as_mut(), &arguments, terminal)?;
+    let mut report = files::initialise(&conf, &tree, history.as_mut(), &arguments, terminal)?;
+    if report.has_left_over() {
+        set_apart_what_is_off(&mut report, &conf, &arguments)?;
+    }
     let written = match &mut history {
         Some(history) if arguments.mode() == Mode::Write && report.errors.is_empty() => record(history)?,
         _ => Vec::new(),
@@ -65,6 +70,22 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
         commit::commit(&history.repository, &report, written, &arguments, terminal)?;
     }
     Ok(report.exit(arguments.allow_missing))
+}
+
+/// A component that is off needs no values: only what the agent will read does. Where that cannot be told, everything does.
+fn set_apart_what_is_off(report: &mut Report, conf: &SetupConf, arguments: &Arguments) -> Result<(), Failure> {
+    let default = [PathBuf::from("distribution")];
+    let folders = if arguments.distribution.is_empty() { &default[..] } else { &arguments.distribution };
+    let matcher = conf.matcher().map_err(unsearchable)?;
+    for folder in folders {
+        let Ok(folder) = folder.canonicalize() else { continue };
+        if let Some(read) = files_that_are_read(&folder, &matcher) {
+            report.set_apart(|path| {
+                path.canonicalize().map_or(true, |path| !path.starts_with(&folder) || read.contains(&path))
+            });
+        }
+    }
+    Ok(())
 }
 
 fn source(arguments: &Arguments) -> Source<'_> {

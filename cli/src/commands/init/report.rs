@@ -59,6 +59,8 @@ pub(super) struct Totals {
     pub(super) changed: usize,
     replaced: usize,
     left_over: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    not_needed: usize,
 }
 
 /// One file with placeholders.
@@ -68,6 +70,9 @@ pub(super) struct FileReport {
     pub(super) changed: bool,
     replaced: Vec<Finding>,
     left_over: Vec<Finding>,
+    /// Placeholders without a value, in a file that nothing selected reads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_needed: Vec<Finding>,
     /// Places of changed values that the user has edited, and that are left as they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     edited: Vec<Finding>,
@@ -102,6 +107,11 @@ fn message(error: &FileError) -> String {
     format!("{error}: {}", error.source)
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 fn finding(token: String, position: Position) -> Finding {
     Finding { placeholder: token, position, value: None, did_you_mean: None }
 }
@@ -126,7 +136,7 @@ impl FileReport {
         };
         let edited = edited.into_iter().map(|Occurrence { token, before: _, after }| finding(token, after)).collect();
         let (replaced, left_over) = (findings(replaced), findings(left_over));
-        Self { path: display(path), changed, replaced, left_over, edited, diff: None }
+        Self { path: display(path), changed, replaced, left_over, not_needed: Vec::new(), edited, diff: None }
     }
 
     /// With the diff, where it is part of the document.
@@ -181,6 +191,20 @@ impl Report {
         }
     }
 
+    /// Where placeholders without a value were found.
+    pub(super) fn has_left_over(&self) -> bool {
+        self.totals.left_over > 0
+    }
+
+    /// Takes those out of the placeholders without a value that stand in files which nothing reads.
+    pub(super) fn set_apart(&mut self, is_read: impl Fn(&Path) -> bool) {
+        for file in self.files.iter_mut().filter(|file| !file.left_over.is_empty() && !is_read(Path::new(&file.path))) {
+            file.not_needed = std::mem::take(&mut file.left_over);
+            self.totals.left_over -= file.not_needed.len();
+            self.totals.not_needed += file.not_needed.len();
+        }
+    }
+
     /// What can only be said when all files have been seen.
     pub(super) fn finish(&mut self, conf: &SetupConf) {
         let path = PathBuf::from(&self.setup_conf);
@@ -213,6 +237,7 @@ impl Report {
         } else {
             self.print_replaced(terminal);
             self.print_left_over(terminal);
+            self.print_not_needed(terminal);
             self.print_edited(terminal);
             self.print_forgotten(terminal);
             self.print_unused(terminal);
@@ -257,6 +282,21 @@ impl Report {
                 let hint = did_you_mean.as_ref().map(|known| format!(", did you mean {known}?")).unwrap_or_default();
                 self.line(terminal, Style::Plain, &format!("  {path}:{position}: {placeholder}{hint}"));
             }
+        }
+    }
+
+    /// By name: their values are asked for when the component is selected.
+    fn print_not_needed(&self, terminal: &mut Terminal) {
+        if terminal.is_quiet() || self.totals.not_needed == 0 {
+            return;
+        }
+        self.line(
+            terminal,
+            Style::Plain,
+            "without a value, and not needed: nothing that is selected reads these files",
+        );
+        for file in self.files.iter().filter(|file| !file.not_needed.is_empty()) {
+            self.line(terminal, Style::Plain, &format!("  {}: {}", file.path, counted(&file.not_needed)));
         }
     }
 
@@ -310,15 +350,16 @@ impl Report {
     }
 
     fn summary(&self) -> String {
-        let Totals { files, binary: _, links: _, changed, replaced, left_over } = self.totals;
-        if replaced == 0 && left_over == 0 && self.errors.is_empty() {
+        let Totals { files, binary: _, links: _, changed, replaced, left_over, not_needed } = self.totals;
+        if replaced == 0 && left_over == 0 && not_needed == 0 && self.errors.is_empty() {
             return format!("nothing to replace in {files} files: none holds a placeholder (any more)");
         }
         let (change, done) = match self.mode {
             Mode::Write => ("changed", "replaced"),
             Mode::Check | Mode::DryRun => ("would change", "to replace"),
         };
-        format!("{change} {changed} of {files} files; {replaced} placeholders {done}, {left_over} left over")
+        let apart = if not_needed > 0 { format!(", {not_needed} not needed") } else { String::new() };
+        format!("{change} {changed} of {files} files; {replaced} placeholders {done}, {left_over} left over{apart}")
     }
 }
 
