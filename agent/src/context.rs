@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::mutations::Mutations;
 use crate::projects::Projects;
 use crate::queue::Queue;
+use crate::remotes::RemoteFollowers;
 use crate::repairs::Repairs;
 use crate::repositories::Repositories;
 use crate::state::State;
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     pub queue: Queue,
     /// Git.
     pub repositories: Arc<Repositories>,
+    /// What comes from elsewhere.
+    pub remotes: Arc<RemoteFollowers>,
     /// Watches on managed kinds.
     pub watches: Arc<Watches>,
     /// What Applications may do.

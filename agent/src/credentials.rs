@@ -72,6 +72,13 @@ impl CredentialStore {
         own.or_else(below).map_or(Credentials::None, |entry| entry.credentials.clone())
     }
 
+    /// The credentials of any other address: those of the longest address that it is below.
+    pub(crate) fn find_address(&self, address: &str) -> Credentials {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let below = entries.values().filter(|entry| is_below(address, &entry.url));
+        below.max_by_key(|entry| entry.url.len()).map_or(Credentials::None, |entry| entry.credentials.clone())
+    }
+
     /// Waits until all credentials have been read once, or for [`PATIENCE`] when they cannot be.
     pub(crate) async fn read_once(&self) {
         let mut listed = self.listed.subscribe();

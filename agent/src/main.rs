@@ -9,6 +9,7 @@ mod charts;
 mod credentials;
 mod heads;
 mod projects;
+mod remotes;
 mod repositories;
 
 mod context;

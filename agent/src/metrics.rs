@@ -32,6 +32,8 @@ pub(crate) struct Metrics {
     pub fetches: Family<Result, Counter>,
     /// Looks at charts of repositories and registries, by result.
     pub chart_fetches: Family<Result, Counter>,
+    /// Looks at what comes from elsewhere, by result.
+    pub remote_fetches: Family<Result, Counter>,
     /// Webhooks, by result.
     pub webhooks: Family<Result, Counter>,
     /// Renders of Applications, by result.
@@ -74,6 +76,11 @@ impl Metrics {
         let seconds = || Histogram::new(exponential_buckets(0.01, 2.0, 14));
         let fetches = register!(Family::default(), "git_fetches", "Fetches of repositories, by result");
         let chart_fetches = register!(Family::default(), "chart_fetches", "Looks at charts, by result");
+        let remote_fetches = register!(
+            Family::default(),
+            "remote_fetches",
+            "Looks at bases, files and charts from elsewhere, by result"
+        );
         let webhooks = register!(Family::default(), "webhooks", "Webhooks of Git servers, by result");
         let renders = register!(Family::default(), "renders", "Renders of Applications, by result");
         let renders_spared = register!(Counter::default(), "renders_spared", "Renders that an equal read-set spared");
@@ -93,6 +100,7 @@ impl Metrics {
             registry,
             fetches,
             chart_fetches,
+            remote_fetches,
             webhooks,
             renders,
             renders_spared,

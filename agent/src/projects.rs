@@ -51,6 +51,11 @@ impl Grant {
         self.project().map_or_else(String::new, |project| format!(":{}@{}", project.name, project.version))
     }
 
+    /// Whether something may be read from a repository.
+    pub(crate) fn judge_repository(&self, address: &str) -> Result<(), Refusal> {
+        self.project().map_or(Ok(()), |project| project.judge_repository(address))
+    }
+
     /// Takes out what the project refuses, and gives the refusals.
     pub(crate) fn narrow(&self, manifests: &mut Manifests<Stamped>) -> Vec<Condition> {
         let Some(project) = self.project() else { return Vec::new() };

@@ -74,6 +74,7 @@ fn refused(spec: &Value, error: &SpecError) -> Condition {
 
 /// The Application is gone, and what it had stays; its hooks can go whenever somebody deletes them.
 async fn gone(context: &Context, key: &ApplicationKey) -> Next {
+    context.remotes.forget(key);
     match hooks::let_go(context, key, false).await {
         Ok(()) => Next::OnChange,
         Err(error) => {
@@ -202,6 +203,7 @@ async fn refresh(context: &Context, key: &ApplicationKey, snapshot: &Snapshot) {
     for source in snapshot.sources.iter() {
         context.repositories.look(&source.follow.origin);
     }
+    context.remotes.refresh(key).await;
     let patch = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: null}}});
     match context.cluster.merge(&objects::applications(), Some(&key.namespace), &key.name, &patch).await {
         Ok(object) => context.wrote_application(key, object),

@@ -161,7 +161,8 @@ impl Follower {
     async fn fetch(&mut self, revisions: BTreeSet<String>) -> Duration {
         let url = self.mirror.url().clone();
         let origin = Origin::Git(url.clone());
-        let request = FetchRequest { credentials: self.credentials.find(&url), revisions: revisions.clone() };
+        let request =
+            FetchRequest { credentials: self.credentials.find(&url), revisions: revisions.clone(), hosts: None };
         match self.mirror.fetch(&request).await {
             Ok(outcome) => {
                 self.metrics.fetches.get_or_create(&ResultLabel::of("success")).inc();

@@ -13,6 +13,8 @@ use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::charts::Charts;
 use gitmoor_engine::cluster::Cluster;
 use gitmoor_engine::git::{FetchLimits, Fetcher, UrlPolicy};
+use gitmoor_engine::reach::Hosts;
+use gitmoor_engine::remotes::RemoteStore;
 use gitmoor_engine::render::Renderer;
 use gitmoor_engine::{helm, kustomize, materialise, process};
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +35,7 @@ use crate::mutations::Mutations;
 use crate::projects::Projects;
 use crate::queue::{self, Queue};
 use crate::reconcile::reconcile;
+use crate::remotes::{self, RemoteFollowers};
 use crate::repairs::Repairs;
 use crate::repositories::Repositories;
 use crate::settings::Settings;
@@ -85,6 +88,14 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let credentials = Arc::new(CredentialStore::default());
     let (heads, record_heads) = Heads::start(cluster.clone(), namespace.clone(), Arc::clone(&state));
     tasks.spawn(record_heads);
+    let store = RemoteStore::new(settings.data_dir.clone(), fetcher(&settings), addresses.clone());
+    let remotes = Arc::new(RemoteFollowers::new(
+        store,
+        remotes::Options { interval: settings.chart_interval, hosts: settings.allow_host.clone() },
+        Arc::clone(&credentials),
+        (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
+    ));
+    tasks.spawn(Arc::clone(&remotes).follow());
     let repositories = Arc::new(Repositories::new(
         settings.data_dir.clone(),
         fetcher(&settings),
@@ -93,7 +104,9 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
         heads,
         ChartFollowers::new(
-            Charts::new(settings.data_dir.clone()).with_addresses(addresses),
+            Charts::new(settings.data_dir.clone())
+                .with_addresses(addresses)
+                .with_hosts(Hosts::new(settings.allow_host.iter().cloned())),
             settings.chart_interval,
             Arc::clone(&credentials),
             (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
@@ -130,6 +143,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         state,
         queue: queue.clone(),
         repositories,
+        remotes,
         kinds,
         renderer,
         render_slots: Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get)),

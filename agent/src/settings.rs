@@ -47,7 +47,8 @@ pub(crate) struct Settings {
     #[arg(long, env = "GITMOOR_POLL_INTERVAL", default_value = "60", value_parser = seconds)]
     pub poll_interval: Duration,
 
-    /// Seconds between two looks at a chart that is followed by a range of versions
+    /// Seconds between two looks at a chart that is followed by a range of versions, at a base on a branch, and at a
+    /// file over HTTP
     #[arg(long, env = "GITMOOR_CHART_INTERVAL", default_value = "300", value_parser = seconds)]
     pub chart_interval: Duration,
 
@@ -62,6 +63,11 @@ pub(crate) struct Settings {
     /// Allow repositories by file:// addresses
     #[arg(long, env = "GITMOOR_ALLOW_LOCAL_REPOSITORIES")]
     pub allow_local_repositories: bool,
+
+    /// Hosts (`host` or `host:port`) that bases, files, charts and redirects may lead to although they are inside,
+    /// separated by commas; hosts of followed repositories may anyway, link-local addresses never
+    #[arg(long, env = "GITMOOR_ALLOW_HOST", value_name = "HOST", value_delimiter = ',')]
+    pub allow_host: Vec<String>,
 
     /// Use addresses that begin with TO in place of those that begin with FROM, as Git's insteadOf: for repositories,
     /// chart repositories and registries; TO may also be a local folder; may be repeated, the longest FROM wins

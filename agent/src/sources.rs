@@ -9,13 +9,19 @@ use gitmoor_engine::sources::{self, Gathered};
 
 use crate::context::Context;
 use crate::evaluate::Subject;
+use crate::remotes::ForApplication;
 use crate::state::{EvaluatedSource, FollowedSource, Origin, Position, Reads};
 
 /// Gathers the inputs of all sources at these positions.
 pub(crate) async fn gather(context: &Context, subject: &Subject<'_>, at: &[Position]) -> Gathered {
     let sources = &subject.snapshot.sources;
     let tree = |index: usize| tree(context, &sources[index], &at[index]).boxed();
-    sources::gather(sources, &context.state.capabilities(), &tree).await
+    if std::ptr::eq(at, subject.positions) {
+        // What it uses is found out anew.
+        context.remotes.forget(subject.key);
+    }
+    let remotes = ForApplication { all: &context.remotes, key: subject.key, grant: subject.grant };
+    sources::gather_with(sources, &context.state.capabilities(), &tree, Some(&remotes)).await
 }
 
 async fn tree(context: &Context, source: &FollowedSource, at: &Position) -> Result<AnyTree, RenderError> {

@@ -160,6 +160,14 @@ impl Project {
         Ok(())
     }
 
+    /// Whether something may be read from a repository.
+    pub fn judge_repository(&self, address: &str) -> Result<(), Refusal> {
+        if self.allows_source(address) {
+            return Ok(());
+        }
+        Err(self.refuse(format!("the repository {}", without_credentials(address)), "sourceRepos"))
+    }
+
     /// Whether an object may be applied.
     pub fn judge_object(&self, id: &ObjectId) -> Result<(), Refusal> {
         let spec = &self.spec;

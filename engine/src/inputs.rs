@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use gitmoor_core::chart::Traits;
-use gitmoor_core::closure::{self, Member, ReadSet, SourceKind};
+use gitmoor_core::closure::{self, Member, ReadSet, RemoteContent, RemoteReference, RemoteUsed, Remotes, SourceKind};
 use gitmoor_core::source::{Recipe, ValueFile};
-use gitmoor_core::tree::Tree;
+use gitmoor_core::tree::{Tree, TreeError, TreeErrorKind};
 use sha2::{Digest as _, Sha256};
 
 use crate::helm::Capabilities;
+use crate::remotes::FetchRemotes;
 use crate::render::{RenderError, blocking};
 
 /// Any tree that can go to another thread.
@@ -37,6 +38,8 @@ pub struct Inputs {
     pub read_set: ReadSet,
     /// What is read of other sources.
     pub others: Vec<Other>,
+    /// What is known of things from elsewhere.
+    pub remotes: Remotes,
     /// What its templates ask for.
     pub traits: Traits,
     own_digest: String,
@@ -51,26 +54,71 @@ impl Inputs {
     }
 }
 
-/// Finds out what a source reads. `others` are the trees of the sources whose files it names, by position.
+/// Finds out what a source reads, without anything from elsewhere. `others` are the trees of the sources whose files it
+/// names, by position.
 pub async fn inputs(
     recipe: Recipe,
     tree: AnyTree,
     others: Vec<(usize, AnyTree)>,
     capabilities: &Capabilities,
 ) -> Result<Inputs, RenderError> {
+    inputs_with(recipe, tree, others, capabilities, None).await
+}
+
+/// Rounds in which more and more is found to be needed from elsewhere.
+const MOST_ROUNDS: usize = 20;
+
+/// As [`inputs`], with what comes from elsewhere.
+pub async fn inputs_with(
+    recipe: Recipe,
+    tree: AnyTree,
+    others: Vec<(usize, AnyTree)>,
+    capabilities: &Capabilities,
+    fetch: Option<&dyn FetchRemotes>,
+) -> Result<Inputs, RenderError> {
+    let (recipe, tree, read_set, remotes) = walked(recipe, tree, fetch).await?;
     let capabilities = capabilities.digest();
     blocking(move || {
-        let read_set = closure::read_set_of(&tree, &recipe)?;
         let others = match read_set.source {
             SourceKind::Helm => files_of_others(&recipe, others, &read_set)?,
             SourceKind::Kustomize | SourceKind::Directory => Vec::new(),
         };
-        let traits = traits(&recipe, &tree, &read_set, &others)?;
+        let traits = traits(&recipe, &tree, &read_set, &others, &remotes)?;
         let asked = if traits.asks_cluster { capabilities.as_str() } else { "" };
         let own_digest = digest(&recipe, &read_set, asked);
-        Ok(Inputs { recipe, tree, read_set, others, traits, own_digest })
+        Ok(Inputs { recipe, tree, read_set, others, remotes, traits, own_digest })
     })
     .await
+}
+
+/// Walks, fetches what is wanted from elsewhere, and walks again.
+async fn walked(
+    mut recipe: Recipe,
+    mut tree: AnyTree,
+    fetch: Option<&dyn FetchRemotes>,
+) -> Result<(Recipe, AnyTree, ReadSet, Remotes), RenderError> {
+    let Some(fetch) = fetch else {
+        return blocking(move || {
+            let read_set = closure::read_set_of(&tree, &recipe)?;
+            Ok((recipe, tree, read_set, Remotes::default()))
+        })
+        .await;
+    };
+    let mut remotes = Remotes::default();
+    for _ in 0..MOST_ROUNDS {
+        let walked;
+        (recipe, tree, remotes, walked) = blocking(move || {
+            let walked = closure::read_set_with(&tree, &recipe, &remotes)?;
+            Ok((recipe, tree, remotes, walked))
+        })
+        .await?;
+        match walked {
+            Ok(read_set) => return Ok((recipe, tree, read_set, remotes)),
+            Err(wanted) => remotes.0.extend(fetch.fetch(wanted).await.0),
+        }
+    }
+    let reason = "what it uses from elsewhere leads to more and more";
+    Err(TreeError::invalid(&recipe.path, reason).into())
 }
 
 fn files_of_others(recipe: &Recipe, trees: Vec<(usize, AnyTree)>, own: &ReadSet) -> Result<Vec<Other>, RenderError> {
@@ -91,10 +139,24 @@ fn files_of_others(recipe: &Recipe, trees: Vec<(usize, AnyTree)>, own: &ReadSet)
 }
 
 /// Looks through the chart, and through values, which templates may evaluate.
-fn traits(recipe: &Recipe, tree: &AnyTree, read_set: &ReadSet, others: &[Other]) -> Result<Traits, RenderError> {
+fn traits(
+    recipe: &Recipe,
+    tree: &AnyTree,
+    read_set: &ReadSet,
+    others: &[Other],
+    remotes: &Remotes,
+) -> Result<Traits, RenderError> {
     let mut traits = Traits::default();
+    if read_set.inflates() {
+        // Charts of any kind: looking through all of them would cost more than rendering anew when the cluster changes.
+        traits.asks_cluster = true;
+    }
     if read_set.source != SourceKind::Helm {
         return Ok(traits);
+    }
+    for (reference, members) in charts_of(read_set) {
+        let Some(RemoteContent::Tree { tree, .. }) = remotes.0.get(reference) else { continue };
+        look_through(&mut traits, &tree.open()?, members)?;
     }
     traits.add("", recipe.helm.values.as_bytes());
     for assignment in recipe.helm.set.iter().chain(&recipe.helm.set_string) {
@@ -102,19 +164,36 @@ fn traits(recipe: &Recipe, tree: &AnyTree, read_set: &ReadSet, others: &[Other])
     }
     let own = std::iter::once((tree, read_set));
     for (tree, set) in own.chain(others.iter().map(|other| (&other.tree, &other.read_set))) {
-        for (path, member) in &set.members {
-            let Member::File { .. } = member else { continue };
-            let name = path.as_str().rsplit('/').next().unwrap_or_default();
-            match tree.read(path, LARGEST_TEMPLATE) {
-                // What is in a packed chart is not known without unpacking it.
-                Ok(_) if name.ends_with(".tgz") => traits = Traits { asks_cluster: true, may_change: true },
-                Ok(bytes) => traits.add(name, &bytes),
-                Err(error) if error.kind == gitmoor_core::tree::TreeErrorKind::TooLarge => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        look_through(&mut traits, tree, set)?;
     }
     Ok(traits)
+}
+
+fn look_through(traits: &mut Traits, tree: &AnyTree, set: &ReadSet) -> Result<(), RenderError> {
+    for (path, member) in &set.members {
+        let Member::File { .. } = member else { continue };
+        let name = path.as_str().rsplit('/').next().unwrap_or_default();
+        match tree.read(path, LARGEST_TEMPLATE) {
+            // What is in a packed chart is not known without unpacking it.
+            Ok(_) if name.ends_with(".tgz") => *traits = Traits { asks_cluster: true, may_change: true },
+            Ok(bytes) => traits.add(name, &bytes),
+            Err(error) if error.kind == TreeErrorKind::TooLarge => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Charts from elsewhere that a chart depends on, and those that they depend on.
+fn charts_of(read_set: &ReadSet) -> Vec<(&RemoteReference, &ReadSet)> {
+    let mut found = Vec::new();
+    for used in &read_set.remotes {
+        if let RemoteUsed::Chart { reference, read_set, .. } = &used.what {
+            found.push((reference, &**read_set));
+            found.extend(charts_of(read_set));
+        }
+    }
+    found
 }
 
 fn digest(recipe: &Recipe, read_set: &ReadSet, capabilities: &str) -> String {

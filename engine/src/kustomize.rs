@@ -113,11 +113,55 @@ pub async fn version(kustomize: &Kustomize) -> Result<Version, KustomizeError> {
     Ok(version)
 }
 
-/// Builds `folder`, which lies in the checkout at `root`; both are absolute.
+/// How charts are inflated: all that they need is in the checkout.
+#[derive(Clone, Debug)]
+pub struct Charts {
+    /// The program.
+    pub helm: PathBuf,
+    /// Version of the cluster.
+    pub kube_version: String,
+    /// What it serves.
+    pub api_versions: Vec<String>,
+}
+
+/// Builds `folder`, which lies in the checkout at `root`, without charts; both are absolute.
 pub async fn build(kustomize: &Kustomize, root: &Path, folder: &Path) -> Result<Built, KustomizeError> {
+    build_with(kustomize, root, folder, None).await
+}
+
+/// As [`build`], with charts.
+pub async fn build_with(
+    kustomize: &Kustomize,
+    root: &Path,
+    folder: &Path,
+    charts: Option<&Charts>,
+) -> Result<Built, KustomizeError> {
     // Absolute, since kustomize takes a relative `github.com/org/repo` for a repository.
-    let arguments = vec!["build".into(), folder.into()];
-    match process::run(invocation(kustomize, arguments, root)).await {
+    let mut arguments: Vec<OsString> = vec!["build".into(), folder.into()];
+    let mut invocation = invocation(kustomize, Vec::new(), root);
+    // For values of charts; it goes with this.
+    let mut _values = None;
+    if let Some(charts) = charts {
+        let made = tempfile::Builder::new().prefix("values-").tempdir_in(root.parent().unwrap_or(root));
+        let made = made.map_err(|source| {
+            KustomizeError::Process(ProcessError::Io { program: kustomize.program.display().to_string(), source })
+        })?;
+        invocation.environment.retain(|(name, _)| name != "TMPDIR");
+        invocation.environment.push(("TMPDIR".into(), made.path().into()));
+        invocation.environment.push(("HELM_NO_PLUGINS".into(), "1".into()));
+        invocation.environment.push(("HELM_PLUGINS".into(), NOWHERE.into()));
+        invocation.environment.push(("KUBECONFIG".into(), NOWHERE.into()));
+        _values = Some(made);
+        arguments.extend(["--enable-helm".into(), "--helm-command".into(), charts.helm.clone().into()]);
+        if !charts.kube_version.is_empty() {
+            arguments.extend(["--helm-kube-version".into(), charts.kube_version.clone().into()]);
+        }
+        for version in &charts.api_versions {
+            arguments.extend(["--helm-api-versions".into(), version.into()]);
+        }
+    }
+    invocation.arguments = arguments;
+    match process::run(invocation).await {
         Ok(output) => {
             let manifests = String::from_utf8(output.stdout).map_err(|_| KustomizeError::NotText { what: "build" })?;
             let (warnings, _) = split_warnings(&output.stderr_tail, root);

@@ -8,15 +8,17 @@
 //!
 //! Nothing is synced to disk: the folder lives for one build. Blocking; meant for `spawn_blocking`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use gitmoor_core::closure::{Member, ReadSet, ResolveError, resolve};
+use gitmoor_core::closure::{Member, ReadSet, RemoteContent, RemoteReference, Remotes, ResolveError, resolve};
 use gitmoor_core::tree::{EntryKind, RepoPath, Tree, TreeEntry, TreeError};
 use tempfile::TempDir;
+
+use crate::layout::{Entry, Layout};
 
 /// How much may be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +78,8 @@ pub struct Checkout {
     _removal: TempDir,
     /// Without links, as a program would print it.
     real: PathBuf,
+    /// What stands here in place of addresses in options of the Application.
+    instead: BTreeMap<String, String>,
 }
 
 impl Checkout {
@@ -88,6 +92,11 @@ impl Checkout {
     pub fn path_of(&self, path: &RepoPath) -> PathBuf {
         // An empty part would add a slash to the end.
         if path.as_str().is_empty() { self.real.clone() } else { self.real.join(path.as_str()) }
+    }
+
+    /// A path or address of an option of the Application, as it is to be read here.
+    pub(crate) fn instead(&self, text: &str) -> String {
+        self.instead.get(text).map_or_else(|| text.to_owned(), Clone::clone)
     }
 
     /// Makes sure that a folder is there, also when no member lies in it.
@@ -105,36 +114,36 @@ impl Checkout {
     }
 }
 
-/// Writes the members of a read-set into a new folder below `scratch`.
+/// Writes the members of a read-set into a new folder below `scratch`, without anything from elsewhere.
 pub fn read_set(tree: &dyn Tree, set: &ReadSet, scratch: &Path, limits: &Limits) -> Result<Checkout, MaterialiseError> {
-    let mut writer = Writer::new(tree, scratch, limits)?;
-    for (path, member) in &set.members {
-        match member {
-            Member::File { id: _, executable } => writer.file(path, *executable)?,
-            Member::Link { id: _, target } => writer.link(path, target)?,
-            Member::Listing { digest: _ } | Member::Folder | Member::Absent => {}
-        }
+    let mut writer = Writer::new(scratch, limits)?;
+    writer.members(&From::whole(tree), &set.members)?;
+    Ok(writer.checkout)
+}
+
+/// As [`read_set`], or [`whole_tree`], and what the read-set uses from elsewhere beside it: the entries that name it
+/// name the files here.
+pub fn with_remotes(
+    (tree, whole): (&dyn Tree, bool),
+    (set, remotes): (&ReadSet, &Remotes),
+    scratch: &Path,
+    limits: &Limits,
+) -> Result<Checkout, MaterialiseError> {
+    let mut writer = Writer::new(scratch, limits)?;
+    if whole {
+        writer.everything(&From::whole(tree))?;
+    } else {
+        writer.members(&From::whole(tree), &set.members)?;
     }
+    writer.elsewhere(set, remotes)?;
     Ok(writer.checkout)
 }
 
 /// Writes the whole tree into a new folder below `scratch`. Submodules, and links that lead out of the repository, are
 /// left out.
 pub fn whole_tree(tree: &dyn Tree, scratch: &Path, limits: &Limits) -> Result<Checkout, MaterialiseError> {
-    let mut writer = Writer::new(tree, scratch, limits)?;
-    let mut folders = vec![RepoPath::root()];
-    while let Some(folder) = folders.pop() {
-        for (name, entry) in tree.list(&folder)? {
-            let path = child(&folder, &name)?;
-            if entry.kind == EntryKind::Folder {
-                writer.count(&path, 0)?;
-                writer.checkout.make_folder(&mut writer.made, &path)?;
-                folders.push(path);
-            } else {
-                writer.entry(&path, &entry)?;
-            }
-        }
-    }
+    let mut writer = Writer::new(scratch, limits)?;
+    writer.everything(&From::whole(tree))?;
     Ok(writer.checkout)
 }
 
@@ -144,59 +153,153 @@ fn child(folder: &RepoPath, name: &str) -> Result<RepoPath, MaterialiseError> {
     path.ok_or_else(|| MaterialiseError::Name { folder: folder.clone(), name: name.to_owned() })
 }
 
-struct Writer<'t> {
+fn not_there(reference: &RemoteReference) -> MaterialiseError {
+    TreeError::unreadable(&RepoPath::root(), format!("{reference} is no longer there")).into()
+}
+
+/// A tree, and where its root is in the checkout.
+struct From<'t> {
     tree: &'t dyn Tree,
-    limits: &'t Limits,
+    below: RepoPath,
+}
+
+impl<'t> From<'t> {
+    fn whole(tree: &'t dyn Tree) -> Self {
+        Self { tree, below: RepoPath::root() }
+    }
+
+    fn place(&self, path: &RepoPath) -> RepoPath {
+        self.below.join(path.as_str()).unwrap_or_default()
+    }
+}
+
+struct Writer<'l> {
+    limits: &'l Limits,
     checkout: Checkout,
     made: HashSet<RepoPath>,
     files: usize,
     total: usize,
 }
 
-impl<'t> Writer<'t> {
-    fn new(tree: &'t dyn Tree, scratch: &Path, limits: &'t Limits) -> Result<Self, MaterialiseError> {
+impl<'l> Writer<'l> {
+    fn new(scratch: &Path, limits: &'l Limits) -> Result<Self, MaterialiseError> {
         let make = || {
             let folder = tempfile::Builder::new().prefix("render-").tempdir_in(scratch)?;
             let real = folder.path().canonicalize()?;
-            Ok(Checkout { _removal: folder, real })
+            Ok(Checkout { _removal: folder, real, instead: BTreeMap::new() })
         };
         let checkout = make().map_err(|source| MaterialiseError::Io { path: RepoPath::root(), source })?;
-        Ok(Self { tree, limits, checkout, made: HashSet::new(), files: 0, total: 0 })
+        Ok(Self { limits, checkout, made: HashSet::new(), files: 0, total: 0 })
     }
 
-    fn entry(&mut self, path: &RepoPath, entry: &TreeEntry) -> Result<(), MaterialiseError> {
+    fn members(&mut self, from: &From<'_>, members: &BTreeMap<RepoPath, Member>) -> Result<(), MaterialiseError> {
+        for (path, member) in members {
+            match member {
+                Member::File { id: _, executable } => self.file(from, path, *executable)?,
+                Member::Link { id: _, target } => self.link(from, path, target)?,
+                Member::Listing { digest: _ } | Member::Folder | Member::Absent => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn everything(&mut self, from: &From<'_>) -> Result<(), MaterialiseError> {
+        let mut folders = vec![RepoPath::root()];
+        while let Some(folder) = folders.pop() {
+            for (name, entry) in from.tree.list(&folder)? {
+                let path = child(&folder, &name)?;
+                if entry.kind == EntryKind::Folder {
+                    self.count(&path, 0)?;
+                    self.checkout.make_folder(&mut self.made, &from.place(&path))?;
+                    folders.push(path);
+                } else {
+                    self.entry(from, &path, &entry)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Trees and files from elsewhere, and the entries that name them.
+    fn elsewhere(&mut self, set: &ReadSet, remotes: &Remotes) -> Result<(), MaterialiseError> {
+        let layout = Layout::of(set);
+        for (below, (reference, members)) in layout.trees {
+            let Some(RemoteContent::Tree { tree, .. }) = remotes.0.get(&reference) else {
+                return Err(not_there(&reference));
+            };
+            let tree = tree.open()?;
+            self.members(&From { tree: &*tree, below }, &members)?;
+        }
+        for (path, reference) in &layout.files {
+            let Some(RemoteContent::File { bytes, .. }) = remotes.0.get(reference) else {
+                return Err(not_there(reference));
+            };
+            self.count(path, bytes.len())?;
+            self.write(path, bytes, false)?;
+        }
+        for (file, entries) in &layout.entries {
+            self.rewrite(file, entries)?;
+        }
+        self.checkout.instead = layout.options;
+        Ok(())
+    }
+
+    /// Puts other texts in place of entries of a file.
+    fn rewrite(&self, file: &RepoPath, entries: &[Entry]) -> Result<(), MaterialiseError> {
+        let io = |source| MaterialiseError::Io { path: file.clone(), source };
+        let at = self.checkout.path_of(file);
+        let text = fs::read_to_string(&at).map_err(io)?;
+        let (mut rewritten, mut end) = (String::with_capacity(text.len()), 0);
+        for (range, instead) in entries {
+            let Some(kept) = text.get(end..range.start).filter(|_| range.start >= end) else {
+                let reason = "it is read as two kustomizations that need other paths in it; copy it";
+                return Err(TreeError::invalid(file, reason).into());
+            };
+            rewritten += kept;
+            rewritten += &serde_json::Value::from(instead.as_str()).to_string();
+            end = range.end;
+        }
+        rewritten += text.get(end..).unwrap_or_default();
+        fs::write(&at, rewritten).map_err(io)
+    }
+
+    fn entry(&mut self, from: &From<'_>, path: &RepoPath, entry: &TreeEntry) -> Result<(), MaterialiseError> {
         match entry.kind {
-            EntryKind::File => self.file(path, false),
-            EntryKind::Executable => self.file(path, true),
-            EntryKind::Link => match String::from_utf8(self.tree.read(path, 4096)?) {
-                Ok(target) => self.link(path, &target),
+            EntryKind::File => self.file(from, path, false),
+            EntryKind::Executable => self.file(from, path, true),
+            EntryKind::Link => match String::from_utf8(from.tree.read(path, 4096)?) {
+                Ok(target) => self.link(from, path, &target),
                 Err(_) => Ok(()),
             },
             EntryKind::Folder | EntryKind::Submodule => Ok(()),
         }
     }
 
-    fn file(&mut self, path: &RepoPath, executable: bool) -> Result<(), MaterialiseError> {
-        let bytes = self.tree.read(path, self.limits.file)?;
+    fn file(&mut self, from: &From<'_>, path: &RepoPath, executable: bool) -> Result<(), MaterialiseError> {
+        let bytes = from.tree.read(path, self.limits.file)?;
         self.count(path, bytes.len())?;
+        self.write(&from.place(path), &bytes, executable)
+    }
+
+    fn write(&mut self, path: &RepoPath, bytes: &[u8], executable: bool) -> Result<(), MaterialiseError> {
         self.checkout.make_folder(&mut self.made, &path.parent())?;
         let mode = if executable { 0o700 } else { 0o600 };
         let at = self.checkout.path_of(path);
-        let write = || OpenOptions::new().write(true).create_new(true).mode(mode).open(at)?.write_all(&bytes);
+        let write = || OpenOptions::new().write(true).create_new(true).mode(mode).open(at)?.write_all(bytes);
         write().map_err(|source| MaterialiseError::Io { path: path.clone(), source })
     }
 
     /// Makes the link, unless it leads where it must not.
-    fn link(&mut self, path: &RepoPath, target: &str) -> Result<(), MaterialiseError> {
-        match resolve(self.tree, path) {
+    fn link(&mut self, from: &From<'_>, path: &RepoPath, target: &str) -> Result<(), MaterialiseError> {
+        match resolve(from.tree, path) {
             Ok(_) => {}
             Err(ResolveError::Link { .. } | ResolveError::Submodule(_)) => return Ok(()),
             Err(ResolveError::Tree(error)) => return Err(error.into()),
         }
         self.count(path, target.len())?;
+        let path = from.place(path);
         self.checkout.make_folder(&mut self.made, &path.parent())?;
-        symlink(target, self.checkout.path_of(path))
-            .map_err(|source| MaterialiseError::Io { path: path.clone(), source })
+        symlink(target, self.checkout.path_of(&path)).map_err(|source| MaterialiseError::Io { path, source })
     }
 
     fn count(&mut self, path: &RepoPath, bytes: usize) -> Result<(), MaterialiseError> {

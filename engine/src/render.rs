@@ -17,12 +17,11 @@ use gitmoor_core::source::{EditError, Recipe};
 use gitmoor_core::tree::{RepoPath, Tree, TreeError, TreeErrorKind};
 
 use crate::helm::{self, Capabilities, Helm, HelmError};
-use crate::inputs::AnyTree;
 use crate::kustomize::{self, Built, Kustomize, KustomizeError};
 use crate::materialise::{self, Checkout, MaterialiseError};
 use crate::process::ProcessError;
 
-pub use crate::inputs::{Inputs, inputs};
+pub use crate::inputs::{Inputs, inputs, inputs_with};
 
 /// What renders are made with.
 #[derive(Clone, Debug)]
@@ -149,7 +148,12 @@ impl RenderError {
     pub fn waiting_helps(&self) -> bool {
         matches!(
             self.category(),
-            "ScratchFailed" | "RepositoryUnreadable" | "RenderTimedOut" | "RendererUnavailable" | "Interrupted"
+            "ScratchFailed"
+                | "RepositoryUnreadable"
+                | "RemoteUnreachable"
+                | "RenderTimedOut"
+                | "RendererUnavailable"
+                | "Interrupted"
         )
     }
 }
@@ -172,7 +176,7 @@ pub async fn render_inputs(
 ) -> Result<RenderOutput, RenderError> {
     match inputs.read_set.source {
         SourceKind::Directory => directory(inputs, renderer.limits.clone()).await,
-        SourceKind::Kustomize => kustomization(renderer, inputs).await,
+        SourceKind::Kustomize => kustomization(renderer, inputs, capabilities).await,
         SourceKind::Helm => chart(renderer, inputs, capabilities).await,
     }
 }
@@ -204,9 +208,9 @@ async fn directory(inputs: Inputs, limits: materialise::Limits) -> Result<Render
 /// `helm template` of the chart's folder, with files of other sources beside it.
 async fn chart(renderer: &Renderer, inputs: Inputs, capabilities: &Capabilities) -> Result<RenderOutput, RenderError> {
     let Renderer { helm, scratch, limits, .. } = renderer.clone();
-    let Inputs { recipe, tree, others, read_set, traits, .. } = inputs;
+    let Inputs { recipe, tree, others, read_set, remotes, traits, .. } = inputs;
     let (checkout, other_checkouts, read_set) = blocking(move || {
-        let checkout = materialise::read_set(&tree, &read_set, &scratch, &limits)?;
+        let checkout = materialise::with_remotes((&tree, false), (&read_set, &remotes), &scratch, &limits)?;
         let others: Result<Vec<_>, RenderError> = others
             .into_iter()
             .map(|other| Ok((other.source, materialise::read_set(&other.tree, &other.read_set, &scratch, &limits)?)))
@@ -252,19 +256,25 @@ async fn changes(helm: &Helm, template: &helm::Template<'_>, first: &str) -> Vec
     }
 }
 
-async fn kustomization(renderer: &Renderer, inputs: Inputs) -> Result<RenderOutput, RenderError> {
-    let Renderer { kustomize, scratch, limits, .. } = renderer.clone();
-    let Inputs { recipe, tree, read_set, .. } = inputs;
-    let (recipe, tree, read_set, checkout) = blocking(move || {
-        let checkout = materialise::read_set(&tree, &read_set, &scratch, &limits)?;
-        edit(&checkout, &recipe, &read_set.path)?;
-        Ok((recipe, tree, read_set, checkout))
+async fn kustomization(
+    renderer: &Renderer,
+    inputs: Inputs,
+    capabilities: &Capabilities,
+) -> Result<RenderOutput, RenderError> {
+    let Renderer { scratch, limits, .. } = renderer.clone();
+    let (inputs, checkout) = blocking(move || {
+        let Inputs { tree, read_set, remotes, .. } = &inputs;
+        let checkout = materialise::with_remotes((tree, false), (read_set, remotes), &scratch, &limits)?;
+        edit(&checkout, &inputs.recipe, &read_set.path)?;
+        Ok((inputs, checkout))
     })
     .await?;
-    let built = build(&kustomize, checkout, &read_set.path).await;
+    let (path, charts) = (inputs.read_set.path.clone(), charts(renderer, &inputs, capabilities));
+    let built = build(&renderer.kustomize, checkout, &path, charts).await;
     if let Err(KustomizeError::Failed { missing_file: true, .. }) = &built {
-        return again_on_whole_tree(renderer, recipe, tree, read_set).await;
+        return again_on_whole_tree(renderer, inputs, capabilities).await;
     }
+    let read_set = inputs.read_set;
     let key = RenderKey::ReadSet(read_set.digest());
     Ok(output(built?, read_set, key, false))
 }
@@ -279,6 +289,10 @@ fn edit(checkout: &Checkout, recipe: &Recipe, folder: &RepoPath) -> Result<(), R
     let name = closure::KUSTOMIZATION_FILES.into_iter().find(|name| here.join(name).is_file());
     let Some(name) = name else { return Ok(()) };
     let file = folder.join(name).unwrap_or_default();
+    let mut options = options.clone();
+    options.components.iter_mut().for_each(|text| *text = checkout.instead(text));
+    options.patches.iter_mut().for_each(|patch| patch.path = checkout.instead(&patch.path));
+    let options = &options;
     let there = |text: &&String| folder.join(text).is_some_and(|path| checkout.path_of(&path).exists());
     let components: Vec<String> =
         options.components.iter().filter(|text| !options.ignore_missing_components || there(text)).cloned().collect();
@@ -295,29 +309,52 @@ fn edit(checkout: &Checkout, recipe: &Recipe, folder: &RepoPath) -> Result<(), R
 
 async fn again_on_whole_tree(
     renderer: &Renderer,
-    recipe: Recipe,
-    tree: AnyTree,
-    read_set: ReadSet,
+    inputs: Inputs,
+    capabilities: &Capabilities,
 ) -> Result<RenderOutput, RenderError> {
-    tracing::warn!(path = %read_set.path, "kustomize reads more than the read-set: building on the whole tree");
-    let Renderer { kustomize, scratch, limits, .. } = renderer.clone();
-    let folder = read_set.path.clone();
-    let (id, checkout) = blocking(move || {
+    tracing::warn!(path = %inputs.read_set.path, "kustomize reads more than the read-set: building on the whole tree");
+    let Renderer { scratch, limits, .. } = renderer.clone();
+    let (id, inputs, checkout) = blocking(move || {
         let root = RepoPath::root();
+        let Inputs { tree, read_set, remotes, .. } = &inputs;
         let entry = tree.entry(&root)?;
         let id = entry.ok_or_else(|| TreeError::unreadable(&root, "its root has no object id"))?.id;
-        let checkout = materialise::whole_tree(&tree, &scratch, &limits)?;
-        edit(&checkout, &recipe, &folder)?;
-        Ok((id, checkout))
+        let checkout = materialise::with_remotes((tree, true), (read_set, remotes), &scratch, &limits)?;
+        edit(&checkout, &inputs.recipe, &read_set.path)?;
+        Ok((id, inputs, checkout))
     })
     .await?;
-    let built = build(&kustomize, checkout, &read_set.path).await?;
-    Ok(output(built, read_set, RenderKey::WholeTree(id), true))
+    let (path, charts) = (inputs.read_set.path.clone(), charts(renderer, &inputs, capabilities));
+    let built = build(&renderer.kustomize, checkout, &path, charts).await?;
+    Ok(output(built, inputs.read_set, RenderKey::WholeTree(id), true))
+}
+
+/// How the charts of a kustomization are inflated, when it has some.
+fn charts(renderer: &Renderer, inputs: &Inputs, capabilities: &Capabilities) -> Option<kustomize::Charts> {
+    let options = &inputs.recipe.kustomize;
+    inputs.read_set.inflates().then(|| kustomize::Charts {
+        helm: renderer.helm.program.clone(),
+        kube_version: [&options.kube_version, &capabilities.kube_version]
+            .into_iter()
+            .find(|version| !version.is_empty())
+            .cloned()
+            .unwrap_or_default(),
+        api_versions: match options.api_versions.as_slice() {
+            [] => capabilities.api_versions.iter().cloned().collect(),
+            own => own.to_vec(),
+        },
+    })
 }
 
 /// Builds and removes the checkout, the latter away from the threads that serve everything else.
-async fn build(kustomize: &Kustomize, checkout: Checkout, path: &RepoPath) -> Result<Built, KustomizeError> {
-    let built = kustomize::build(kustomize, checkout.root(), &checkout.path_of(path)).await;
+async fn build(
+    kustomize: &Kustomize,
+    checkout: Checkout,
+    path: &RepoPath,
+    charts: Option<kustomize::Charts>,
+) -> Result<Built, KustomizeError> {
+    let folder = checkout.path_of(path);
+    let built = kustomize::build_with(kustomize, checkout.root(), &folder, charts.as_ref()).await;
     drop(tokio::task::spawn_blocking(move || drop(checkout)));
     built
 }

@@ -17,7 +17,8 @@ use crate::addresses::Addresses;
 use crate::charts::ChartAddress;
 use crate::git::RepositoryUrl;
 use crate::helm::Capabilities;
-use crate::inputs::{AnyTree, Inputs, inputs};
+use crate::inputs::{AnyTree, Inputs, inputs_with};
+use crate::remotes::FetchRemotes;
 use crate::render::RenderError;
 
 /// Where a source comes from.
@@ -105,11 +106,21 @@ pub struct Gathered {
 /// Opens the tree of the source at a position where it stands.
 pub type OpenTree<'t> = dyn Fn(usize) -> BoxFuture<'t, Result<AnyTree, RenderError>> + Sync + 't;
 
-/// Gathers the inputs of all sources.
+/// Gathers the inputs of all sources, without anything from elsewhere.
 pub async fn gather(sources: &[FollowedSource], capabilities: &Capabilities, tree: &OpenTree<'_>) -> Gathered {
+    gather_with(sources, capabilities, tree, None).await
+}
+
+/// As [`gather`], with what comes from elsewhere.
+pub async fn gather_with(
+    sources: &[FollowedSource],
+    capabilities: &Capabilities,
+    tree: &OpenTree<'_>,
+    fetch: Option<&dyn FetchRemotes>,
+) -> Gathered {
     let mut gathered = Gathered { inputs: Vec::new(), failures: Vec::new() };
     for (index, source) in sources.iter().enumerate() {
-        match one(&source.recipe, index, capabilities, tree).await {
+        match one(&source.recipe, index, capabilities, tree, fetch).await {
             Ok(inputs) => gathered.inputs.push(inputs),
             Err(error) => {
                 gathered.failures.push((index, error));
@@ -125,6 +136,7 @@ async fn one(
     index: usize,
     capabilities: &Capabilities,
     tree: &OpenTree<'_>,
+    fetch: Option<&dyn FetchRemotes>,
 ) -> Result<Option<Inputs>, RenderError> {
     if recipe.reference_only {
         return Ok(None);
@@ -137,7 +149,7 @@ async fn one(
     for other in wanted {
         others.push((other, tree(other).await?));
     }
-    inputs(recipe.clone(), own, others, capabilities).await.map(Some)
+    inputs_with(recipe.clone(), own, others, capabilities, fetch).await.map(Some)
 }
 
 impl Gathered {

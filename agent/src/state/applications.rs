@@ -138,6 +138,18 @@ impl State {
             .collect()
     }
 
+    /// What these Applications use from elsewhere has changed. Gives those that are still there.
+    pub(crate) fn inputs_changed(&self, keys: &BTreeSet<ApplicationKey>) -> Vec<ApplicationKey> {
+        let mut inner = self.lock();
+        let concerned = inner.applications.iter_mut().filter(|(key, _)| keys.contains(key));
+        concerned
+            .map(|(key, tracked)| {
+                tracked.dirty = true;
+                key.clone()
+            })
+            .collect()
+    }
+
     /// Everything has to be evaluated again: what the cluster serves has changed. Gives those that wait for a kind.
     pub(crate) fn wake_unknown_kinds(&self) -> Vec<ApplicationKey> {
         let mut inner = self.lock();

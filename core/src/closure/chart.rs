@@ -6,15 +6,30 @@
 use std::collections::BTreeSet;
 
 use super::document;
+use super::elsewhere::User;
 use super::error::{Place, Problem};
 use super::members::Member;
+use super::remote::RemoteReference;
 use super::resolve::End;
-use super::walk::{Stop, Walk};
+use super::walk::{Named, Stop, Walk};
 use crate::source::{Helm, ValueFile};
 use crate::tree::{EntryKind, RepoPath};
 
 /// The file that makes a folder a chart.
 pub(super) const CHART_FILE: &str = "Chart.yaml";
+
+/// The file with the versions that dependencies were resolved to.
+const LOCK_FILE: &str = "Chart.lock";
+const DEPENDENCIES: &str = "dependencies";
+
+/// A chart that another one depends on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Dependency {
+    line: usize,
+    name: String,
+    repository: String,
+    version: String,
+}
 
 impl Walk<'_> {
     /// Whether a folder is a chart.
@@ -54,26 +69,46 @@ impl Walk<'_> {
 
     /// The folder, and the charts of the repository that it depends on. Helm reads those from the folder `charts` only:
     /// a link there leads to each, in the folder that is rendered.
-    fn chart_folder(&mut self, folder: &RepoPath) -> Result<(), Stop> {
+    pub(super) fn chart_folder(&mut self, folder: &RepoPath) -> Result<(), Stop> {
         self.whole_folder(folder, 0)?;
         self.roots.push(folder.clone());
-        for (line, name) in self.local_dependencies(folder)? {
-            let at = Place { file: folder.join(CHART_FILE).unwrap_or_default(), line: Some(line) };
-            let Some(path) = folder.join(&name) else {
-                self.problem(Problem::Outside { at, field: "dependencies", text: name })?;
-                continue;
-            };
-            match self.resolve(&path)? {
-                Some(End::Folder(found)) if self.roots.contains(&found) => {
-                    self.problem(Problem::Cycle { at, field: "dependencies", path: found })?;
-                }
-                Some(End::Folder(found)) => self.local_chart(folder, &found)?,
-                Some(_) => self.problem(Problem::Missing { at, field: "dependencies", path })?,
-                None => {}
-            }
+        for dependency in self.dependencies(folder)? {
+            self.dependency(folder, dependency)?;
         }
         self.roots.pop();
         Ok(())
+    }
+
+    fn dependency(&mut self, folder: &RepoPath, dependency: Dependency) -> Result<(), Stop> {
+        let Dependency { line, name, repository, version } = dependency;
+        let at = Place { file: folder.join(CHART_FILE).unwrap_or_default(), line: Some(line) };
+        if let Some(text) = repository.strip_prefix("file://") {
+            let Some(path) = folder.join(text) else {
+                return self.problem(Problem::Outside { at, field: DEPENDENCIES, text: text.to_owned() });
+            };
+            return match self.resolve(&path)? {
+                Some(End::Folder(found)) if self.roots.contains(&found) => {
+                    self.problem(Problem::Cycle { at, field: DEPENDENCIES, path: found })
+                }
+                Some(End::Folder(found)) => self.local_chart(folder, &found),
+                Some(_) => self.problem(Problem::Missing { at, field: DEPENDENCIES, path }),
+                None => Ok(()),
+            };
+        }
+        let fetched = ["https://", "http://", "oci://"].iter().any(|scheme| repository.starts_with(scheme));
+        // Whatever else there may be, helm says what is missing.
+        if !fetched
+            || !self.elsewhere.fetches()
+            || name.is_empty()
+            || name.contains('/')
+            || self.is_vendored(folder, &name)
+        {
+            return Ok(());
+        }
+        let Some(charts) = folder.join("charts").and_then(|charts| charts.join(&name)) else { return Ok(()) };
+        let named = Named { at, field: DEPENDENCIES };
+        let user = User { folder, text: "", start: None, named: &named };
+        self.remote_chart(&user, RemoteReference::Chart { repository, name, version }, charts)
     }
 
     fn local_chart(&mut self, folder: &RepoPath, found: &RepoPath) -> Result<(), Stop> {
@@ -100,18 +135,32 @@ impl Walk<'_> {
         })
     }
 
-    /// Paths behind `file://` in the chart's dependencies, and their lines.
-    fn local_dependencies(&mut self, folder: &RepoPath) -> Result<Vec<(usize, String)>, Stop> {
-        let Some(path) = folder.join(CHART_FILE) else { return Ok(Vec::new()) };
+    /// What the chart depends on; with the versions that `Chart.lock` has, where it has them.
+    fn dependencies(&mut self, folder: &RepoPath) -> Result<Vec<Dependency>, Stop> {
+        let mut found = self.dependencies_in(folder, CHART_FILE)?;
+        let locked = self.dependencies_in(folder, LOCK_FILE)?;
+        for dependency in &mut found {
+            let same = |lock: &&Dependency| lock.name == dependency.name && lock.repository == dependency.repository;
+            if let Some(lock) = locked.iter().find(same) {
+                dependency.version.clone_from(&lock.version);
+            }
+        }
+        Ok(found)
+    }
+
+    fn dependencies_in(&mut self, folder: &RepoPath, file: &str) -> Result<Vec<Dependency>, Stop> {
+        let Some(path) = folder.join(file) else { return Ok(Vec::new()) };
         let Some(End::File(file, _)) = self.resolve(&path)? else { return Ok(Vec::new()) };
         let Some(documents) = self.documents(&file, true)? else { return Ok(Vec::new()) };
         let mut found = BTreeSet::new();
         for list in documents.iter().flat_map(|document| document.fields("dependencies")) {
             let document::Value::Sequence(items) = &list.value else { continue };
-            for repository in items.iter().take(1000).flat_map(|item| item.fields("repository")) {
-                if let Some(path) = repository.text().and_then(|text| text.strip_prefix("file://")) {
-                    found.insert((repository.line, path.to_owned()));
-                }
+            for item in items.iter().take(1000) {
+                let text = |name: &str| item.fields(name).first().and_then(|value| value.text()).unwrap_or_default();
+                let repository = text("repository").to_owned();
+                let line = item.fields("repository").first().map_or(item.line, |value| value.line);
+                let (name, version) = (text("name").to_owned(), text("version").to_owned());
+                found.insert(Dependency { line, name, repository, version });
             }
         }
         Ok(found.into_iter().collect())

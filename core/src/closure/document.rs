@@ -15,6 +15,8 @@ const DEEPEST: usize = 128;
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) line: usize,
+    /// Position in the text, in characters.
+    pub(super) start: usize,
     pub(super) value: Value,
 }
 
@@ -67,7 +69,7 @@ impl<'t> Events<'t> {
     }
 
     fn node(&mut self, (event, span): (Event<'t>, Span), depth: usize) -> Result<Rc<Node>, Unreadable> {
-        let line = span.start.line();
+        let (line, start) = (span.start.line(), span.start.index());
         if depth > DEEPEST {
             return Err(Unreadable { line: Some(line), reason: "it is nested too deeply".into() });
         }
@@ -78,7 +80,7 @@ impl<'t> Events<'t> {
             Event::MappingStart(anchor, _) => (anchor, self.mapping(depth)?),
             _ => return Err(Unreadable { line: Some(line), reason: "a value is missing".into() }),
         };
-        let node = Rc::new(Node { line, value });
+        let node = Rc::new(Node { line, start, value });
         if anchor > 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
         }

@@ -90,15 +90,27 @@ pub enum Problem {
         /// The submodule.
         path: RepoPath,
     },
-    /// A remote base or file.
-    #[error("{at}: {field} names the remote base {text:?}, which is not supported yet; copy it into the repository")]
+    /// Something from elsewhere that cannot be had.
+    #[error("{at}: {field} names {text}, which {reason}")]
     Remote {
         /// Where it is named.
         at: Place,
         /// The field that names it.
         field: &'static str,
-        /// As it is written, without credentials.
+        /// What it is, without credentials.
         text: String,
+        /// Why not, and the way out.
+        reason: String,
+        /// The class of the failure.
+        category: Category,
+    },
+    /// Something is wrong in what comes from elsewhere.
+    #[error("in {remote}: {problem}")]
+    Within {
+        /// What comes from elsewhere.
+        remote: String,
+        /// What is wrong in it.
+        problem: Box<Problem>,
     },
     /// Something that is not rendered yet.
     #[error("{at}: {what} is not supported yet")]
@@ -182,6 +194,12 @@ pub enum Category {
     SourceTooLarge,
     /// The repository could not be read; trying again may help.
     RepositoryUnreadable,
+    /// What comes from elsewhere cannot be reached; trying again may help.
+    RemoteUnreachable,
+    /// What comes from elsewhere is refused: by its server, or because it may not be fetched.
+    RemoteRefused,
+    /// What comes from elsewhere is not what the lock file says.
+    LockMismatch,
 }
 
 impl Category {
@@ -193,6 +211,9 @@ impl Category {
             Self::InvalidSource => "InvalidSource",
             Self::SourceTooLarge => "SourceTooLarge",
             Self::RepositoryUnreadable => "RepositoryUnreadable",
+            Self::RemoteUnreachable => "RemoteUnreachable",
+            Self::RemoteRefused => "RemoteRefused",
+            Self::LockMismatch => "LockMismatch",
         }
     }
 }
@@ -202,7 +223,9 @@ impl Problem {
     pub fn category(&self) -> Category {
         match self {
             Self::PathNotFound { .. } | Self::NotAFolder { .. } => Category::PathNotFound,
-            Self::Submodule { .. } | Self::Remote { .. } | Self::Unsupported { .. } => Category::Unsupported,
+            Self::Submodule { .. } | Self::Unsupported { .. } => Category::Unsupported,
+            Self::Remote { category, .. } => *category,
+            Self::Within { problem, .. } => problem.category(),
             Self::TooLarge { .. } => Category::SourceTooLarge,
             Self::Tree(error) => match error.kind {
                 TreeErrorKind::Unreadable => Category::RepositoryUnreadable,
@@ -249,7 +272,10 @@ fn gravity(category: Category) -> u8 {
         Category::InvalidSource => 1,
         Category::SourceTooLarge => 2,
         Category::PathNotFound => 3,
-        Category::RepositoryUnreadable => 4,
+        Category::LockMismatch => 4,
+        Category::RemoteRefused => 5,
+        Category::RemoteUnreachable => 6,
+        Category::RepositoryUnreadable => 7,
     }
 }
 

@@ -113,7 +113,7 @@ mod tests {
 
     fn set(members: &[(&str, Member)]) -> ReadSet {
         let members = members.iter().map(|(at, member)| (path(at), member.clone())).collect();
-        ReadSet { path: path("app"), source: SourceKind::Kustomize, members }
+        ReadSet { path: path("app"), source: SourceKind::Kustomize, members, remotes: Vec::new(), charts: false }
     }
 
     fn file() -> Member {
@@ -157,7 +157,10 @@ mod tests {
             let mut members: BTreeMap<_, _> = (0..20).map(|n| (own(&format!("{n}.yaml")), file())).collect();
             members.insert(path("base/kustomization.yaml"), file());
             members.insert(own("Kustomization"), Member::Absent);
-            index.insert(app, &ReadSet { path: own(""), source: SourceKind::Kustomize, members });
+            index.insert(
+                app,
+                &ReadSet { path: own(""), source: SourceKind::Kustomize, members, remotes: Vec::new(), charts: false },
+            );
         }
         let changed: Vec<RepoPath> =
             (0..10_000).map(|n| path(&format!("apps/{}/{}.yaml", n % 500, 15 + n / 500))).collect();

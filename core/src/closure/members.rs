@@ -1,10 +1,13 @@
 //! The set itself, and its digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::remote::RemoteReference;
 use crate::tree::RepoPath;
 
 /// How the manifests of a folder are made.
@@ -49,19 +52,74 @@ pub enum Member {
 /// Everything that a render of one folder may read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadSet {
+    /// Whether kustomize inflates charts.
+    pub charts: bool,
     /// The folder that is rendered, as the Application names it.
     pub path: RepoPath,
     /// How its manifests are made.
     pub source: SourceKind,
     /// What is read, by path.
     pub members: BTreeMap<RepoPath, Member>,
+    /// What comes from elsewhere.
+    pub remotes: Vec<RemoteUse>,
+}
+
+/// Something from elsewhere, where it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteUse {
+    /// The folder of the kustomization, or chart, that uses it.
+    pub folder: RepoPath,
+    /// Where it is named: a file, and the bytes of the entry in it. `None` when options of the Application name it, and
+    /// for charts, which are put where they are looked for.
+    pub place: Option<(RepoPath, Range<usize>)>,
+    /// The entry, as it is written.
+    pub text: String,
+    /// What it is.
+    pub what: RemoteUsed,
+}
+
+/// What is used of something from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteUsed {
+    /// A folder of a repository.
+    Base {
+        /// The repository.
+        reference: RemoteReference,
+        /// What is read of it.
+        read_set: Arc<ReadSet>,
+    },
+    /// A file.
+    File {
+        /// Its address.
+        reference: RemoteReference,
+        /// SHA-256 of what is in it.
+        digest: String,
+    },
+    /// A chart.
+    Chart {
+        /// Where it comes from.
+        reference: RemoteReference,
+        /// Where it is looked for.
+        at: RepoPath,
+        /// What is read of it.
+        read_set: Arc<ReadSet>,
+    },
+}
+
+impl RemoteUsed {
+    /// What it was asked for by.
+    pub fn reference(&self) -> &RemoteReference {
+        match self {
+            Self::Base { reference, .. } | Self::File { reference, .. } | Self::Chart { reference, .. } => reference,
+        }
+    }
 }
 
 impl ReadSet {
     /// SHA-256 over the folder, the source kind and all members, in hexadecimal. Equal digests render equally, given the
     /// same options and the same renderer.
     pub fn digest(&self) -> String {
-        let Self { path, source, members } = self;
+        let Self { path, source, members, remotes, charts: _ } = self;
         let mut hash = Sha256::new();
         hash.update(b"gitmoor read-set 1\0");
         hash.update(match source {
@@ -82,7 +140,44 @@ impl ReadSet {
             hash.update(tag);
             feed(&mut hash, content);
         }
+        for RemoteUse { folder, place, text, what } in remotes {
+            feed(&mut hash, folder.as_str());
+            feed(&mut hash, place.as_ref().map_or("", |(file, _)| file.as_str()));
+            feed(&mut hash, text);
+            match what {
+                RemoteUsed::Base { reference: _, read_set } => feed(&mut hash, &read_set.digest()),
+                RemoteUsed::File { reference: _, digest } => feed(&mut hash, digest),
+                RemoteUsed::Chart { reference: _, at, read_set } => {
+                    feed(&mut hash, at.as_str());
+                    feed(&mut hash, &read_set.digest());
+                }
+            }
+        }
         hexadecimal(&hash.finalize())
+    }
+
+    /// Everything that comes from elsewhere, also what that names in turn.
+    pub fn references(&self) -> BTreeSet<RemoteReference> {
+        let mut found = BTreeSet::new();
+        for used in &self.remotes {
+            found.insert(used.what.reference().clone());
+            match &used.what {
+                RemoteUsed::Base { read_set, .. } | RemoteUsed::Chart { read_set, .. } => {
+                    found.extend(read_set.references());
+                }
+                RemoteUsed::File { .. } => {}
+            }
+        }
+        found
+    }
+
+    /// Whether kustomize inflates charts, also in what comes from elsewhere.
+    pub fn inflates(&self) -> bool {
+        let bases = self.remotes.iter().filter_map(|used| match &used.what {
+            RemoteUsed::Base { read_set, .. } => Some(read_set),
+            RemoteUsed::File { .. } | RemoteUsed::Chart { .. } => None,
+        });
+        self.charts || bases.into_iter().any(|base| base.inflates())
     }
 
     /// Every path that the render depends on, in order.

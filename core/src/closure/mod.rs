@@ -26,6 +26,7 @@
 mod chart;
 mod directory;
 mod document;
+mod elsewhere;
 mod error;
 mod index;
 mod members;
@@ -37,11 +38,13 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use elsewhere::Wanted;
 pub use error::{Category, ClosureError, Place, Problem};
 pub use index::PathIndex;
-pub use members::{Member, ReadSet, SourceKind};
+pub use members::{Member, ReadSet, RemoteUse, RemoteUsed, SourceKind};
+pub use remote::{RemoteContent, RemoteReference, RemoteTree, Remotes};
 pub use resolve::{End, LinkStep, Resolution, ResolveError, resolve};
-pub use walk::{Limits, read_set, read_set_of, read_set_of_files, read_set_within};
+pub use walk::{Limits, read_set, read_set_of, read_set_of_files, read_set_with, read_set_within};
 
 /// The names under which kustomize looks for its file, in its order. It accepts exactly one of them in a folder.
 pub const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];

@@ -13,6 +13,8 @@ const MOST_ENTRIES: usize = 100_000;
 pub(super) struct Reference {
     pub(super) field: &'static str,
     pub(super) line: usize,
+    /// Where the entry begins in the text, in characters; unknown inside of other text.
+    pub(super) start: Option<usize>,
     pub(super) target: Target,
 }
 
@@ -27,15 +29,29 @@ pub(super) enum Target {
     File(String),
     /// A file or folder with configurations of generators or transformers.
     PluginConfig(String),
+    /// A chart.
+    Chart(Inflated),
     /// Something that is not rendered.
     Unsupported(&'static str),
+}
+
+/// A chart that kustomize inflates (`types.HelmChart`, `types.HelmGlobals`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Inflated {
+    pub(super) name: String,
+    /// Address of the repository; empty for a chart that is there.
+    pub(super) repository: String,
+    pub(super) version: String,
+    /// The folder that charts are looked for in.
+    pub(super) home: String,
+    pub(super) value_files: Vec<String>,
 }
 
 /// More entries than are looked at.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
 
-const HELM: &str = "helm chart inflation by kustomize";
+const LEGACY_HELM: &str = "helmChartInflationGenerator (use helmCharts)";
 
 /// The references of a kustomization (`types.Kustomization` of kustomize v5.8.1).
 pub(super) fn of_kustomization(node: &Node) -> Result<Vec<Reference>, TooMany> {
@@ -59,10 +75,13 @@ pub(super) fn of_kustomization(node: &Node) -> Result<Vec<Reference>, TooMany> {
             found.sources(&item)?;
         }
     }
-    for name in ["helmCharts", "helmChartInflationGenerator"] {
-        if let Some(chart) = found.items(node, name)?.first() {
-            found.add(name, chart.line, Target::Unsupported(HELM))?;
-        }
+    let globals = node.fields("helmGlobals");
+    let home = globals.iter().find_map(|globals| value(globals, "chartHome")).unwrap_or_default();
+    for chart in found.items(node, "helmCharts")? {
+        found.chart("helmCharts", &chart, &home)?;
+    }
+    if let Some(chart) = found.items(node, "helmChartInflationGenerator")?.first() {
+        found.add("helmChartInflationGenerator", chart, Target::Unsupported(LEGACY_HELM))?;
     }
     for name in ["generators", "transformers", "validators"] {
         found.plugin_configs(node, name)?;
@@ -86,10 +105,23 @@ struct Collector {
 }
 
 impl Collector {
-    fn add(&mut self, field: &'static str, line: usize, target: Target) -> Result<(), TooMany> {
+    fn add(&mut self, field: &'static str, node: &Node, target: Target) -> Result<(), TooMany> {
         self.count(1)?;
-        self.references.push(Reference { field, line, target });
+        self.references.push(Reference { field, line: node.line, start: Some(node.start), target });
         Ok(())
+    }
+
+    fn chart(&mut self, field: &'static str, node: &Rc<Node>, home: &str) -> Result<(), TooMany> {
+        let text = |name: &str| value(node, name).unwrap_or_default();
+        let mut value_files = Vec::new();
+        for name in ["valuesFile", "additionalValuesFiles"] {
+            value_files.extend(self.items(node, name)?.iter().filter_map(|file| file.text().map(str::to_owned)));
+        }
+        let own_home = text("chartHome");
+        let home = [own_home.as_str(), home, "charts"].into_iter().find(|home| !home.is_empty()).unwrap_or_default();
+        let (name, repository, version) = (text("name"), text("repo"), text("version"));
+        let chart = Inflated { name, repository, version, home: home.to_owned(), value_files };
+        self.add(field, node, Target::Chart(chart))
     }
 
     fn count(&mut self, more: usize) -> Result<(), TooMany> {
@@ -116,7 +148,7 @@ impl Collector {
     fn texts(&mut self, node: &Node, name: &'static str, make: fn(String) -> Target) -> Result<(), TooMany> {
         for item in self.items(node, name)? {
             if let Some(text) = item.text() {
-                self.add(name, item.line, make(text.to_owned()))?;
+                self.add(name, &item, make(text.to_owned()))?;
             }
         }
         Ok(())
@@ -139,7 +171,7 @@ impl Collector {
     ) -> Result<(), TooMany> {
         for item in self.items(node, name)? {
             if let Some(text) = item.text() {
-                self.add(field, item.line, make(text.to_owned()))?;
+                self.add(field, &item, make(text.to_owned()))?;
             }
         }
         Ok(())
@@ -149,7 +181,7 @@ impl Collector {
     fn patches_or_paths(&mut self, node: &Node, name: &'static str) -> Result<(), TooMany> {
         for item in self.items(node, name)? {
             if let Some(text) = item.text().filter(|text| inline(text).is_none()) {
-                self.add(name, item.line, Target::File(text.to_owned()))?;
+                self.add(name, &item, Target::File(text.to_owned()))?;
             }
         }
         Ok(())
@@ -161,9 +193,9 @@ impl Collector {
             let Some(text) = item.text() else { continue };
             // What has no path or more than one `=`, kustomize refuses by itself.
             match text.split_once('=') {
-                None => self.add("files", item.line, Target::File(text.to_owned()))?,
+                None => self.add(KEYED, &item, Target::File(text.to_owned()))?,
                 Some((key, path)) if !key.is_empty() && !path.is_empty() && !path.contains('=') => {
-                    self.add("files", item.line, Target::File(path.to_owned()))?;
+                    self.add(KEYED, &item, Target::File(text.to_owned()))?;
                 }
                 Some(_) => {}
             }
@@ -177,14 +209,16 @@ impl Collector {
         for item in self.items(node, name)? {
             let Some(text) = item.text() else { continue };
             match inline(text) {
-                None => self.add(name, item.line, Target::PluginConfig(text.to_owned()))?,
+                None => self.add(name, &item, Target::PluginConfig(text.to_owned()))?,
                 Some(documents) => {
                     let before = self.references.len();
                     for document in &documents {
                         self.plugin_config(document, 0)?;
                     }
                     // Lines inside the text count from its own start: the entry's line is what helps.
-                    self.references[before..].iter_mut().for_each(|found| found.line = item.line);
+                    for found in &mut self.references[before..] {
+                        (found.line, found.start) = (item.line, None);
+                    }
                 }
             }
         }
@@ -192,7 +226,7 @@ impl Collector {
     }
 
     /// A builtin generator's or transformer's configuration (`api/internal/builtins`), or a list of them.
-    fn plugin_config(&mut self, node: &Node, depth: usize) -> Result<(), TooMany> {
+    fn plugin_config(&mut self, node: &Rc<Node>, depth: usize) -> Result<(), TooMany> {
         let kind = node.fields("kind").first().and_then(|kind| kind.text()).unwrap_or_default();
         match kind {
             "ConfigMapGenerator" | "SecretGenerator" => self.sources(node),
@@ -200,9 +234,7 @@ impl Collector {
             "PatchStrategicMergeTransformer" => self.patches_or_paths(node, "paths"),
             "ReplacementTransformer" => self.members_path(node, "replacements"),
             "ValueAddTransformer" => self.texts_as(node, "targetFilePath", "targetFilePath", Target::File),
-            "HelmChartInflationGenerator" => {
-                self.add("HelmChartInflationGenerator", node.line, Target::Unsupported(HELM))
-            }
+            "HelmChartInflationGenerator" => self.chart("HelmChartInflationGenerator", node, ""),
             list if list.ends_with("List") && depth < 4 => {
                 for item in self.items(node, "items")? {
                     self.plugin_config(&item, depth + 1)?;
@@ -212,6 +244,19 @@ impl Collector {
             _ => Ok(()),
         }
     }
+}
+
+/// The field whose paths may have a key in front.
+const KEYED: &str = "files";
+
+/// The path of an entry, without the key of one of `files`.
+pub(super) fn without_key<'t>(text: &'t str, field: &str) -> &'t str {
+    text.split_once('=').map_or(text, |(_, path)| if field == KEYED { path } else { text })
+}
+
+/// The text under a key.
+fn value(node: &Node, name: &str) -> Option<String> {
+    node.fields(name).iter().find_map(|found| found.text().map(str::to_owned))
 }
 
 /// The documents of an entry that is YAML itself and not a path. Text with more than one line is never a path, and a URL

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
+use super::KUSTOMIZATION_FILES;
 use super::chart::VALUE_FILES;
 use super::document::{self, Node};
+use super::elsewhere::{Elsewhere, User, Wanted};
 use super::error::{ClosureError, Place, Problem};
 use super::members::{Member, ReadSet, SourceKind};
 use super::references::{self, Reference, Target};
+use super::remote::{self, Remotes};
 use super::resolve::{End, ResolveError, resolve};
-use super::{KUSTOMIZATION_FILES, remote};
 use crate::source::{KustomizeOptions, Recipe, ValueFile};
 use crate::tree::{EntryKind, RepoPath, Tree, TreeEntry};
 
@@ -47,7 +49,19 @@ pub fn read_set_of(tree: &dyn Tree, recipe: &Recipe) -> Result<ReadSet, ClosureE
 
 /// As [`read_set_of`], with limits of the caller's.
 pub fn read_set_within(tree: &dyn Tree, recipe: &Recipe, limits: &Limits) -> Result<ReadSet, ClosureError> {
-    walk(tree, &recipe.path, limits, |walk| walk.application(recipe))
+    walk(tree, &recipe.path, limits, &Elsewhere::default(), |walk| walk.application(recipe))
+}
+
+/// As [`read_set_of`], with what is known of things from elsewhere; or else what has to be known first.
+pub fn read_set_with(
+    tree: &dyn Tree,
+    recipe: &Recipe,
+    remotes: &Remotes,
+) -> Result<Result<ReadSet, Wanted>, ClosureError> {
+    let elsewhere = Elsewhere::new(remotes);
+    let read_set = walk(tree, &recipe.path, &Limits::default(), &elsewhere, |walk| walk.application(recipe))?;
+    let wanted = elsewhere.wanted();
+    Ok(if wanted.is_empty() { Ok(read_set) } else { Err(wanted) })
 }
 
 /// The read-set of files that another source uses: field, file, and whether it may be missing.
@@ -56,7 +70,7 @@ pub fn read_set_of_files<'f>(
     files: impl IntoIterator<Item = (&'static str, &'f ValueFile)>,
     ignore_missing: bool,
 ) -> Result<ReadSet, ClosureError> {
-    walk(tree, &RepoPath::root(), &Limits::default(), |walk| {
+    walk(tree, &RepoPath::root(), &Limits::default(), &Elsewhere::default(), |walk| {
         walk.set.source = SourceKind::Directory;
         files
             .into_iter()
@@ -68,10 +82,10 @@ fn walk(
     tree: &dyn Tree,
     path: &RepoPath,
     limits: &Limits,
+    elsewhere: &Elsewhere<'_>,
     work: impl FnOnce(&mut Walk<'_>) -> Result<(), Stop>,
 ) -> Result<ReadSet, ClosureError> {
-    let set = ReadSet { path: path.clone(), source: SourceKind::Kustomize, members: BTreeMap::new() };
-    let mut walk = Walk { tree, limits, set, problems: Vec::new(), roots: Vec::new(), walked: HashSet::new(), read: 0 };
+    let mut walk = Walk::new(tree, path, limits, elsewhere);
     if let Err(Stop) = work(&mut walk) {
         walk.problems.truncate(limits.problems.max(1));
     }
@@ -87,8 +101,9 @@ pub(super) struct Stop;
 pub(super) struct Walk<'t> {
     pub(super) tree: &'t dyn Tree,
     pub(super) limits: &'t Limits,
+    pub(super) elsewhere: &'t Elsewhere<'t>,
     pub(super) set: ReadSet,
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     /// The kustomizations, or charts, that lead to the one at work, outermost first.
     pub(super) roots: Vec<RepoPath>,
     /// What need not be walked again: a folder, and whose plugin configurations it holds.
@@ -99,9 +114,18 @@ pub(super) struct Walk<'t> {
 
 /// Where a path is named, for messages.
 #[derive(Clone)]
-struct Named {
-    at: Place,
-    field: &'static str,
+pub(super) struct Named {
+    pub(super) at: Place,
+    pub(super) field: &'static str,
+}
+
+impl<'t> Walk<'t> {
+    pub(super) fn new(tree: &'t dyn Tree, path: &RepoPath, limits: &'t Limits, elsewhere: &'t Elsewhere<'t>) -> Self {
+        let (path, members, remotes) = (path.clone(), BTreeMap::new(), Vec::new());
+        let set = ReadSet { path, source: SourceKind::Kustomize, members, remotes, charts: false };
+        let (problems, roots, walked) = (Vec::new(), Vec::new(), HashSet::new());
+        Self { tree, limits, elsewhere, set, problems, roots, walked, read: 0 }
+    }
 }
 
 impl Walk<'_> {
@@ -150,14 +174,14 @@ impl Walk<'_> {
                 continue;
             }
             if remote::is_repository(text) {
-                self.remote(text, named)?;
+                self.remote(&User { folder, text, start: None, named: &named }, true)?;
             } else {
-                self.named_resource(folder, text, &named, None)?;
+                self.named_resource(folder, text, &named, (None, None))?;
             }
         }
         for patch in options.patches.iter().filter(|patch| !patch.path.is_empty()) {
             let named = Named { at: at.clone(), field: "spec.source.kustomize.patches" };
-            self.named_file(folder, &patch.path, &named)?;
+            self.named_file(folder, &patch.path, &named, None)?;
         }
         self.roots.pop();
         Ok(())
@@ -170,7 +194,7 @@ impl Walk<'_> {
 
     /// Walks a folder that kustomize would build; `false` when it has no kustomization file. With `plugins_of`, its
     /// manifests are plugin configurations of the kustomization in that folder.
-    fn kustomization(&mut self, folder: &RepoPath, plugins_of: Option<&RepoPath>) -> Result<bool, Stop> {
+    pub(super) fn kustomization(&mut self, folder: &RepoPath, plugins_of: Option<&RepoPath>) -> Result<bool, Stop> {
         if !self.walked.insert((folder.clone(), plugins_of.cloned())) {
             return Ok(true);
         }
@@ -227,24 +251,34 @@ impl Walk<'_> {
         reference: Reference,
         plugins_of: Option<&RepoPath>,
     ) -> Result<(), Stop> {
-        let Reference { field, line, target } = reference;
+        let Reference { field, line, start, target } = reference;
         let named = Named { at: Place { file: file.clone(), line: Some(line) }, field };
         match target {
-            Target::File(text) => self.named_file(folder, &text, &named),
-            Target::Resource(text) => self.named_resource(folder, &text, &named, plugins_of),
-            Target::PluginConfig(text) => self.named_resource(folder, &text, &named, Some(folder)),
-            Target::Component(text) if remote::is_repository(&text) => self.remote(&text, named),
-            Target::Component(text) => self.named_resource(folder, &text, &named, None),
+            Target::File(text) => self.named_file(folder, &text, &named, start),
+            Target::Resource(text) => self.named_resource(folder, &text, &named, (start, plugins_of)),
+            Target::PluginConfig(text) => self.named_resource(folder, &text, &named, (start, Some(folder))),
+            Target::Component(text) if remote::is_repository(&text) => {
+                self.remote(&User { folder, text: &text, start, named: &named }, true)
+            }
+            Target::Component(text) => self.named_resource(folder, &text, &named, (start, None)),
+            Target::Chart(chart) => self.inflated(folder, &named, &chart),
             Target::Unsupported(what) => self.problem(Problem::Unsupported { at: named.at, what }),
         }
     }
 
-    /// A file of whatever content.
-    fn named_file(&mut self, folder: &RepoPath, text: &str, named: &Named) -> Result<(), Stop> {
-        if remote::is_remote_file(text) {
-            return self.remote(text, named.clone());
+    /// A file of whatever content; `text` may have a key in front.
+    pub(super) fn named_file(
+        &mut self,
+        folder: &RepoPath,
+        text: &str,
+        named: &Named,
+        start: Option<usize>,
+    ) -> Result<(), Stop> {
+        let path = references::without_key(text, named.field);
+        if remote::is_remote_file(path) {
+            return self.remote(&User { folder, text, start, named }, false);
         }
-        let Some(path) = self.joined(folder, text, named)? else { return Ok(()) };
+        let Some(path) = self.joined(folder, path, named)? else { return Ok(()) };
         match self.resolve(&path)? {
             Some(End::File(file, entry)) => self.file(file, entry),
             Some(End::Missing(_)) => self.missing(path, named),
@@ -259,10 +293,11 @@ impl Walk<'_> {
         folder: &RepoPath,
         text: &str,
         named: &Named,
-        plugins_of: Option<&RepoPath>,
+        (start, plugins_of): (Option<usize>, Option<&RepoPath>),
     ) -> Result<(), Stop> {
+        let user = User { folder, text, start, named };
         if remote::is_remote_file(text) {
-            return self.remote(text, named.clone());
+            return self.remote(&user, true);
         }
         let Some(path) = self.joined(folder, text, named)? else { return Ok(()) };
         match self.resolve(&path)? {
@@ -270,7 +305,7 @@ impl Walk<'_> {
                 self.file(file.clone(), entry)?;
                 plugins_of.map_or(Ok(()), |user| self.plugin_configs(user, &file))
             }
-            Some(_) if remote::is_repository(text) => self.remote(text, named.clone()),
+            Some(_) if remote::is_repository(text) => self.remote(&user, true),
             Some(End::Folder(base)) => self.base(base, named, plugins_of),
             Some(End::Missing(_)) => self.missing(path, named),
             None => Ok(()),
@@ -322,7 +357,7 @@ impl Walk<'_> {
         }
     }
 
-    fn joined(&mut self, folder: &RepoPath, text: &str, named: &Named) -> Result<Option<RepoPath>, Stop> {
+    pub(super) fn joined(&mut self, folder: &RepoPath, text: &str, named: &Named) -> Result<Option<RepoPath>, Stop> {
         let path = folder.join(text);
         if path.is_none() {
             let Named { at, field } = named.clone();
@@ -379,14 +414,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn missing(&mut self, path: RepoPath, named: &Named) -> Result<(), Stop> {
+    pub(super) fn missing(&mut self, path: RepoPath, named: &Named) -> Result<(), Stop> {
         let Named { at, field } = named.clone();
         self.problem(Problem::Missing { at, field, path })
-    }
-
-    fn remote(&mut self, text: &str, named: Named) -> Result<(), Stop> {
-        let Named { at, field } = named;
-        self.problem(Problem::Remote { at, field, text: remote::without_credentials(text) })
     }
 
     pub(super) fn problem(&mut self, problem: Problem) -> Result<(), Stop> {

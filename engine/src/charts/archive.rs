@@ -135,7 +135,7 @@ fn below(path: &RepoPath) -> String {
     if path.as_str().is_empty() { String::new() } else { format!("{path}/") }
 }
 
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

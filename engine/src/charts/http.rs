@@ -5,7 +5,6 @@
 //! - Other hosts (of redirects, of an index, of a registry's tokens and blobs) are reached at public addresses only, and
 //!   no host at the link-local ones, where clouds serve credentials. Addresses are checked as they are connected to.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,39 +15,43 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-use super::{ChartError, ChartErrorKind};
+use super::{ChartError, ChartErrorKind, Reach};
+use crate::reach::{FORBIDDEN, may_reach};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const MOST_REDIRECTS: usize = 5;
 
 /// What is asked for.
-pub(super) struct Get<'a> {
-    pub(super) url: String,
-    pub(super) accept: Option<&'a str>,
+pub(crate) struct Get<'a> {
+    pub(crate) url: String,
+    pub(crate) accept: Option<&'a str>,
     /// What is known already.
-    pub(super) etag: Option<&'a str>,
+    pub(crate) etag: Option<&'a str>,
     /// Value of the header `Authorization`.
-    pub(super) authorization: Option<&'a Sensitive<String>>,
+    pub(crate) authorization: Option<&'a Sensitive<String>>,
     /// Host and port of the repository.
-    pub(super) home: &'a str,
+    pub(crate) home: &'a str,
+    /// Hosts that may be inside.
+    pub(crate) reach: &'a Reach,
     /// Credentials go to other hosts too.
-    pub(super) pass_credentials: bool,
+    pub(crate) pass_credentials: bool,
     /// Most bytes of the answer.
-    pub(super) limit: u64,
+    pub(crate) limit: u64,
 }
 
 /// The answer.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) etag: Option<String>,
-    pub(super) challenge: Option<String>,
-    pub(super) link: Option<String>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) etag: Option<String>,
+    pub(crate) challenge: Option<String>,
+    pub(crate) link: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// Asks, and follows redirects. Blocking.
-pub(super) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
+pub(crate) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
     let mut url = request.url.clone();
     for _ in 0..MOST_REDIRECTS {
         if !url.starts_with("http://") && !url.starts_with("https://") {
@@ -60,7 +63,7 @@ pub(super) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
             return Err(failed(ChartErrorKind::ForbiddenAddress, "an address of the repository", "holds credentials"));
         }
         let at_home = authority == request.home;
-        let mut asked = agent(at_home).get(&url);
+        let mut asked = agent((at_home && request.reach.home) || request.reach.hosts.allow(&authority)).get(&url);
         if let Some(accept) = request.accept {
             asked = asked.header("Accept", accept);
         }
@@ -77,16 +80,17 @@ pub(super) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
             url = joined(&url, &target);
             continue;
         }
-        let (etag, challenge, link) = (header("etag"), header("www-authenticate"), header("link"));
+        let (etag, challenge, link, kind) =
+            (header("etag"), header("www-authenticate"), header("link"), header("content-type"));
         let status = answer.status().as_u16();
         let body = answer.body_mut().with_config().limit(request.limit).read_to_vec();
         let body = body.map_err(|error| explain(&url, &error))?;
-        return Ok(Answer { status, etag, challenge, link, body });
+        return Ok(Answer { status, etag, challenge, link, kind, body });
     }
     Err(failed(ChartErrorKind::Other, &request.url, "redirects too often"))
 }
 
-fn agent(at_home: bool) -> ureq::Agent {
+fn agent(inside: bool) -> ureq::Agent {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
@@ -99,13 +103,13 @@ fn agent(at_home: bool) -> ureq::Agent {
         .tls_config(tls)
         .user_agent(concat!("gitmoor/", env!("CARGO_PKG_VERSION")))
         .build();
-    ureq::Agent::with_parts(config, DefaultConnector::new(), Guarded { at_home, inner: DefaultResolver::default() })
+    ureq::Agent::with_parts(config, DefaultConnector::new(), Guarded { inside, inner: DefaultResolver::default() })
 }
 
 /// Looks names up and refuses addresses.
 #[derive(Debug)]
 struct Guarded {
-    at_home: bool,
+    inside: bool,
     inner: DefaultResolver,
 }
 
@@ -113,7 +117,7 @@ impl Resolver for Guarded {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let found = self.inner.resolve(uri, config, timeout)?;
         let mut allowed = self.empty();
-        found.iter().filter(|address| may_reach(address, self.at_home)).for_each(|address| allowed.push(*address));
+        found.iter().filter(|address| may_reach(address, self.inside)).for_each(|address| allowed.push(*address));
         if allowed.is_empty() {
             return Err(ureq::Error::Io(std::io::Error::new(std::io::ErrorKind::PermissionDenied, FORBIDDEN)));
         }
@@ -121,29 +125,8 @@ impl Resolver for Guarded {
     }
 }
 
-const FORBIDDEN: &str = "leads to an address inside, which only the repository's own host may have";
-
-fn may_reach(address: &SocketAddr, at_home: bool) -> bool {
-    let ip = address.ip().to_canonical();
-    let link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.segments()[..4] == [0xfd00, 0xec2, 0, 0],
-    };
-    if link_local || ip.is_unspecified() || ip.is_multicast() {
-        return false;
-    }
-    let inside = match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            ip.is_private() || ip.is_loopback() || ip.is_broadcast() || a == 0 || (a == 100 && (64..128).contains(&b))
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
-    };
-    at_home || !inside
-}
-
 /// An address as it stands in another document: relative, or of its own.
-pub(super) fn joined(base: &str, target: &str) -> String {
+pub(crate) fn joined(base: &str, target: &str) -> String {
     if target.contains("://") {
         return target.to_owned();
     }
@@ -156,7 +139,7 @@ pub(super) fn joined(base: &str, target: &str) -> String {
     format!("{}/{target}", &base[..folder_end])
 }
 
-pub(super) fn failed(kind: ChartErrorKind, url: &str, reason: &str) -> ChartError {
+pub(crate) fn failed(kind: ChartErrorKind, url: &str, reason: &str) -> ChartError {
     ChartError { kind, message: format!("{} {reason}", url.split('?').next().unwrap_or_default()) }
 }
 
@@ -176,25 +159,6 @@ fn explain(url: &str, error: &ureq::Error) -> ChartError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rule_7_addresses_inside_are_for_the_repository_alone() {
-        for (address, home, elsewhere) in [
-            ("93.184.216.34:443", true, true),
-            ("10.1.2.3:443", true, false),
-            ("127.0.0.1:80", true, false),
-            ("[::1]:80", true, false),
-            ("[::ffff:127.0.0.1]:80", true, false),
-            ("100.64.0.1:80", true, false),
-            ("169.254.169.254:80", false, false),
-            ("[fd00:ec2::254]:80", false, false),
-            ("[fe80::1]:80", false, false),
-            ("0.0.0.0:80", false, false),
-        ] {
-            let address: SocketAddr = address.parse().unwrap();
-            assert_eq!((may_reach(&address, true), may_reach(&address, false)), (home, elsewhere), "{address}");
-        }
-    }
 
     #[test]
     fn addresses_are_joined_as_browsers_do() {

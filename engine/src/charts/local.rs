@@ -19,14 +19,14 @@ const LARGEST_INDEX: u64 = 64 << 20;
 
 /// A version, and where it is.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) entry: Entry,
+pub(crate) struct Found {
+    pub(crate) entry: Entry,
     /// An archive, or a chart's folder.
-    pub(super) at: PathBuf,
+    pub(crate) at: PathBuf,
 }
 
 /// Every version of a chart that the folder has.
-pub(super) fn versions(folder: &Path, chart: &str) -> Result<Vec<Found>, ChartError> {
+pub(crate) fn versions(folder: &Path, chart: &str) -> Result<Vec<Found>, ChartError> {
     let (below, name) = chart.rsplit_once('/').unwrap_or(("", chart));
     let folder = &folder.join(below);
     if !folder.is_dir() {
@@ -45,12 +45,12 @@ pub(super) fn versions(folder: &Path, chart: &str) -> Result<Vec<Found>, ChartEr
 }
 
 /// The packed chart at a place.
-pub(super) fn packed(at: &Path, limits: &Limits) -> Result<Vec<u8>, ChartError> {
+pub(crate) fn packed(at: &Path, limits: &Limits) -> Result<Vec<u8>, ChartError> {
     if at.is_dir() { pack(at, limits) } else { read(at, LARGEST_ARCHIVE) }
 }
 
 /// A file of at most `limit` bytes.
-pub(super) fn read(at: &Path, limit: u64) -> Result<Vec<u8>, ChartError> {
+pub(crate) fn read(at: &Path, limit: u64) -> Result<Vec<u8>, ChartError> {
     let read = || {
         let mut bytes = Vec::new();
         fs::File::open(at)?.take(limit + 1).read_to_end(&mut bytes)?;

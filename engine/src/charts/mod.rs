@@ -7,12 +7,12 @@
 //! An exact version that was fetched once needs no network any more, also after a restart.
 
 mod address;
-mod archive;
-mod http;
-mod local;
+pub(crate) mod archive;
+pub(crate) mod http;
+pub(crate) mod local;
 mod registry;
 mod repository;
-mod store;
+pub(crate) mod store;
 
 use std::path::PathBuf;
 
@@ -22,10 +22,13 @@ use gitmoor_core::version::{Range, Version};
 pub use address::{ChartAddress, ChartAddressError, Transport};
 pub use archive::{ArchiveError, ChartTree, Limits};
 
-use self::registry::{Registry, basic};
+use self::registry::Registry;
+pub(crate) use self::registry::basic as registry_basic;
+use self::registry::basic;
 use self::store::Store;
 use crate::addresses::Addresses;
 use crate::git::Credentials;
+use crate::reach::Hosts;
 
 /// Bytes of a packed chart.
 const LARGEST_ARCHIVE: u64 = 32 << 20;
@@ -97,6 +100,16 @@ pub struct Charts {
     store: Store,
     limits: Limits,
     addresses: Addresses,
+    reach: Reach,
+}
+
+/// Which hosts may be inside.
+#[derive(Clone, Debug)]
+pub(crate) struct Reach {
+    /// These.
+    pub(crate) hosts: Hosts,
+    /// That of the repository itself, since somebody follows it.
+    pub(crate) home: bool,
 }
 
 /// Whether a revision names one version, which stays what it is.
@@ -108,12 +121,27 @@ impl Charts {
     /// Keeps charts below `data`; touches nothing yet.
     pub fn new(data: PathBuf) -> Self {
         let store = Store::new(data.join("charts"), MOST_BYTES);
-        Self { store, limits: Limits::default(), addresses: Addresses::default() }
+        Self {
+            store,
+            limits: Limits::default(),
+            addresses: Addresses::default(),
+            reach: Reach { hosts: Hosts::default(), home: true },
+        }
     }
 
     /// The same, where other addresses stand in for those of archives that an index names.
     pub fn with_addresses(self, addresses: Addresses) -> Self {
         Self { addresses, ..self }
+    }
+
+    /// The same, where these hosts too may be inside.
+    pub fn with_hosts(self, hosts: Hosts) -> Self {
+        Self { reach: Reach { hosts, ..self.reach }, ..self }
+    }
+
+    /// The same for repositories that nobody follows: only the named hosts may be inside.
+    pub(crate) fn away_from_home(self) -> Self {
+        Self { reach: Reach { home: false, ..self.reach }, ..self }
     }
 
     /// The version that a revision means, fetched; `None` when there is none. `HEAD` is the highest release.
@@ -139,18 +167,19 @@ impl Charts {
             Transport::Local => Ok(None),
             Transport::Http => {
                 let authorization = basic(credentials);
-                let entries = repository::versions(address, authorization.as_ref(), &self.store)?;
+                let entries = repository::versions(address, authorization.as_ref(), &self.store, &self.reach)?;
                 let Some(entry) = chosen(&entries, revision) else { return Ok(None) };
                 let known = self.known(address, &entry.version);
                 let same = |known: &ChartVersion| entry.digest.as_ref().is_none_or(|digest| *digest == known.digest);
                 if let Some(known) = known.filter(same) {
                     return Ok(Some(known));
                 }
-                let bytes = repository::archive(address, entry, authorization.as_ref(), &self.addresses)?;
+                let bytes =
+                    repository::archive(address, entry, authorization.as_ref(), (&self.addresses, &self.reach))?;
                 self.keep(address, &entry.version, &bytes, entry.digest.as_deref()).map(Some)
             }
             Transport::Oci => {
-                let mut registry = Registry::new(address, credentials);
+                let mut registry = Registry::new(address, credentials, &self.reach);
                 let version = if is_exact(revision) {
                     revision.to_owned()
                 } else {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::http::{Answer, Get, failed, get, joined};
 use super::repository::refused;
-use super::{ChartAddress, ChartError, ChartErrorKind};
+use super::{ChartAddress, ChartError, ChartErrorKind, Reach};
 use crate::git::Credentials;
 
 const CONTENT: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
@@ -24,17 +24,18 @@ const MOST_PAGES: usize = 100;
 pub(super) struct Registry<'a> {
     address: &'a ChartAddress,
     credentials: &'a Credentials,
+    reach: &'a Reach,
     base: String,
     authorization: Option<Sensitive<String>>,
 }
 
 impl<'a> Registry<'a> {
-    pub(super) fn new(address: &'a ChartAddress, credentials: &'a Credentials) -> Self {
+    pub(super) fn new(address: &'a ChartAddress, credentials: &'a Credentials, reach: &'a Reach) -> Self {
         let host = address.host().split(':').next().unwrap_or_default();
         // As containerd and others: what does not leave the machine needs no certificate.
         let scheme = if matches!(host, "localhost" | "127.0.0.1") { "http" } else { "https" };
         let base = format!("{scheme}://{}/v2/{}", address.host(), address.repository_name());
-        Self { address, credentials, base, authorization: None }
+        Self { address, credentials, reach, base, authorization: None }
     }
 
     /// All tags that are versions.
@@ -100,6 +101,7 @@ impl<'a> Registry<'a> {
             etag: None,
             authorization: self.authorization.as_ref(),
             home: self.address.host(),
+            reach: self.reach,
             pass_credentials: false,
             limit,
         })
@@ -130,6 +132,7 @@ impl<'a> Registry<'a> {
             etag: None,
             authorization: basic.as_ref(),
             home: self.address.host(),
+            reach: self.reach,
             // The registry names who hands out its tokens: as every client does, over TLS only.
             pass_credentials: true,
             limit: LARGEST_DOCUMENT,
@@ -144,7 +147,7 @@ impl<'a> Registry<'a> {
 }
 
 /// The header of HTTP basic authentication.
-pub(super) fn basic(credentials: &Credentials) -> Option<Sensitive<String>> {
+pub(crate) fn basic(credentials: &Credentials) -> Option<Sensitive<String>> {
     match credentials {
         Credentials::Basic { username, password } => {
             let pair = Sensitive::new(format!("{username}:{}", password.expose()));

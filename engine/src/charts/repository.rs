@@ -7,7 +7,7 @@ use gitmoor_core::sensitive::Sensitive;
 
 use super::http::{Get, failed, get, joined};
 use super::store::Store;
-use super::{ChartAddress, ChartError, ChartErrorKind, LARGEST_ARCHIVE, local};
+use super::{ChartAddress, ChartError, ChartErrorKind, LARGEST_ARCHIVE, Reach, local};
 use crate::addresses::Addresses;
 
 /// Bytes of an index.
@@ -18,6 +18,7 @@ pub(super) fn versions(
     address: &ChartAddress,
     authorization: Option<&Sensitive<String>>,
     store: &Store,
+    reach: &Reach,
 ) -> Result<Vec<Entry>, ChartError> {
     let url = format!("{}/index.yaml", address.base());
     let (tag_note, body_note) = (format!("etag {url}"), format!("index {url}"));
@@ -29,6 +30,7 @@ pub(super) fn versions(
         etag: etag.as_deref(),
         authorization,
         home: address.host(),
+        reach,
         pass_credentials: false,
         limit: LARGEST_INDEX,
     };
@@ -58,7 +60,7 @@ pub(super) fn archive(
     address: &ChartAddress,
     entry: &Entry,
     authorization: Option<&Sensitive<String>>,
-    addresses: &Addresses,
+    (addresses, reach): (&Addresses, &Reach),
 ) -> Result<Vec<u8>, ChartError> {
     let index = format!("{}/index.yaml", address.base());
     let Some(target) = entry.urls.first() else {
@@ -82,6 +84,7 @@ pub(super) fn archive(
         etag: None,
         authorization: authorization.filter(|_| other.is_none()),
         home: other.as_deref().unwrap_or(address.host()),
+        reach,
         pass_credentials: address.passes_credentials(),
         limit: LARGEST_ARCHIVE,
     };

@@ -13,19 +13,19 @@ use super::archive::hexadecimal;
 
 /// A folder of packed charts, of a bounded size.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(crate) struct Store {
     folder: PathBuf,
     most_bytes: u64,
 }
 
 impl Store {
     /// A store in a folder; touches nothing yet.
-    pub(super) fn new(folder: PathBuf, most_bytes: u64) -> Self {
+    pub(crate) fn new(folder: PathBuf, most_bytes: u64) -> Self {
         Self { folder, most_bytes }
     }
 
     /// The content with this digest, if it is there and whole.
-    pub(super) fn get(&self, digest: &str) -> Option<Vec<u8>> {
+    pub(crate) fn get(&self, digest: &str) -> Option<Vec<u8>> {
         let path = self.archive(digest)?;
         let bytes = fs::read(&path).ok()?;
         if hexadecimal(&Sha256::digest(&bytes)) != digest {
@@ -39,7 +39,7 @@ impl Store {
     }
 
     /// Keeps content; gives its digest.
-    pub(super) fn put(&self, bytes: &[u8]) -> io::Result<String> {
+    pub(crate) fn put(&self, bytes: &[u8]) -> io::Result<String> {
         let digest = hexadecimal(&Sha256::digest(bytes));
         if let Some(path) = self.archive(&digest) {
             write(&path, bytes)?;
@@ -49,12 +49,12 @@ impl Store {
     }
 
     /// A note under a name: what an address stood for.
-    pub(super) fn note(&self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn note(&self, name: &str) -> Option<Vec<u8>> {
         fs::read(self.note_path(name)).ok()
     }
 
     /// Writes a note.
-    pub(super) fn write_note(&self, name: &str, text: &[u8]) -> io::Result<()> {
+    pub(crate) fn write_note(&self, name: &str, text: &[u8]) -> io::Result<()> {
         write(&self.note_path(name), text)
     }
 

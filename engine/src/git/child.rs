@@ -20,6 +20,7 @@ use super::failure::Failure;
 use super::fetch::Fetch;
 use super::{Credentials, FetchError, FetchErrorKind, FetchOutcome, FetchRequest, RepositoryUrl, store};
 use crate::process::{self, Invocation, Limits, ProcessError};
+use crate::reach::Hosts;
 
 /// How much one fetch may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +151,7 @@ pub(super) struct Job {
     directory: PathBuf,
     basic: Option<Basic>,
     revisions: BTreeSet<String>,
+    hosts: Option<Hosts>,
     anew: bool,
     limits: FetchLimits,
 }
@@ -179,13 +181,13 @@ impl Job {
         anew: bool,
         limits: FetchLimits,
     ) -> Self {
-        let FetchRequest { credentials, revisions } = request.clone();
+        let FetchRequest { credentials, revisions, hosts } = request.clone();
         let basic = match credentials {
             Credentials::None => None,
             Credentials::Basic { username, password } => Some(Basic { username, password }),
         };
         let directory = directory.to_owned();
-        Self { address: url.as_str().to_owned(), directory, basic, revisions, anew, limits }
+        Self { address: url.as_str().to_owned(), directory, basic, revisions, hosts, anew, limits }
     }
 
     /// In the mirror that is there, or else, and when that one is damaged, in a new clone that takes its place.
@@ -215,6 +217,10 @@ impl Job {
             password: basic.password.clone(),
         });
         let fetch = Fetch::new(&repository, &self.address, &credentials, self.limits.size_bytes);
+        let fetch = match &self.hosts {
+            Some(hosts) => fetch.guarded(hosts.clone())?,
+            None => fetch,
+        };
         let mut outcome = fetch.run(&self.revisions)?;
         outcome.changed = store::note(directory, &outcome)?;
         Ok(outcome)

@@ -23,6 +23,8 @@ pub enum FetchErrorKind {
     TooLarge,
     /// What came from the server, or what is on disk, is damaged.
     Corrupt,
+    /// An address that leads inside, from where it must not.
+    ForbiddenAddress,
     /// Everything else, such as a full disk.
     Other,
 }
@@ -38,6 +40,7 @@ impl FetchErrorKind {
             Self::NotARepository => "NotARepository",
             Self::TooLarge => "TooLarge",
             Self::Corrupt => "Corrupt",
+            Self::ForbiddenAddress => "ForbiddenAddress",
             Self::Other => "Other",
         }
     }
@@ -59,6 +62,7 @@ impl FetchErrorKind {
             Self::NotARepository => "check the address, and that the credentials may see the repository",
             Self::TooLarge => "raise the fetch limits of memory or size, or make the repository smaller",
             Self::Corrupt => "the agent clones anew; if it stays, run git fsck on the server's repository",
+            Self::ForbiddenAddress => "name the host with --allow-host if it may be reached",
             Self::Other => "the agent tries again; see the message",
         }
     }

@@ -16,8 +16,10 @@ use gitmoor_core::sensitive::Sensitive;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
+use super::guard::Guard;
 use super::revisions::{self, Advertised, OWN, Target};
 use super::{CommitId, Credentials, FetchErrorKind};
+use crate::reach::{FORBIDDEN, Hosts};
 
 /// What to bring up to date.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,8 @@ pub struct FetchRequest {
     /// Branches, tags, ranges of tags, full names of references, full commit ids, `HEAD`: what somebody follows, as they
     /// wrote it.
     pub revisions: BTreeSet<String>,
+    /// Hosts that may be inside; `None` for a repository that somebody may follow, wherever it is.
+    pub hosts: Option<Hosts>,
 }
 
 /// What a fetch found.
@@ -74,6 +78,7 @@ pub(super) struct Fetch<'a> {
     most_bytes: u64,
     received: Cell<u64>,
     refused: Cell<bool>,
+    guard: Option<Guard>,
 }
 
 impl<'a> Fetch<'a> {
@@ -83,7 +88,18 @@ impl<'a> Fetch<'a> {
         credentials: &'a Credentials,
         most_bytes: u64,
     ) -> Self {
-        Self { repository, address, credentials, most_bytes, received: Cell::new(0), refused: Cell::new(false) }
+        let (received, refused) = (Cell::new(0), Cell::new(false));
+        Self { repository, address, credentials, most_bytes, received, refused, guard: None }
+    }
+
+    /// Nothing inside is reached but these hosts.
+    pub(super) fn guarded(self, hosts: Hosts) -> std::io::Result<Self> {
+        let proxied = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+        // Behind a proxy names are looked up by it, and it alone decides what can be reached.
+        if self.address.starts_with("file:") || proxied.iter().any(|name| std::env::var_os(name).is_some()) {
+            return Ok(self);
+        }
+        Ok(Self { guard: Some(Guard::start(hosts, self.address)?), ..self })
     }
 
     /// Lists, downloads what is new, moves the mirror's references, and says where each revision stands.
@@ -113,7 +129,7 @@ impl<'a> Fetch<'a> {
             // Ranges alone: what they mean is known with the listing.
             refspecs.push(format!("+{OWN}none:{OWN}none"));
         }
-        let mut remote = self.repository.remote_anonymous(self.address)?;
+        let mut remote = self.repository.remote_anonymous(&self.connected())?;
         self.download(&mut remote, &refspecs)?;
         let advertised = listing(&remote)?;
         self.forget_gone(&advertised)?;
@@ -136,12 +152,12 @@ impl<'a> Fetch<'a> {
     /// A commit by its id: from the mirror without asking anybody, else by the id, else by what the server lists.
     fn commit(&self, id: Oid) -> Result<Option<Oid>, Failure> {
         if !self.present(id)? {
-            let mut remote = self.repository.remote_anonymous(self.address)?;
+            let mut remote = self.repository.remote_anonymous(&self.connected())?;
             if let Err(failure) = self.download(&mut remote, &[format!("+{id}:{OWN}commits/{id}")]) {
                 // Many servers give out only what they list, and say so in words of their own.
                 let Ok(advertised) = listing(&remote) else { return Err(failure) };
                 drop(remote);
-                self.download(&mut self.repository.remote_anonymous(self.address)?, &advertised.refspecs_for(id))?;
+                self.download(&mut self.repository.remote_anonymous(&self.connected())?, &advertised.refspecs_for(id))?;
             }
         }
         if !self.present(id)? {
@@ -196,10 +212,20 @@ impl<'a> Fetch<'a> {
         Ok(Some(commit.id()))
     }
 
+    /// The address that is connected to.
+    fn connected(&self) -> String {
+        let guarded = self.guard.as_ref().and_then(|guard| guard.in_place_of(self.address));
+        guarded.unwrap_or_else(|| self.address.to_owned())
+    }
+
     /// Connects, reads the listing, and downloads what the refspecs name and the mirror does not have.
     fn download(&self, remote: &mut Remote<'_>, refspecs: &[String]) -> Result<(), Failure> {
         let mut proxy = ProxyOptions::new();
-        proxy.auto();
+        let guard = self.guard.as_ref().map(Guard::url);
+        match &guard {
+            Some(guard) => proxy.url(guard),
+            None => proxy.auto(),
+        };
         let header = self.authorization();
         let mut options = FetchOptions::new();
         options
@@ -239,6 +265,9 @@ impl<'a> Fetch<'a> {
     }
 
     fn explain(&self, error: &git2::Error) -> Failure {
+        if self.guard.as_ref().is_some_and(Guard::has_refused) {
+            return Failure::new(FetchErrorKind::ForbiddenAddress, FORBIDDEN);
+        }
         if self.refused.get() {
             let reason = match self.credentials {
                 Credentials::None => "the server asks for credentials and there are none",

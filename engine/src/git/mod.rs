@@ -14,6 +14,7 @@ mod diff;
 mod error;
 mod failure;
 mod fetch;
+mod guard;
 mod mirror;
 mod revisions;
 mod store;

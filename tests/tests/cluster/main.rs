@@ -21,6 +21,7 @@ mod plan;
 mod projects;
 mod prune;
 mod random;
+mod remotes;
 mod seal;
 mod secrets;
 mod sources;

@@ -35,6 +35,7 @@ fn request(password: &str, revisions: &[&str]) -> FetchRequest {
     FetchRequest {
         credentials: Credentials::basic("robot".to_owned(), password.to_owned()),
         revisions: revisions.iter().map(|&revision| revision.to_owned()).collect(),
+        hosts: None,
     }
 }
 

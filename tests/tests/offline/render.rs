@@ -2,6 +2,7 @@
 
 mod memory;
 mod random;
+mod remotes;
 mod sources;
 
 use std::path::Path;

@@ -1,0 +1,252 @@
+//! What kustomizations and charts use from elsewhere: each thing is looked at once for all Applications; what moves is
+//! looked at again, and its Applications are told.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, join_all};
+use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, Remotes, Wanted};
+use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_engine::addresses::Addresses;
+use gitmoor_engine::git::Credentials;
+use gitmoor_engine::reach::Hosts;
+use gitmoor_engine::remotes::{Access, FetchRemotes, Pin, RemoteError, RemoteStore};
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::credentials::CredentialStore;
+use crate::metrics::{Metrics, Result as ResultLabel};
+use crate::projects::Grant;
+use crate::queue::Queue;
+use crate::state::{Origin, State};
+
+/// Shortest time between two looks at what could not be had.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What comes from elsewhere, for all Applications.
+pub(crate) struct RemoteFollowers {
+    store: RemoteStore,
+    addresses: Addresses,
+    /// Hosts that may be inside, besides those of followed repositories.
+    hosts: Vec<String>,
+    interval: Duration,
+    credentials: Arc<CredentialStore>,
+    state: Arc<State>,
+    queue: Queue,
+    metrics: Arc<Metrics>,
+    /// What is known, one lock each, so that nothing is fetched twice at the same time.
+    known: Mutex<HashMap<RemoteReference, Arc<AsyncMutex<Option<Known>>>>>,
+    users: Mutex<BTreeMap<ApplicationKey, Wanted>>,
+}
+
+/// What a look has found.
+#[derive(Clone)]
+struct Known {
+    found: Result<Pin, RemoteError>,
+    looked: Instant,
+}
+
+/// How remotes are followed.
+pub(crate) struct Options {
+    /// Between two looks at what moves.
+    pub interval: Duration,
+    /// Hosts that may be inside.
+    pub hosts: Vec<String>,
+}
+
+/// Fetches for one Application.
+pub(crate) struct ForApplication<'a> {
+    /// All of them.
+    pub all: &'a RemoteFollowers,
+    /// The Application.
+    pub key: &'a ApplicationKey,
+    /// What its project lets it read.
+    pub grant: &'a Grant,
+}
+
+impl RemoteFollowers {
+    /// Nothing is followed yet.
+    pub(crate) fn new(
+        store: RemoteStore,
+        Options { interval, hosts }: Options,
+        credentials: Arc<CredentialStore>,
+        (state, queue, metrics): (Arc<State>, Queue, Arc<Metrics>),
+    ) -> Self {
+        let addresses = state.addresses.clone();
+        let (known, users) = (Mutex::default(), Mutex::default());
+        Self { store, addresses, hosts, interval, credentials, state, queue, metrics, known, users }
+    }
+
+    /// Looks again at what moves, and at what could not be had, as long as the agent runs.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(self.interval).await;
+            let used: Wanted = self.users().values().flatten().cloned().collect();
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|reference, _| used.contains(reference));
+            self.look_again(&used).await;
+        }
+    }
+
+    /// Looks again at what an Application uses.
+    pub(crate) async fn refresh(&self, key: &ApplicationKey) {
+        let used = self.users().get(key).cloned().unwrap_or_default();
+        self.look_again(&used).await;
+    }
+
+    /// An Application is gone.
+    pub(crate) fn forget(&self, key: &ApplicationKey) {
+        self.users().remove(key);
+    }
+
+    fn users(&self) -> std::sync::MutexGuard<'_, BTreeMap<ApplicationKey, Wanted>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look_again(&self, references: &Wanted) {
+        for reference in references {
+            let slot = self.slot(reference);
+            let mut known = slot.lock().await;
+            let Some(before) = known.clone() else { continue };
+            if before.found.as_ref().is_ok_and(|pin| pin.is_fixed(reference)) {
+                continue;
+            }
+            let after = self.look(reference).await;
+            let news = match (&before.found, &after) {
+                (Ok(before), Ok(after)) => before != after,
+                (Err(_), Ok(_)) => true,
+                // What there was is still good.
+                (Ok(_), Err(_)) | (Err(_), Err(_)) => false,
+            };
+            let found = if after.is_err() && before.found.is_ok() { before.found } else { after };
+            *known = Some(Known { found, looked: Instant::now() });
+            drop(known);
+            if news {
+                self.tell(reference);
+            }
+        }
+    }
+
+    fn tell(&self, reference: &RemoteReference) {
+        tracing::info!(%reference, "something from elsewhere has changed");
+        let users = self.users();
+        let told: BTreeSet<ApplicationKey> =
+            users.iter().filter(|(_, used)| used.contains(reference)).map(|(key, _)| key.clone()).collect();
+        drop(users);
+        self.queue.extend(self.state.inputs_changed(&told));
+    }
+
+    fn slot(&self, reference: &RemoteReference) -> Arc<AsyncMutex<Option<Known>>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(reference.clone()).or_default())
+    }
+
+    /// What it is: known, pinned on disk, or looked at now.
+    async fn find(&self, reference: &RemoteReference) -> RemoteContent {
+        let slot = self.slot(reference);
+        let mut known = slot.lock().await;
+        let fresh = |known: &Known| match &known.found {
+            Ok(pin) => pin.is_fixed(reference) || known.looked.elapsed() < self.interval,
+            Err(_) => known.looked.elapsed() < RETRY.min(self.interval),
+        };
+        if let Some(Known { found, .. }) = known.as_ref().filter(|known| fresh(known)) {
+            match found {
+                Err(error) => return failed(error),
+                Ok(pin) => {
+                    if let Some(content) = self.content(reference, pin).await {
+                        return content;
+                    }
+                }
+            }
+        } else if let Some(pin) = self.store.known(reference).filter(|pin| pin.is_fixed(reference))
+            && let Some(content) = self.content(reference, &pin).await
+        {
+            *known = Some(Known { found: Ok(pin), looked: Instant::now() });
+            return content;
+        }
+        let mut found = self.look(reference).await;
+        if let (Err(error), Some(pin)) = (&found, self.store.known(reference))
+            && error.category == Category::RemoteUnreachable
+        {
+            tracing::warn!(%reference, %error, "what was fetched before is used");
+            found = Ok(pin);
+        }
+        *known = Some(Known { found: found.clone(), looked: Instant::now() });
+        match found {
+            Err(error) => failed(&error),
+            Ok(pin) => self.content(reference, &pin).await.unwrap_or_else(|| {
+                let reason = "cannot be read from the disk".to_owned();
+                failed(&RemoteError { category: Category::RemoteUnreachable, reason })
+            }),
+        }
+    }
+
+    async fn content(&self, reference: &RemoteReference, pin: &Pin) -> Option<RemoteContent> {
+        let (store, reference, pin) = (self.store.clone(), reference.clone(), pin.clone());
+        tokio::task::spawn_blocking(move || store.content(&reference, &pin)).await.ok()?
+    }
+
+    async fn look(&self, reference: &RemoteReference) -> Result<Pin, RemoteError> {
+        self.credentials.read_once().await;
+        let access = Access { credentials: self.credentials_of(reference), hosts: self.hosts() };
+        let found = self.store.look(reference, &access).await;
+        let label = found.as_ref().map_or_else(|error| error.category.as_str(), |_| "success");
+        self.metrics.remote_fetches.get_or_create(&ResultLabel::of(label)).inc();
+        found
+    }
+
+    fn credentials_of(&self, reference: &RemoteReference) -> Credentials {
+        match reference {
+            RemoteReference::Repository { address, .. } => {
+                self.addresses.repository(address).map_or(Credentials::None, |url| self.credentials.find(&url))
+            }
+            RemoteReference::File { address } => self.credentials.find_address(&self.addresses.file(address)),
+            RemoteReference::Chart { repository, name, .. } => self
+                .addresses
+                .chart(repository, name)
+                .map_or(Credentials::None, |address| self.credentials.find_chart(&address)),
+        }
+    }
+
+    fn hosts(&self) -> Hosts {
+        let followed = self.state.follows().into_keys().filter_map(|origin| match origin {
+            Origin::Git(url) => url.host().map(str::to_owned),
+            Origin::Chart(address) => Some(address.host().to_owned()),
+        });
+        let mirrors = self.addresses.replacements().iter().map(|one| gitmoor_engine::remotes::host(&one.to));
+        Hosts::new(self.hosts.iter().cloned().chain(followed).chain(mirrors))
+    }
+}
+
+impl FetchRemotes for ForApplication<'_> {
+    fn fetch(&self, wanted: Wanted) -> BoxFuture<'_, Remotes> {
+        self.all.users().entry(self.key.clone()).or_default().extend(wanted.iter().cloned());
+        let one = move |reference: RemoteReference| async move {
+            let content = match self.refusal(&reference) {
+                Some(reason) => RemoteContent::Failed { category: Category::RemoteRefused, reason },
+                None => self.all.find(&reference).await,
+            };
+            (reference, content)
+        };
+        async move { Remotes(join_all(wanted.into_iter().map(one)).await.into_iter().collect()) }.boxed()
+    }
+}
+
+impl ForApplication<'_> {
+    /// Credentials of the agent open only what the project lets an Application read by itself.
+    fn refusal(&self, reference: &RemoteReference) -> Option<String> {
+        if self.all.credentials_of(reference) == Credentials::None {
+            return None;
+        }
+        let address = match reference {
+            RemoteReference::Repository { address, .. } | RemoteReference::File { address } => address,
+            RemoteReference::Chart { repository, .. } => repository,
+        };
+        let refusal = self.grant.judge_repository(address).err()?;
+        Some(format!("there are credentials for, and which the project does not allow: {refusal}"))
+    }
+}
+
+fn failed(error: &RemoteError) -> RemoteContent {
+    RemoteContent::Failed { category: error.category, reason: error.reason.clone() }
+}

@@ -1,0 +1,328 @@
+//! Bases, files and charts that kustomizations and charts name and that come from elsewhere: fetched, pinned, kept.
+//!
+//! ```text
+//! reference -pin on disk (commit, tag, exact version)-> content, without network
+//!           \-none, or one that moves-> fetch (guarded child | HTTP | chart repository) -> pin -> content
+//! ```
+//!
+//! Repositories are kept as mirrors, beside those that Applications follow; files by their digest; charts where charts
+//! are kept. A pin of something that moves (a branch, an address of a file, a range) is used when nothing newer can be had.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, RemoteTree, Remotes, Wanted};
+use gitmoor_core::tree::{RepoPath, Tree, TreeError};
+use serde::{Deserialize, Serialize};
+
+use crate::addresses::Addresses;
+use crate::charts::http::{Get, get};
+use crate::charts::registry_basic;
+use crate::charts::store::Store;
+use crate::charts::{ChartError, ChartErrorKind, ChartTree, ChartVersion, Charts, Reach, is_exact, local};
+use crate::git::{CommitId, Credentials, FetchErrorKind, FetchRequest, Fetcher, Mirror, RepositoryUrl};
+use crate::reach::Hosts;
+
+/// Bytes of a file.
+const LARGEST_FILE: u64 = 16 << 20;
+/// Bytes of all files on disk.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// Gives what renders need from elsewhere.
+pub trait FetchRemotes: Send + Sync {
+    /// What is wanted, each with its content or with why it cannot be had.
+    fn fetch(&self, wanted: Wanted) -> BoxFuture<'_, Remotes>;
+}
+
+/// Where something from elsewhere stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Pin {
+    /// At a commit.
+    Commit {
+        /// The commit.
+        commit: CommitId,
+        /// The server's name for it, if it was named so.
+        reference: Option<String>,
+    },
+    /// At a content.
+    File {
+        /// SHA-256, in hexadecimal.
+        digest: String,
+        /// What the server calls it.
+        etag: Option<String>,
+    },
+    /// At a version.
+    Chart {
+        /// The version.
+        version: String,
+        /// SHA-256 of the archive, in hexadecimal.
+        digest: String,
+    },
+    /// There is no file at the address.
+    NoFile,
+}
+
+impl Pin {
+    /// Whether it stays what it is: a commit, a tag, an exact version.
+    pub fn is_fixed(&self, reference: &RemoteReference) -> bool {
+        match (self, reference) {
+            (Self::Commit { reference, .. }, RemoteReference::Repository { revision, .. }) => {
+                CommitId::parse(revision).is_some()
+                    || reference.as_ref().is_some_and(|name| {
+                        name.strip_prefix("refs/tags/")
+                            .is_some_and(|tag| [tag, &format!("tags/{tag}"), name].contains(&revision.as_str()))
+                    })
+            }
+            (Self::Chart { .. }, RemoteReference::Chart { version, .. }) => is_exact(version),
+            _ => false,
+        }
+    }
+}
+
+/// What something is fetched with.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Opens the repository, chart repository or registry.
+    pub credentials: Credentials,
+    /// Hosts that may be inside.
+    pub hosts: Hosts,
+}
+
+/// It cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct RemoteError {
+    /// The class: whether waiting helps, or nothing but a change.
+    pub category: Category,
+    /// Why, without credentials.
+    pub reason: String,
+}
+
+/// Fetches and keeps what comes from elsewhere.
+#[derive(Clone, Debug)]
+pub struct RemoteStore {
+    data: PathBuf,
+    fetcher: Fetcher,
+    addresses: Addresses,
+    charts: Charts,
+    store: Store,
+}
+
+impl RemoteStore {
+    /// Keeps it below `data`; touches nothing yet.
+    pub fn new(data: PathBuf, fetcher: Fetcher, addresses: Addresses) -> Self {
+        let store = Store::new(data.join("remotes"), MOST_BYTES);
+        let charts = Charts::new(data.clone()).with_addresses(addresses.clone());
+        Self { data, fetcher, addresses, charts, store }
+    }
+
+    /// The repository of a reference, when it is one of Git.
+    ///
+    /// # Errors
+    /// When its address is none that may be used.
+    pub fn repository(&self, reference: &RemoteReference) -> Result<Option<RepositoryUrl>, RemoteError> {
+        let RemoteReference::Repository { address, .. } = reference else { return Ok(None) };
+        self.addresses.repository(address).map(Some).map_err(|error| refused(&error))
+    }
+
+    /// What a reference was when it was looked at last; also after a restart.
+    pub fn known(&self, reference: &RemoteReference) -> Option<Pin> {
+        serde_json::from_slice(&self.store.note(&note(reference))?).ok()
+    }
+
+    /// Looks at a reference anew, over the network.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub async fn look(&self, reference: &RemoteReference, access: &Access) -> Result<Pin, RemoteError> {
+        let pin = match reference {
+            RemoteReference::Repository { revision, .. } => {
+                let Some(url) = self.repository(reference)? else { return Ok(Pin::NoFile) };
+                self.commit(url, revision, access).await?
+            }
+            RemoteReference::File { address } => {
+                let (this, address, access) = (self.clone(), address.clone(), access.clone());
+                blocking(move || this.file(&address, &access)).await?
+            }
+            RemoteReference::Chart { .. } => {
+                let (this, reference, access) = (self.clone(), reference.clone(), access.clone());
+                blocking(move || this.chart(&reference, &access)).await?
+            }
+        };
+        let text = serde_json::to_vec(&pin).unwrap_or_default();
+        // Only a matter of speed: it can be looked at again.
+        if let Err(error) = self.store.write_note(&note(reference), &text) {
+            tracing::warn!(%error, "what comes from elsewhere cannot be noted");
+        }
+        Ok(pin)
+    }
+
+    async fn commit(&self, url: RepositoryUrl, revision: &str, access: &Access) -> Result<Pin, RemoteError> {
+        let mirror = Mirror::new(&self.data, url, self.fetcher.clone());
+        let request = FetchRequest {
+            credentials: access.credentials.clone(),
+            revisions: [revision.to_owned()].into(),
+            hosts: Some(access.hosts.clone()),
+        };
+        let outcome = mirror.fetch(&request).await.map_err(|error| RemoteError {
+            category: match error.kind {
+                FetchErrorKind::RefusedCredentials
+                | FetchErrorKind::NotARepository
+                | FetchErrorKind::ForbiddenAddress
+                | FetchErrorKind::TooLarge
+                | FetchErrorKind::UntrustedCertificate => Category::RemoteRefused,
+                _ => Category::RemoteUnreachable,
+            },
+            reason: format!("cannot be fetched: {} ({})", error.reason, error.kind.way_out()),
+        })?;
+        match outcome.heads.get(revision) {
+            Some(head) => Ok(Pin::Commit { commit: head.commit.clone(), reference: head.reference.clone() }),
+            None => Err(RemoteError {
+                category: Category::RemoteRefused,
+                reason: format!("has no branch, tag or commit `{revision}`; push it, or correct the entry"),
+            }),
+        }
+    }
+
+    fn file(&self, address: &str, access: &Access) -> Result<Pin, RemoteError> {
+        let url = self.addresses.file(address);
+        let local = url.strip_prefix("file://").or_else(|| url.starts_with('/').then_some(url.as_str()));
+        if let Some(path) = local.filter(|_| url != address) {
+            let path = path.split(['?', '#']).next().unwrap_or_default();
+            let bytes = local::read(std::path::Path::new(path), LARGEST_FILE).map_err(|error| of_chart(&error))?;
+            return self.kept(&bytes, None);
+        }
+        let before = self.known(&RemoteReference::File { address: address.to_owned() });
+        let before = match before {
+            Some(Pin::File { digest, etag }) if self.store.get(&digest).is_some() => Some((digest, etag)),
+            _ => None,
+        };
+        let authorization = registry_basic(&access.credentials);
+        let home = host(&url);
+        let answer = get(&Get {
+            url: url.clone(),
+            accept: None,
+            etag: before.as_ref().and_then(|(_, etag)| etag.as_deref()),
+            authorization: authorization.as_ref(),
+            home: &home,
+            // What the operator put in place of an address may be anywhere.
+            reach: &Reach { hosts: access.hosts.clone(), home: url != address },
+            pass_credentials: false,
+            limit: LARGEST_FILE,
+        });
+        let answer = answer.map_err(|error| of_chart(&error))?;
+        let page = answer.kind.as_deref().is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
+        match (answer.status, before) {
+            (304, Some((digest, etag))) => Ok(Pin::File { digest, etag }),
+            (200..=299, _) if page => Ok(Pin::NoFile),
+            (200..=299, _) => self.kept(&answer.body, answer.etag),
+            (404 | 410, _) => Ok(Pin::NoFile),
+            (status @ 400..=499, _) if status != 408 && status != 429 => Err(RemoteError {
+                category: Category::RemoteRefused,
+                reason: format!("is refused by its server with status {status}"),
+            }),
+            (status, _) => Err(RemoteError {
+                category: Category::RemoteUnreachable,
+                reason: format!("cannot be fetched: its server answers with status {status}"),
+            }),
+        }
+    }
+
+    fn kept(&self, bytes: &[u8], etag: Option<String>) -> Result<Pin, RemoteError> {
+        let kept = self.store.put(bytes).map(|digest| Pin::File { digest, etag });
+        kept.map_err(|error| RemoteError {
+            category: Category::RemoteUnreachable,
+            reason: format!("cannot be kept on disk: {error}"),
+        })
+    }
+
+    fn chart(&self, reference: &RemoteReference, access: &Access) -> Result<Pin, RemoteError> {
+        let RemoteReference::Chart { repository, name, version } = reference else { return Ok(Pin::NoFile) };
+        let address = self.addresses.chart(repository, name).map_err(|error| refused(&error))?;
+        let revision = if version.is_empty() { "HEAD" } else { version };
+        let charts = self.charts.clone().with_hosts(access.hosts.clone()).away_from_home();
+        match charts.resolve(&address, revision, &access.credentials).map_err(|error| of_chart(&error))? {
+            Some(ChartVersion { version, digest }) => Ok(Pin::Chart { version, digest }),
+            None => Err(RemoteError {
+                category: Category::RemoteRefused,
+                reason: "has no such version; publish it, or correct the entry".to_owned(),
+            }),
+        }
+    }
+
+    /// What a pin stands for; `None` when the disk has lost it. Blocking.
+    pub fn content(&self, reference: &RemoteReference, pin: &Pin) -> Option<RemoteContent> {
+        match pin {
+            Pin::Commit { commit, reference: name } => {
+                let url = self.repository(reference).ok()??;
+                let mirror = Mirror::new(&self.data, url, self.fetcher.clone());
+                mirror.tree(commit).ok()?;
+                let (id, version) = (commit.to_string(), name.clone().unwrap_or_default());
+                Some(RemoteContent::Tree { tree: Arc::new(Commit { mirror, commit: commit.clone() }), id, version })
+            }
+            Pin::File { digest, etag: _ } => {
+                let bytes = self.store.get(digest)?;
+                Some(RemoteContent::File { bytes: bytes.into(), digest: digest.clone() })
+            }
+            Pin::Chart { version, digest } => {
+                let chart = ChartVersion { version: version.clone(), digest: digest.clone() };
+                let tree = self.charts.tree(&chart).ok()??;
+                let (id, version) = (digest.clone(), version.clone());
+                Some(RemoteContent::Tree { tree: Arc::new(Packed(tree)), id, version })
+            }
+            Pin::NoFile => Some(RemoteContent::NoFile),
+        }
+    }
+}
+
+struct Commit {
+    mirror: Mirror,
+    commit: CommitId,
+}
+
+impl RemoteTree for Commit {
+    fn open(&self) -> Result<Box<dyn Tree + Send>, TreeError> {
+        let tree = self.mirror.tree(&self.commit);
+        Ok(Box::new(tree.map_err(|error| TreeError::unreadable(&RepoPath::root(), error.to_string()))?))
+    }
+}
+
+struct Packed(ChartTree);
+
+impl RemoteTree for Packed {
+    fn open(&self) -> Result<Box<dyn Tree + Send>, TreeError> {
+        Ok(Box::new(self.0.clone()))
+    }
+}
+
+fn note(reference: &RemoteReference) -> String {
+    format!("pin {reference:?}")
+}
+
+/// Host and port of an address.
+pub fn host(address: &str) -> String {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase()
+}
+
+fn refused(error: &dyn std::error::Error) -> RemoteError {
+    RemoteError { category: Category::RemoteRefused, reason: format!("cannot be fetched: {error}") }
+}
+
+fn of_chart(error: &ChartError) -> RemoteError {
+    let category = match error.kind {
+        ChartErrorKind::Unreachable | ChartErrorKind::Other => Category::RemoteUnreachable,
+        _ => Category::RemoteRefused,
+    };
+    RemoteError { category, reason: format!("cannot be fetched: {}", error.message) }
+}
+
+async fn blocking(work: impl FnOnce() -> Result<Pin, RemoteError> + Send + 'static) -> Result<Pin, RemoteError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        let reason = "cannot be fetched: the agent is stopping".to_owned();
+        Err(RemoteError { category: Category::RemoteUnreachable, reason })
+    })
+}

@@ -1,0 +1,178 @@
+//! Bases, files and charts from elsewhere.
+
+use gitmoor_tests::harness::installation::PATIENCE;
+use gitmoor_tests::harness::{ChartServer, ControlPlane, GitRemote, Installation, Mode, config_map, kustomization};
+use serde_json::{Value, json};
+
+fn host(url: &str) -> String {
+    url.split("://").nth(1).unwrap().split('/').next().unwrap().to_owned()
+}
+
+async fn key(world: &Installation, name: &str) -> Option<String> {
+    world.target("v1/ConfigMap", name).await?["data"]["key"].as_str().map(str::to_owned)
+}
+
+async fn await_key(world: &Installation, name: &str, value: &str) {
+    let check = async || match key(world, name).await {
+        Some(key) if key == value => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    world.scene().eventually(&format!("{name} is {value}"), PATIENCE, check).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bases_from_elsewhere_are_fetched_once_pinned_and_followed_where_they_move() {
+    let (elsewhere, server) = (GitRemote::start().await, ChartServer::start().await);
+    let bases = elsewhere.repository("bases").await;
+    let base = |value: &str| {
+        [
+            ("fixed/kustomization.yaml", kustomization(&["map.yaml"])),
+            ("fixed/map.yaml", config_map("fixed", "key", value)),
+            ("moving/kustomization.yaml", kustomization(&["../moved"])),
+            ("moved/kustomization.yaml", kustomization(&["map.yaml"])),
+            ("moved/map.yaml", config_map("moving", "key", value)),
+            ("README.md", value.to_owned()),
+        ]
+    };
+    let commit = async |value: &str| {
+        let files = base(value);
+        bases.commit(&files.iter().map(|(path, text)| (*path, text.as_str())).collect::<Vec<_>>(), value).await
+    };
+    commit("one").await;
+    bases.git(&["tag", "v1"]).await;
+    bases.git(&["push", "--quiet", "origin", "v1"]).await;
+    server.put("extra.yaml", config_map("extra", "key", "one").as_bytes());
+    let hosts = format!("{},{}", host(&elsewhere.url()), host(&server.url()));
+    let mut world = Installation::start_on(ControlPlane::shared().await, "remotes", |agent| {
+        agent.env("GITMOOR_CHART_INTERVAL", "0.3").arg(format!("--allow-host={hosts}"))
+    })
+    .await;
+    let (url, file) = (bases.url().to_owned(), format!("{}/extra.yaml", server.url()));
+    let fixed = format!("{url}//fixed?ref=v1");
+    let own = [("app/kustomization.yaml", kustomization(&[&fixed, &format!("{url}//moving?ref=main"), &file]))];
+    world.repository.commit(&[(own[0].0, &own[0].1)], "bases from elsewhere").await;
+    world.repository.commit(&[("fixed/kustomization.yaml", &kustomization(&[&fixed]))], "a tag alone").await;
+    world.apply(&world.application("web", "app")).await;
+    world.await_status("is Synced", "web", |status| status["sync"]["status"] == "Synced").await;
+    for name in ["fixed", "moving", "extra"] {
+        assert_eq!(key(&world, name).await.as_deref(), Some("one"), "{name}");
+    }
+
+    // What moves is followed without a commit here; what does not, does not move.
+    let renders = async |world: &Installation| world.metrics().await.sum("gitmoor_renders_total");
+    commit("two").await;
+    await_key(&world, "moving", "two").await;
+    server.put("extra.yaml", config_map("extra", "key", "three").as_bytes());
+    await_key(&world, "extra", "three").await;
+    assert_eq!(key(&world, "fixed").await.as_deref(), Some("one"));
+    let before = renders(&world).await;
+    bases.commit(&[("README.md", "nobody reads this")], "readme").await;
+    let looks = world.metrics().await.sum("gitmoor_remote_fetches_total");
+    world
+        .scene()
+        .eventually("it is looked at", PATIENCE, async || {
+            let now = world.metrics().await.sum("gitmoor_remote_fetches_total");
+            if now > looks + 6.0 { Ok(()) } else { Err(format!("{now}")) }
+        })
+        .await;
+    assert!((renders(&world).await - before).abs() < 1.5, "at most a look, and no render of what is not read");
+
+    // Nothing of it answers any more, and the agent starts anew: what is pinned needs nobody.
+    elsewhere.set_mode(Mode::Fail(503));
+    world.agent.restart();
+    world.agent.await_ready(PATIENCE).await;
+    elsewhere.forget_requests();
+    let later = world.application("later", "fixed");
+    let mut later = later.clone();
+    later["spec"]["source"]["kustomize"] = json!({"nameSuffix": "-later"});
+    world.apply(&later).await;
+    await_key(&world, "fixed-later", "one").await;
+    let change = kustomization(&[&fixed, &format!("{url}//moving?ref=main"), &file]) + "nameSuffix: -x\n";
+    let pushed = world.repository.commit(&[("app/kustomization.yaml", &change)], "a suffix").await;
+    world.await_status("goes on", "web", |status| status["sync"]["revision"] == pushed.as_str()).await;
+    await_key(&world, "moving-x", "two").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_7_bases_lead_nowhere_inside_and_others_keep_syncing() {
+    let world = Installation::start("remotes-inside").await;
+    let inside = GitRemote::start().await;
+    let secret = inside.repository("secret").await;
+    secret.commit(&[("kustomization.yaml", &kustomization(&[]))], "secret").await;
+    let port = host(&inside.url()).split(':').nth(1).unwrap().to_owned();
+    let entries = [
+        (format!("{}//.?ref=main", secret.url()), "RemoteRefused", "leads to an address inside"),
+        (format!("http://localhost:{port}/secret.git"), "RemoteRefused", "leads to an address inside"),
+        (format!("{}/x.yaml", inside.url()), "RemoteRefused", "leads to an address inside"),
+        ("http://169.254.169.254/latest/meta-data/x.yaml".to_owned(), "RemoteRefused", "leads to an address inside"),
+        ("http://169.254.169.254/latest/repo.git".to_owned(), "RemoteRefused", "leads to an address inside"),
+        ("file:///etc//x".to_owned(), "RemoteRefused", "local repositories are off"),
+        ("git@git.example:org/repo".to_owned(), "RemoteRefused", "ssh"),
+        (format!("{}//gone?ref=main", world.repository.url()), "PathNotFound", "the path gone does not exist"),
+        (
+            format!("{}//good?ref=nowhere", world.repository.url()),
+            "RemoteRefused",
+            "no branch, tag or commit `nowhere`",
+        ),
+    ];
+    world.repository.commit(&[("good/map.yaml", &config_map("good", "key", "0"))], "good").await;
+    world.apply(&world.application("good", "good")).await;
+    world.apply(&world.application("web", "web")).await;
+    for (round, (entry, category, words)) in entries.iter().enumerate() {
+        let good = config_map("good", "key", &round.to_string());
+        let files = [("good/map.yaml", good), ("web/kustomization.yaml", kustomization(&[entry]))];
+        let pushed = world.repository.commit(&[(files[0].0, &files[0].1), (files[1].0, &files[1].1)], entry).await;
+        let fits = |status: &Value| {
+            let told = status["conditions"].to_string();
+            status["sync"]["status"] == "Unknown" && told.contains(category) && told.contains(words)
+        };
+        world.await_status(&format!("{entry}: {category}, {words}"), "web", fits).await;
+        world.await_synced("good", &pushed).await;
+    }
+    assert_eq!(inside.requests(), [], "nothing inside is asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn charts_of_kustomizations_and_dependencies_come_from_allowed_repositories() {
+    let server = ChartServer::start().await;
+    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"{{ .Release.Name }}-{{ .Chart.Name }}\"}\ndata: {key: \"{{ .Values.key }}\"}\n";
+    for version in ["1.0.0", "1.1.0"] {
+        server.publish(
+            "web",
+            version,
+            &[("templates/map.yaml", template), ("values.yaml", &format!("key: {version}\n"))],
+        );
+    }
+    let world = Installation::start_on(ControlPlane::shared().await, "inflate", |agent| {
+        agent.env("GITMOOR_CHART_INTERVAL", "0.3").arg(format!("--allow-host={}", host(&server.url())))
+    })
+    .await;
+    let chart = |version: &str| {
+        format!("helmCharts:\n- {{name: web, repo: '{}', version: {version}, releaseName: one}}\n", server.url())
+    };
+    let dependent = format!(
+        "apiVersion: v2\nname: own\nversion: 0.1.0\ndependencies:\n- {{name: web, version: ~1.0, repository: '{}'}}\n",
+        server.registry()
+    );
+    let first = world
+        .repository
+        .commit(&[("app/kustomization.yaml", &chart("1.0.0")), ("own/Chart.yaml", &dependent)], "charts")
+        .await;
+    world.apply(&world.application("app", "app")).await;
+    world.apply(&world.application("own", "own")).await;
+    world.await_synced("app", &first).await;
+    world.await_synced("own", &first).await;
+    assert_eq!(key(&world, "one-web").await.as_deref(), Some("1.0.0"));
+    assert_eq!(key(&world, "own-web").await.as_deref(), Some("1.0.0"));
+    let pushed = world.repository.commit(&[("app/kustomization.yaml", &chart("1.1.0"))], "newer").await;
+    world.await_synced("app", &pushed).await;
+    assert_eq!(key(&world, "one-web").await.as_deref(), Some("1.1.0"));
+    let elsewhere = ChartServer::start().await;
+    elsewhere.publish("web", "1.0.0", &[("templates/map.yaml", template)]);
+    let refused = chart("1.0.0").replace(&server.url(), &elsewhere.url());
+    world.repository.commit(&[("app/kustomization.yaml", &refused)], "of another host").await;
+    let message = world.await_unknown("app", "RemoteRefused").await;
+    assert!(message.contains("leads to an address inside"), "{message}");
+    assert_eq!(elsewhere.requests(), []);
+    assert_eq!(key(&world, "one-web").await.as_deref(), Some("1.1.0"), "what runs keeps running");
+}
