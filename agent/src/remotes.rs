@@ -116,7 +116,7 @@ impl RemoteFollowers {
                 (Ok(before), Ok(after)) => before != after,
                 (Err(_), Ok(_)) => true,
                 // What there was is still good.
-                (Ok(_), Err(_)) | (Err(_), Err(_)) => false,
+                (Ok(_) | Err(_), Err(_)) => false,
             };
             let found = if after.is_err() && before.found.is_ok() { before.found } else { after };
             *known = Some(Known { found, looked: Instant::now() });

@@ -62,7 +62,7 @@ pub async fn inputs(
     others: Vec<(usize, AnyTree)>,
     capabilities: &Capabilities,
 ) -> Result<Inputs, RenderError> {
-    inputs_with(recipe, tree, others, capabilities, None).await
+    Box::pin(inputs_with(recipe, tree, others, capabilities, None)).await
 }
 
 /// Rounds in which more and more is found to be needed from elsewhere.

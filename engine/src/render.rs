@@ -176,8 +176,8 @@ pub async fn render_inputs(
 ) -> Result<RenderOutput, RenderError> {
     match inputs.read_set.source {
         SourceKind::Directory => directory(inputs, renderer.limits.clone()).await,
-        SourceKind::Kustomize => kustomization(renderer, inputs, capabilities).await,
-        SourceKind::Helm => chart(renderer, inputs, capabilities).await,
+        SourceKind::Kustomize => Box::pin(kustomization(renderer, inputs, capabilities)).await,
+        SourceKind::Helm => Box::pin(chart(renderer, inputs, capabilities)).await,
     }
 }
 

@@ -149,7 +149,7 @@ async fn one(
     for other in wanted {
         others.push((other, tree(other).await?));
     }
-    inputs_with(recipe.clone(), own, others, capabilities, fetch).await.map(Some)
+    Box::pin(inputs_with(recipe.clone(), own, others, capabilities, fetch)).await.map(Some)
 }
 
 impl Gathered {

@@ -151,7 +151,7 @@ impl Origins {
         if self.offline {
             return Err(format!("{url} is another repository, and is not fetched with --offline"));
         }
-        let request = FetchRequest { credentials: Credentials::None, revisions: [revision.to_owned()].into() };
+        let request = FetchRequest { revisions: [revision.to_owned()].into(), ..FetchRequest::default() };
         let outcome = mirror.fetch(&request).await.map_err(|error| described(&error))?;
         match outcome.heads.get(revision) {
             Some(head) => Ok(Standing::Fetched(mirror, head.commit.clone())),
