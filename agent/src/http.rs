@@ -83,16 +83,16 @@ async fn webhook(Shared(served): Shared<Arc<Served>>, headers: HeaderMap, body: 
         served.metrics.webhooks.get_or_create(&crate::metrics::Result::of("Refused")).inc();
         return (StatusCode::UNAUTHORIZED, "the signature does not fit the body and the secret\n").into_response();
     }
+    let Some(repositories) = served.repositories.get() else {
+        served.metrics.webhooks.get_or_create(&crate::metrics::Result::of("NotLeading")).inc();
+        return (StatusCode::SERVICE_UNAVAILABLE, "another agent works\n").into_response();
+    };
     let named = webhook::addresses(&body);
     // A server knows itself by its own address, and maybe by the one that it stands in for.
     let own = Addresses::from(UrlPolicy { allow_local: true, allow_plain_http: true });
     let readings = named.iter().flat_map(|text| [served.state.addresses.repository(text), own.repository(text)]);
     let urls: BTreeSet<RepositoryUrl> = readings.flatten().collect();
-    let urls = urls.into_iter();
-    let looked = served
-        .repositories
-        .get()
-        .is_some_and(|repositories| urls.filter(|url| repositories.look(&Origin::Git(url.clone()))).count() > 0);
+    let looked = urls.into_iter().filter(|url| repositories.look(&Origin::Git(url.clone()))).count() > 0;
     let result = if looked { "success" } else { "NotFollowed" };
     served.metrics.webhooks.get_or_create(&crate::metrics::Result::of(result)).inc();
     (StatusCode::ACCEPTED, "accepted\n").into_response()

@@ -9,6 +9,7 @@
 //! Clocks need not agree: a waiting agent measures by its own clock how long the lease has stood unchanged, as
 //! client-go's `leaderelection` does.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gitmoor_core::names::LEASE;
@@ -54,8 +55,9 @@ impl Lease {
         &self.identity
     }
 
-    /// Waits until this agent holds the lease.
-    pub(crate) async fn acquire(&self) {
+    /// Waits until this agent holds the lease. Meanwhile `standing_by` says whether the wait is in order: another
+    /// agent is seen to work.
+    pub(crate) async fn acquire(&self, standing_by: &AtomicBool) {
         let mut seen: Option<(Value, Instant)> = None;
         let mut told = false;
         loop {
@@ -63,15 +65,20 @@ impl Lease {
                 Ok(lease) => {
                     let expired = self.is_free(lease.as_ref(), &mut seen);
                     if expired && self.take(lease).await {
+                        standing_by.store(false, Ordering::Relaxed);
                         return;
                     }
+                    standing_by.store(!expired, Ordering::Relaxed);
                     if !expired && !told {
                         let holder = seen.as_ref().map_or("", |(spec, _)| holder(spec));
                         tracing::info!(holder, "another agent works; waiting for its lease");
                         told = true;
                     }
                 }
-                Err(error) => tracing::warn!(%error, "the lease cannot be read"),
+                Err(error) => {
+                    standing_by.store(false, Ordering::Relaxed);
+                    tracing::warn!(%error, "the lease cannot be read");
+                }
             }
             sleep(LOOK).await;
         }

@@ -44,6 +44,7 @@ mod secrets;
 
 mod digest_key;
 mod http;
+mod leader;
 mod lease;
 mod metrics;
 

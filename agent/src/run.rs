@@ -18,7 +18,7 @@ use gitmoor_engine::remotes::RemoteStore;
 use gitmoor_engine::render::Renderer;
 use gitmoor_engine::{helm, kustomize, materialise, process};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::applications::Applications;
@@ -41,7 +41,7 @@ use crate::repositories::Repositories;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::watches::Watches;
-use crate::{digest_key, environment, secrets};
+use crate::{digest_key, environment, leader, secrets};
 
 /// How long work that is under way may take to finish after a signal.
 const GRACE: Duration = Duration::from_secs(20);
@@ -79,10 +79,16 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let stop = stop_signal()?;
     let lease = Lease::new(cluster.clone(), namespace.clone(), identity);
+    let (leads, leading) = oneshot::channel();
+    if let Some(pod) = settings.pod.clone() {
+        tasks.spawn(leader::label(cluster.clone(), namespace.clone(), pod, leading));
+    }
     tokio::select! {
-        () = lease.acquire() => tracing::info!("holding the lease"),
+        () = lease.acquire(&served.ready) => tracing::info!("holding the lease"),
         () = stopped(stop.clone()) => return Ok(()),
     }
+    // Nobody listens where there is no pod.
+    let _ = leads.send(());
 
     let digester = Digester::new(digest_key::read_or_create(&cluster, &namespace).await?);
     let credentials = Arc::new(CredentialStore::default());

@@ -27,6 +27,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "GITMOOR_IDENTITY")]
     pub identity: Option<String>,
 
+    /// Name of the agent's own pod, which is labelled gitmoor.dev/leader=true while this agent works
+    #[arg(long, env = "GITMOOR_POD")]
+    pub pod: Option<String>,
+
     /// Folder for mirrors of repositories; may be lost at any time
     #[arg(long, env = "GITMOOR_DATA_DIR", default_value = "/var/lib/gitmoor")]
     pub data_dir: PathBuf,

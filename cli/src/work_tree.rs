@@ -1,8 +1,8 @@
 //! The files that a command reads and rewrites in the user's work tree.
 //!
 //! Guarantees: no symbolic link is followed and nothing named `.git` or `.gitmoor` is entered; a file is
-//! replaced as a whole, by renaming a finished one over it, with its mode and owner; at no time is more than
-//! one file in memory. Files are not flushed to the disk one by one: a killed program leaves each file old or new,
+//! replaced as a whole, by renaming a finished one over it, with its mode and owner; at no time are more than
+//! three files in memory. Files are not flushed to the disk one by one: a killed program leaves each file old or new,
 //! and for a power cut there is Git, which does not flush its work tree either.
 //!
 //! Assumption: nobody swaps folders for symbolic links while the program runs.

@@ -31,6 +31,7 @@ pub mod live;
 pub mod mutation;
 pub mod operation;
 pub mod ownership;
+pub mod packed;
 pub mod plan;
 pub mod preview;
 pub mod project;

@@ -11,6 +11,7 @@ use crate::names::{
 };
 use crate::object::{GroupKind, ObjectId, annotation, group_of, text_at};
 use crate::ownership::{Entry, EntryHash};
+use crate::packed::Packed;
 use crate::takeover;
 use crate::tracking::{Claim, Installation};
 
@@ -53,16 +54,19 @@ pub enum Ownership {
     /// The hash equals the baseline.
     Known(EntryHash),
     /// Not yet compared.
-    Whole(Box<Entry>),
+    Whole(EntryHash, Packed<Entry>),
 }
 
 impl Ownership {
+    fn of(object: &Value) -> Self {
+        Entry::of(object).map_or(Self::None, |entry| Self::Whole(entry.hash(), Packed::of(&entry)))
+    }
+
     /// Hash of the entry.
     pub fn hash(&self) -> Option<EntryHash> {
         match self {
             Self::None => None,
-            Self::Known(hash) => Some(*hash),
-            Self::Whole(entry) => Some(entry.hash()),
+            Self::Known(hash) | Self::Whole(hash, _) => Some(*hash),
         }
     }
 }
@@ -113,7 +117,7 @@ impl LiveObject {
             label: text_at(object, &["metadata", "labels", LABEL_APPLICATION]).unwrap_or_default().to_owned(),
             claim: installation.claim(object, &id),
             digest: annotation(object, ANNOTATION_DIGEST).map(str::to_owned),
-            ownership: Entry::of(object).map_or(Ownership::None, |entry| Ownership::Whole(Box::new(entry))),
+            ownership: Ownership::of(object),
             baseline: None,
             deleting: object["metadata"].get("deletionTimestamp").is_some(),
             health: health::assess(object),
@@ -134,11 +138,8 @@ impl LiveObject {
     /// Takes the baseline over and drops the entry's body when it is the baseline.
     fn settle(&mut self, baseline: Option<EntryHash>) {
         self.baseline = baseline;
-        if let Ownership::Whole(entry) = &self.ownership {
-            let hash = entry.hash();
-            if Some(hash) == baseline {
-                self.ownership = Ownership::Known(hash);
-            }
+        if let Some(hash) = self.ownership.hash().filter(|hash| Some(*hash) == baseline) {
+            self.ownership = Ownership::Known(hash);
         }
     }
 }

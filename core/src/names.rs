@@ -66,6 +66,8 @@ pub const ANNOTATION_SEALED_WITH: &str = "gitmoor.dev/sealed-with";
 pub const ANNOTATION_SEALED_AT: &str = "gitmoor.dev/sealed-at";
 /// Field manager of Secrets made from ExternalSecrets, and of what follows from them.
 pub const FIELD_MANAGER_SECRETS: &str = "gitmoor-secrets";
+/// Label of the pod whose agent works.
+pub const LABEL_LEADER: &str = "gitmoor.dev/leader";
 /// Label of every Secret made from an ExternalSecret.
 pub const LABEL_EXTERNAL_SECRET: &str = "gitmoor.dev/external-secret";
 /// Annotation with the keyed digest of a Secret made from an ExternalSecret.

@@ -195,7 +195,7 @@ fn decide(
 /// What a `Verify` finds: the first desired field that we no longer own, `None` when all are ours.
 pub fn lost_field(live: &LiveObject, desired: &Value) -> Option<FieldPath> {
     match &live.ownership {
-        Ownership::Whole(entry) => entry.first_missing(desired),
+        Ownership::Whole(_, entry) => entry.open().first_missing(desired),
         Ownership::Known(_) => None,
         Ownership::None => Some(FieldPath::everything()),
     }
@@ -207,6 +207,8 @@ mod tests {
 
     use super::*;
     use crate::names::{ANNOTATION_DIGEST, ANNOTATION_TRACKING_ID, FIELD_MANAGER, LABEL_APPLICATION};
+    use crate::ownership::Entry;
+    use crate::packed::Packed;
     use crate::tracking::Installation;
 
     fn key(name: &str) -> ApplicationKey {
@@ -292,9 +294,8 @@ mod tests {
         let mut index = LiveIndex::default();
         index.applied(live("a", "web", "1", 1));
         let mut edited = live("a", "web", "1", 2);
-        if let Ownership::Whole(entry) = &mut edited.ownership {
-            entry.fields = json!({"f:data": {".": {}}});
-        }
+        let entry = Entry { api_version: "v1".into(), fields: json!({"f:data": {".": {}}}) };
+        edited.ownership = Ownership::Whole(entry.hash(), Packed::of(&entry));
         assert_eq!(index.observe(edited).len(), 1, "the owner is told");
         assert_eq!(actions(&[desired("a", "1")], &index), [Action::Verify]);
         let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"}});

@@ -12,7 +12,7 @@ use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::sources::followed;
 use serde_json::Value;
 
-use super::{FollowedSource, State, Tracked};
+use super::{FollowedSource, State, Tracked, split};
 
 impl State {
     /// Takes in an Application as the API server has it. True when somebody changed something other than its status,
@@ -26,25 +26,26 @@ impl State {
             if is_older(&object, &before.object) {
                 return false;
             }
-            if same_but_status(&object, &before.object)
-                && effective(&object)["spec"] == effective(&before.object)["spec"]
-            {
-                let ended_by_hand = is_terminating(&object) && !is_terminating(&before.object);
-                before.object = Arc::new(object);
+            let known = before.whole();
+            if same_but_status(&object, &known) && effective(&object)["spec"] == effective(&known)["spec"] {
+                let ended_by_hand = is_terminating(&object) && !is_terminating(&known);
+                before.set(object);
                 return ended_by_hand;
             }
         }
         let before = inner.applications.get(key);
         let spec_changed = before.is_none_or(|before| {
-            effective(&before.object)["spec"] != effective(&object)["spec"] || before.object["spec"] != object["spec"]
+            effective(&before.whole())["spec"] != effective(&object)["spec"] || before.object["spec"] != object["spec"]
         });
         let (spec, sources) = match before.filter(|_| !spec_changed) {
             Some(before) => (Arc::clone(&before.spec), Arc::clone(&before.sources)),
             None => read_spec(key, &object, &self.addresses),
         };
         let moved = before.filter(|_| spec_changed).map(|before| Arc::clone(&before.sources));
+        let (object, status) = split(object);
         let tracked = Tracked {
-            object: Arc::new(object),
+            object,
+            status,
             spec,
             sources,
             dirty: before.is_none_or(|before| before.dirty || spec_changed),
@@ -77,10 +78,11 @@ impl State {
         if !known || is_older(&object, &tracked.object) {
             return false;
         }
-        let other = effective(&tracked.object)["spec"] != effective(&object)["spec"];
-        tracked.object = Arc::new(object);
-        if other {
-            let (spec, sources) = read_spec(key, &tracked.object, &self.addresses);
+        let read = (effective(&tracked.whole())["spec"] != effective(&object)["spec"])
+            .then(|| read_spec(key, &object, &self.addresses));
+        tracked.set(object);
+        let other = read.is_some();
+        if let Some((spec, sources)) = read {
             let before = std::mem::replace(&mut tracked.sources, Arc::clone(&sources));
             tracked.spec = spec;
             tracked.dirty = true;

@@ -17,6 +17,7 @@ use std::time::Instant;
 use gitmoor_core::application::{ApplicationSpec, SpecError};
 use gitmoor_core::closure::{PathIndex, ReadSet};
 use gitmoor_core::live::LiveIndex;
+use gitmoor_core::packed::Packed;
 use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::resource::Resources;
 use gitmoor_core::status::{Condition, Revision};
@@ -129,7 +130,10 @@ impl Evaluation {
 /// An Application and what is known of it.
 #[derive(Clone, Debug)]
 struct Tracked {
-    object: Arc<Value>,
+    /// Without its status.
+    object: Value,
+    /// Which is most of it, and read only when its Application is worked on.
+    status: Packed<Value>,
     spec: Arc<Result<ApplicationSpec, SpecError>>,
     /// Its sources; none when its spec cannot be followed.
     sources: Arc<[FollowedSource]>,
@@ -145,6 +149,21 @@ struct Tracked {
 }
 
 impl Tracked {
+    /// The object as the API server has it.
+    fn whole(&self) -> Value {
+        let mut object = self.object.clone();
+        let status = self.status.open();
+        if let (Some(object), false) = (object.as_object_mut(), status.is_null()) {
+            object.insert("status".to_owned(), status);
+        }
+        object
+    }
+
+    /// Takes in a newer state of the object.
+    fn set(&mut self, object: Value) {
+        (self.object, self.status) = split(object);
+    }
+
     fn follows(&self) -> impl Iterator<Item = &Follow> {
         self.sources.iter().map(|source| &source.follow)
     }
@@ -161,6 +180,11 @@ impl Tracked {
     fn is_going(&self) -> bool {
         self.object["metadata"].get("deletionTimestamp").is_some()
     }
+}
+
+fn split(mut object: Value) -> (Value, Packed<Value>) {
+    let status = object.as_object_mut().and_then(|object| object.remove("status")).unwrap_or_default();
+    (object, Packed::of(&status))
 }
 
 /// Which paths an evaluation has read.
@@ -247,7 +271,7 @@ impl State {
         let followed = |follow: &Follow| inner.followed.get(follow);
         let head = |follow| followed(follow).and_then(|followed| followed.head.clone()).unwrap_or(Head::Pending);
         Some(Snapshot {
-            object: Arc::clone(&tracked.object),
+            object: Arc::new(tracked.whole()),
             spec: Arc::clone(&tracked.spec),
             sources: Arc::clone(&tracked.sources),
             heads: tracked.follows().map(head).collect(),

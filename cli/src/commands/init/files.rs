@@ -1,6 +1,11 @@
 //! The one pass over the tree.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::Metadata,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+};
 
 use gitmoor_core::{
     setup_conf::SetupConf,
@@ -32,24 +37,27 @@ pub(super) fn initialise(
 ) -> Result<Report, Failure> {
     let mode = arguments.mode();
     let shown = if mode == Mode::DryRun { Some(matcher_of_diff(conf, arguments).map_err(unsearchable)?) } else { None };
-    let mut pass = Pass { matcher: conf.matcher().map_err(unsearchable)?, shown, history, mode, folder: None };
+    let mut pass =
+        Pass { matcher: conf.matcher().map_err(unsearchable)?, shown, history, mode, text: Vec::new(), folder: None };
     let mut report = Report::new(conf, &source(arguments).example(), arguments);
-    let mut text = Vec::new();
-    for step in tree.walk() {
-        match step {
-            Step::Link => report.totals.links += 1,
-            Step::Failed(error) => report.errors.push(error),
-            Step::Abandoned(path) if mode == Mode::Write => {
-                report.errors.extend(work_tree::remove_abandoned(&path).err());
-            }
-            Step::Abandoned(_) => {}
-            Step::File(path) => match pass.file(&path, &mut text, terminal) {
-                Ok(None) => report.totals.binary += 1,
-                Ok(Some(file)) => report.add(file, conf),
-                Err(error) => report.errors.push(error),
-            },
+    // A file is read while the one before is written.
+    let (found, finds) = mpsc::sync_channel(1);
+    thread::scope(|scope| {
+        let report = &mut report;
+        scope.spawn(move || finds.into_iter().for_each(|find: Find| find.finish(report, conf)));
+        for step in tree.walk() {
+            let find = match step {
+                Step::Link => Find::Link,
+                Step::Failed(error) => Find::Failed(error),
+                Step::Abandoned(path) if mode == Mode::Write => Find::Abandoned(path),
+                Step::Abandoned(_) => continue,
+                Step::File(path) => pass.file(path, terminal),
+            };
+            // The other side ends only after this one.
+            let _ = found.send(find);
         }
-    }
+        drop(found);
+    });
     if let Some(history) = pass.history {
         report.forgotten.clone_from(&history.forgotten);
         let gone = |path: &String| format!("{path} is gone; if it lives on elsewhere, its values are not known there");
@@ -60,12 +68,51 @@ pub(super) fn initialise(
     Ok(report)
 }
 
+/// What was found on the way, in order.
+enum Find {
+    Link,
+    Binary,
+    Failed(FileError),
+    /// New content that a killed run could not put in place.
+    Abandoned(PathBuf),
+    File {
+        path: PathBuf,
+        /// Its new content, and what describes the old.
+        write: Option<(Metadata, Vec<u8>)>,
+        report: FileReport,
+    },
+}
+
+impl Find {
+    /// Writes what is to be written, and takes it up in the report.
+    fn finish(self, report: &mut Report, conf: &SetupConf) {
+        let done = match self {
+            Self::Link => {
+                report.totals.links += 1;
+                Ok(())
+            }
+            Self::Binary => {
+                report.totals.binary += 1;
+                Ok(())
+            }
+            Self::Failed(error) => Err(error),
+            Self::Abandoned(path) => work_tree::remove_abandoned(&path),
+            Self::File { path, write, report: file } => write
+                .map_or(Ok(()), |(metadata, text)| work_tree::replace(&path, &metadata, &text))
+                .map(|()| report.add(file, conf)),
+        };
+        report.errors.extend(done.err());
+    }
+}
+
 struct Pass<'h> {
     matcher: Matcher,
     /// What a diff shows in place of values.
     shown: Option<Matcher>,
     history: Option<&'h mut History>,
     mode: Mode,
+    /// The last file as it was; kept for its memory.
+    text: Vec<u8>,
     /// The folder of the last file, and how the repository calls it.
     folder: Option<(PathBuf, String)>,
 }
@@ -82,28 +129,28 @@ fn relative(repository: &Repository, path: &Path, folder: &mut Option<(PathBuf, 
 }
 
 impl Pass<'_> {
-    /// Does one file. Gives `None` for a binary one; `text` holds its old content afterwards.
-    fn file(
-        &mut self,
-        path: &Path,
-        text: &mut Vec<u8>,
-        terminal: &mut Terminal,
-    ) -> Result<Option<FileReport>, FileError> {
-        let Some(metadata) = work_tree::read(path, text)? else { return Ok(None) };
-        let outcome = self.outcome(path, text);
-        let changed = *outcome.text != **text;
-        if changed && self.mode == Mode::Write {
-            work_tree::replace(path, &metadata, &outcome.text)?;
-        }
+    /// Reads one file and substitutes in it.
+    fn file(&mut self, path: PathBuf, terminal: &mut Terminal) -> Find {
+        let metadata = match work_tree::read(&path, &mut self.text) {
+            Ok(Some(metadata)) => metadata,
+            Ok(None) => return Find::Binary,
+            Err(error) => return Find::Failed(error),
+        };
+        let text = std::mem::take(&mut self.text);
+        let outcome = self.outcome(&path, &text);
+        let changed = *outcome.text != *text;
         if let Some(history) = &mut self.history {
             for replaced in &outcome.replaced {
                 history.set(&replaced.token);
             }
         }
         let shown = outcome.shown.as_ref().filter(|_| changed);
-        let diff = shown.and_then(|shown| diff::show(path, text, shown, terminal));
-        let Outcome { text: _, shown: _, replaced, left_over, edited } = outcome;
-        Ok(Some(FileReport::new(path, changed, self.mode, replaced, left_over, edited).with_diff(diff)))
+        let diff = shown.and_then(|shown| diff::show(&path, &text, shown, terminal));
+        let Outcome { text: new, shown: _, replaced, left_over, edited } = outcome;
+        let write = (changed && self.mode == Mode::Write).then(|| (metadata, new.into_owned()));
+        let report = FileReport::new(&path, changed, self.mode, replaced, left_over, edited).with_diff(diff);
+        self.text = text;
+        Find::File { path, write, report }
     }
 
     fn outcome<'t>(&mut self, path: &Path, text: &'t [u8]) -> Outcome<'t> {
