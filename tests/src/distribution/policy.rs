@@ -229,7 +229,8 @@ fn selected_by(kind: &str, selector: &str, workload: &Value, objects: &[Value]) 
 fn dangling(spec: &Value, object: &Value, objects: &[Value]) -> Vec<Fault> {
     let mut references = vec![("ServiceAccount", text_at(spec, "/serviceAccountName"))];
     for container in containers(spec) {
-        for source in container["envFrom"].as_array().into_iter().flatten() {
+        let sources = container["envFrom"].as_array().into_iter().flatten();
+        for source in sources.filter(|source| source.pointer("/configMapRef/optional") != Some(&Value::Bool(true))) {
             references.extend(reference("ConfigMap", source, "/configMapRef/name"));
         }
         for variable in container["env"].as_array().into_iter().flatten() {
