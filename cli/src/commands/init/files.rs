@@ -75,12 +75,14 @@ enum Find {
     Failed(FileError),
     /// New content that a killed run could not put in place.
     Abandoned(PathBuf),
-    File {
-        path: PathBuf,
-        /// Its new content, and what describes the old.
-        write: Option<(Metadata, Vec<u8>)>,
-        report: FileReport,
-    },
+    File(Box<Found>),
+}
+
+struct Found {
+    path: PathBuf,
+    /// Its new content, and what describes the old.
+    write: Option<(Metadata, Vec<u8>)>,
+    report: FileReport,
 }
 
 impl Find {
@@ -97,9 +99,11 @@ impl Find {
             }
             Self::Failed(error) => Err(error),
             Self::Abandoned(path) => work_tree::remove_abandoned(&path),
-            Self::File { path, write, report: file } => write
-                .map_or(Ok(()), |(metadata, text)| work_tree::replace(&path, &metadata, &text))
-                .map(|()| report.add(file, conf)),
+            Self::File(file) => {
+                let Found { path, write, report: file } = *file;
+                let write = write.map_or(Ok(()), |(metadata, text)| work_tree::replace(&path, &metadata, &text));
+                write.map(|()| report.add(file, conf))
+            }
         };
         report.errors.extend(done.err());
     }
@@ -150,7 +154,7 @@ impl Pass<'_> {
         let write = (changed && self.mode == Mode::Write).then(|| (metadata, new.into_owned()));
         let report = FileReport::new(&path, changed, self.mode, replaced, left_over, edited).with_diff(diff);
         self.text = text;
-        Find::File { path, write, report }
+        Find::File(Box::new(Found { path, write, report }))
     }
 
     fn outcome<'t>(&mut self, path: &Path, text: &'t [u8]) -> Outcome<'t> {
