@@ -1,6 +1,6 @@
 //! The commands in the documentation do what it says they do.
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use gitmoor_core::yaml::{Limits, read_documents};
 use gitmoor_tests::harness::{
@@ -137,4 +137,68 @@ fn workflows() {
         gitmoor init setup.conf --commit; BASE=HEAD~1";
     let said = follow_commands(commands, &format!("{NO_CHARTS}\n{before}"), "head -n 1 plan.md");
     assert!(said.contains("<!-- gitmoor plan -->"), "{said}");
+}
+
+/// The script of docs/single-node.md, with programs in place of git, curl and k3s that write down what they are told.
+#[test]
+fn single_node() {
+    let world = Fork::new("", &[]);
+    let page = fs::read_to_string(workspace().join("docs/single-node.md")).unwrap();
+    let (_, cloud_init) = page.split_once("```yaml\n#cloud-config\n").unwrap();
+    let cloud_init: serde_json::Value = serde_yaml::from_str(cloud_init.split_once("\n```\n").unwrap().0).unwrap();
+    let file = |path: &str| {
+        let mut all = cloud_init["write_files"].as_array().unwrap().iter();
+        let found = all.find(|file| file["path"] == path).unwrap_or_else(|| panic!("no {path}"));
+        found["content"].as_str().unwrap().to_owned()
+    };
+    let script = cloud_init["runcmd"][0][0].as_str().unwrap();
+    world.write("install", file(script));
+    let settings = file("/etc/platform/settings")
+        .replace("TOKEN=", "TOKEN=the-token")
+        .replace("KEY_ID=", "KEY_ID=the-id")
+        .replace("ACCESS_KEY=", "ACCESS_KEY=the-key");
+    world.write("settings", settings);
+    let noted = "#!/bin/sh\necho \"$(basename $0) $*\" >> $LOG\n";
+    world.write("bin/curl", noted);
+    world.write("bin/git", format!("{noted}for last; do :; done\nmkdir -p $last/bootstrap\n$GIT_ASKPASS >> $LOG\n"));
+    world.write("bin/k3s", format!("{noted}case \"$*\" in *' -') cat >> $APPLIED;; esac\n"));
+    for program in ["bin/curl", "bin/git", "bin/k3s"] {
+        fs::set_permissions(world.path(program), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut shell = Command::new("bash");
+    let path = format!("{}:/usr/bin:/bin", world.path("bin").display());
+    shell.env_clear().env("PATH", path).arg(world.path("install")).current_dir(world.path("."));
+    for (name, file) in [("SETTINGS", "settings"), ("LOG", "log"), ("APPLIED", "applied")] {
+        shell.env(name, world.path(file));
+    }
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let log = world.read("log");
+    let told: Vec<&str> = log.lines().collect();
+    assert!(told[0].starts_with("git clone ") && told[0].contains("https://git@git.example.com/"), "{log}");
+    assert_eq!(told[1], "the-token");
+    let applied: Vec<&str> =
+        told.iter().filter_map(|line| line.split_once("--filename ")).map(|(_, file)| file).collect();
+    let names: Vec<&str> = applied.iter().map(|file| file.rsplit('/').next().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["10-definitions.yaml", "-", "20-agent.yaml", "30-platform.yaml"],
+        "as bootstrap --export names them"
+    );
+    assert_eq!(told.iter().filter(|line| line.contains("the-")).count(), 1, "a secret on a command line: {log}");
+    assert!(!world.path("settings").exists());
+
+    let objects: Vec<serde_json::Value> = serde_yaml::Deserializer::from_str(&world.read("applied"))
+        .map(|document| serde::Deserialize::deserialize(document).unwrap())
+        .collect();
+    assert_eq!(objects[1]["stringData"]["password"], "the-token");
+    let store = workspace().join("distribution/components/aws-credentials/base/store.yaml");
+    let store: serde_json::Value = serde_yaml::from_str(&fs::read_to_string(store).unwrap()).unwrap();
+    let keys = &store["spec"]["provider"]["aws"]["auth"]["secretRef"];
+    for (field, value) in [("accessKeyIDSecretRef", "the-id"), ("secretAccessKeySecretRef", "the-key")] {
+        let (name, key) = (&keys[field]["name"], keys[field]["key"].as_str().unwrap());
+        assert_eq!(&objects[2]["metadata"]["name"], name);
+        assert_eq!(objects[2]["stringData"][key], value);
+    }
 }
