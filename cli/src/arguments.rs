@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::{
-        bootstrap, completions, credentials, explain, history, iam, init, plan, prune, refresh, render, seal, status,
-        suspend, sync, upgrade,
+        bootstrap, completions, credentials, diff, doctor, explain, history, iam, init, logs, plan, prune, refresh,
+        render, seal, secrets, status, suspend, sync, upgrade,
     },
     failure::EXIT_STATUS_HELP,
 };
@@ -57,6 +57,7 @@ pub(crate) enum Command {
     Bootstrap(Box<bootstrap::Arguments>),
     Status(Box<status::Arguments>),
     Explain(Box<explain::Arguments>),
+    Diff(Box<diff::Arguments>),
     Sync(Box<sync::Arguments>),
     Refresh(Box<refresh::Arguments>),
     Suspend(Box<suspend::SuspendArguments>),
@@ -64,6 +65,9 @@ pub(crate) enum Command {
     History(Box<history::HistoryArguments>),
     Rollback(Box<history::RollbackArguments>),
     Prune(Box<prune::Arguments>),
+    Secrets(Box<secrets::Arguments>),
+    Logs(Box<logs::Arguments>),
+    Doctor(Box<doctor::Arguments>),
     Uninstall(Box<bootstrap::UninstallArguments>),
     Completions(completions::Arguments),
 }

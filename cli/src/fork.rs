@@ -40,6 +40,13 @@ impl Fork {
         self.log(&["log", "-1", FORMAT, "--end-of-options", revision, "--", path])
     }
 
+    /// Files of a folder that Git knows and that hold a text.
+    pub(crate) fn holding(&self, text: &str, folder: &Path) -> Vec<String> {
+        let Some(folder) = self.repository.relative(folder) else { return Vec::new() };
+        let found = self.repository.ask(&["grep", "-l", "-I", "-F", "-e", text, "--", &folder]).unwrap_or_default();
+        found.lines().map(str::to_owned).collect()
+    }
+
     /// How many commits the branch has that its upstream does not have; `None` when it has no upstream.
     pub(crate) fn unpushed(&self) -> Option<usize> {
         self.repository.ask(&["rev-list", "--count", "@{upstream}..HEAD"])?.parse().ok()

@@ -3,6 +3,7 @@
 use std::{ffi::OsStr, time::Duration};
 
 use clap_complete::CompletionCandidate;
+use gitmoor_core::{builtin, object::text_at};
 use gitmoor_engine::cluster::Cluster;
 
 use super::{Connection, Target};
@@ -20,6 +21,19 @@ pub(crate) fn applications() -> Vec<CompletionCandidate> {
             }
         }
         Vec::new()
+    })
+}
+
+/// `NAMESPACE/NAME` of ExternalSecrets.
+pub(crate) fn external_secrets() -> Vec<CompletionCandidate> {
+    ask(async |connection| {
+        let mut names = Vec::new();
+        for kind in [builtin::external_secrets(), builtin::legacy_external_secrets()] {
+            let listed = connection.cluster.list_metadata(&kind, None).await.unwrap_or_default();
+            let text = |object, key| text_at(object, &["metadata", key]).unwrap_or_default().to_owned();
+            names.extend(listed.iter().map(|object| format!("{}/{}", text(object, "namespace"), text(object, "name"))));
+        }
+        names
     })
 }
 

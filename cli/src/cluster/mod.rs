@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use crate::failure::{Exit, Failure};
 
 pub(crate) use applications::name_of;
-pub(crate) use complete::{applications as complete_applications, contexts};
+pub(crate) use complete::{applications as complete_applications, contexts, external_secrets as complete_secrets};
 pub(crate) use lease::Agent;
 pub(crate) use operation::Ended;
 
@@ -65,7 +65,7 @@ impl Connection {
     }
 
     /// Where the agent may be, the likeliest first.
-    fn namespaces(&self) -> Vec<&str> {
+    pub(crate) fn namespaces(&self) -> Vec<&str> {
         match &self.namespace {
             Some(namespace) => vec![namespace],
             None => vec![NAMESPACE, FORMER_NAMESPACE],

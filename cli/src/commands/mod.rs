@@ -3,15 +3,19 @@
 pub(crate) mod bootstrap;
 pub(crate) mod completions;
 pub(crate) mod credentials;
+pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod history;
 pub(crate) mod iam;
 pub(crate) mod init;
+pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod prune;
 pub(crate) mod refresh;
 pub(crate) mod render;
 pub(crate) mod seal;
+pub(crate) mod secrets;
 pub(crate) mod status;
 pub(crate) mod suspend;
 pub(crate) mod sync;
@@ -51,6 +55,10 @@ pub(crate) fn run(command: Command, terminal: &mut Terminal) -> Result<Exit, Fai
         Command::Refresh(arguments) => refresh::run(&arguments, terminal),
         Command::Suspend(arguments) => suspend::suspend(&arguments, terminal),
         Command::Resume(arguments) => suspend::resume(&arguments, terminal),
+        Command::Diff(arguments) => diff::run(&arguments, terminal),
+        Command::Doctor(arguments) => doctor::run(&arguments, terminal),
+        Command::Logs(arguments) => logs::run(&arguments, terminal),
+        Command::Secrets(arguments) => secrets::run(&arguments, terminal),
         Command::Explain(arguments) => explain::run(&arguments, terminal),
         Command::History(arguments) => history::history(&arguments, terminal),
         Command::Rollback(arguments) => history::rollback(&arguments, terminal),

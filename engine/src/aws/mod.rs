@@ -5,6 +5,7 @@
 //! retries are off: who calls knows more about what else is to be asked.
 
 mod call;
+mod caller;
 mod credentials;
 mod error;
 mod parameter_store;
@@ -23,6 +24,7 @@ use gitmoor_core::secrets::identity::{Identity, SessionKey};
 use tokio::sync::OnceCell;
 
 pub use call::Answer;
+pub use caller::{Caller, caller};
 pub use credentials::{AccessKeys, CredentialSource, IdentityToken};
 pub use error::AwsError;
 

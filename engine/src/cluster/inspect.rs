@@ -147,6 +147,12 @@ impl Cluster {
         Ok(answer["status"]["userInfo"]["username"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// The JSON document at a path of the API server.
+    pub async fn read_path<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClusterError> {
+        let request = Request::get(path).body(Vec::new());
+        self.read(request.map_err(|error| ClusterError::Unreachable(error.to_string()))?).await
+    }
+
     /// The time of the API server, as it stands in the head of an answer (RFC 9110, `Date`).
     pub async fn server_time(&self) -> Result<Option<String>, ClusterError> {
         let request = Request::get("/version")

@@ -46,7 +46,11 @@ pub mod program;
 
 pub mod run;
 
+mod tls;
+
 pub mod admission;
+
+pub mod kubelet;
 
 pub mod api_proxy;
 
@@ -71,6 +75,7 @@ pub use chart_server::ChartServer;
 pub use control_plane::ControlPlane;
 pub use git_remote::{GitRemote, Mode};
 pub use identity::Identity;
+pub use kubelet::Kubelet;
 pub use metrics::Metrics;
 pub use namespaces::{create_namespace, unique_name};
 pub use program::program;

@@ -1,12 +1,13 @@
-//! What `gitmoor explain` says of secrets that cannot be read.
+//! What commands say of secrets.
 
 use std::path::Path;
 
 use gitmoor_tests::harness::aws_proxy::Fault;
-use gitmoor_tests::harness::{GitRemote, installation};
+use gitmoor_tests::harness::installation::PATIENCE;
+use gitmoor_tests::harness::{GitRemote, eventually, installation};
 use serde_json::json;
 
-use super::world::{CANARY, World, datum, external_secret};
+use super::world::{CANARY, EXTERNAL, World, datum, external_secret};
 use crate::operate::{Person, explain::explained};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,4 +48,33 @@ async fn a_secret_that_is_missing_or_denied_is_the_cause() {
         "{sentence}"
     );
     assert!(!finding.to_string().contains(CANARY), "{finding:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_listed_without_values_and_read_again_when_asked() {
+    let world = World::start("listed").await;
+    let person = Person::new(world.control_plane, &world.namespace);
+    world.create_secret("a", CANARY).await;
+    world.store("store", "SecretsManager").await;
+    let data = json!([datum("a", "a")]);
+    world.apply(external_secret("fine", &json!({"data": data, "refreshInterval": "2h"}))).await;
+    world.apply(external_secret("lost", &json!({"data": data, "secretStoreRef": {"name": "absent"}}))).await;
+    world.await_ready("fine").await;
+    let listed = async || {
+        let listed = person.run(&["secrets", "--only", &world.namespace, "--output", "json"]);
+        let rows = listed.assert(0).json()["externalSecrets"].clone();
+        if rows[0]["synced"] == false { Ok(rows) } else { Err(rows.to_string()) }
+    };
+    let rows = eventually("the agent says that there is no store", PATIENCE, listed).await;
+    assert_eq!((&rows[0]["name"], &rows[0]["store"]), (&json!("lost"), &json!("absent")));
+    assert!(rows[0]["reason"].as_str().unwrap().starts_with("StoreNotReady: "), "{rows:#}");
+    assert_eq!((&rows[1]["synced"], &rows[1]["readWithinSeconds"]), (&json!(true), &json!(7200)));
+    let table = person.run(&["secrets", "--only", &world.namespace]).assert(0).stdout.clone();
+    assert!(table.contains("within 2h") && !table.contains(CANARY), "{table}");
+
+    world.put_secret("a", "another").await;
+    person.run(&["secrets", "refresh", &format!("{}/fine", world.namespace)]).assert(0);
+    world.await_data("fine", &[("a", "another")]).await;
+    assert!(world.get(EXTERNAL, "fine").await.unwrap()["metadata"]["annotations"]["force-sync"].is_string());
+    person.run(&["secrets", "refresh", "default/absent"]).assert(2);
 }

@@ -62,7 +62,8 @@ fn control_characters_of_a_repository_are_shown_not_obeyed() {
 fn every_command_has_examples_in_its_help() {
     let fork = Fork::new("", &[]);
     let commands = "init upgrade completions seal seal-edit credentials iam status sync refresh suspend resume history \
-                    rollback prune explain";
+                    rollback prune explain diff secrets \
+                    logs doctor bootstrap uninstall";
     for command in commands.split_whitespace() {
         let command: Vec<&str> = command.split('-').collect();
         let (status, screen) =

@@ -1,0 +1,181 @@
+//! `gitmoor diff`: what an Application's objects are, and what Git would make of them.
+
+use gitmoor_core::{
+    hook::Role,
+    manifest::Manifest,
+    object::ObjectId,
+    preview::difference,
+    resource::Resources,
+    scope::Scopes,
+    tracking::ApplicationKey,
+    view::{ApplicationView, short_commit},
+};
+use gitmoor_engine::cluster::Validation;
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Connection, Target, complete_applications, failed},
+    failure::{Exit, Failure},
+    fleet::{Binder, Bound, RenderArguments, idle_digester},
+    terminal::{Style, Terminal},
+};
+
+/// Shows how the cluster differs from Git, object by object
+///
+/// Renders the Application from the clone at hand, at the commit that the agent compares with, and asks the API server
+/// by dry run what each object would become: defaults and what others add are no difference. Values of Secrets are
+/// masked. Exit status 1 when something differs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  # In a clone of the repository
+  gitmoor diff mlflow
+  # What would another commit, branch or tag change?
+  gitmoor diff mlflow --revision origin/main")]
+pub(crate) struct Arguments {
+    /// The Application
+    #[arg(value_name = "APP", add = clap_complete::ArgValueCandidates::new(complete_applications))]
+    name: String,
+    /// Commit, branch or tag of the clone [default: the one that the agent compares with]
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
+    #[command(flatten)]
+    render: RenderArguments,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// One object that differs.
+struct Differs {
+    id: ObjectId,
+    what: &'static str,
+    hunks: String,
+}
+
+/// Renders, asks, prints.
+pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let connection = Connection::open(&arguments.target)?;
+    let (object, served) = connection.wait(async {
+        let object = connection.application(&arguments.name).await?;
+        let served = connection.cluster.discover().await;
+        Ok::<_, Failure>((object, served.map_err(|error| failed("cannot ask the cluster what it serves", &error))?))
+    })?;
+    let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
+    let revision = arguments.revision.clone().unwrap_or_else(|| view.revision());
+    let bound = wanted(arguments, &object, &view.key(), &revision, &served)?;
+    let (differing, refused) = connection.wait(compare(&connection, &bound, &view, &served))?;
+    if terminal.is_json() {
+        let objects: Vec<Value> = differing
+            .iter()
+            .map(|one| json!({"object": one.id.to_string(), "what": one.what, "difference": one.hunks}))
+            .collect();
+        terminal.json(&json!({"revision": revision, "objects": objects, "problems": refused}));
+    } else {
+        differing.iter().for_each(|one| print(one, terminal));
+    }
+    refused.iter().for_each(|problem| terminal.error(problem));
+    let name = &view.key().name;
+    terminal.message(&match differing.len() {
+        0 => format!("{name} is as {} has it", short_commit(&revision)),
+        count => format!("{count} objects of {name} differ from {}", short_commit(&revision)),
+    });
+    Ok(if differing.is_empty() && refused.is_empty() { Exit::Done } else { Exit::Findings })
+}
+
+/// What the Application wants at a commit of the clone.
+fn wanted(
+    arguments: &Arguments,
+    object: &Value,
+    key: &ApplicationKey,
+    revision: &str,
+    served: &Resources,
+) -> Result<Bound, Failure> {
+    let mut render = arguments.render.clone();
+    if !render.root.exists() {
+        // The Application is that of the cluster; only the clone is looked for.
+        render.root = "platform.yaml".into();
+    }
+    let prepared = render.prepare()?;
+    let commit = prepared.clone.as_ref().and_then(|(repository, _)| repository.commit(revision));
+    let ground = commit.and_then(|commit| prepared.commit(commit)).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("this folder has no commit {}", short_commit(revision)))
+            .hint("run it in a clone of the Application's repository; git fetch gets new commits")
+    })?;
+    let roots = vec![object.clone()];
+    let surveyor = prepared.surveyor(&roots)?;
+    let bound = super::runtime()?.block_on(async {
+        let fleet = surveyor.survey(&ground, roots).await?;
+        let scopes = Scopes::new(fleet.definitions());
+        let installation = arguments.render.installation(&key.namespace)?;
+        let digester = idle_digester();
+        let resources = Some(served);
+        let binder = Binder { installation: &installation, digester: &digester, resources, scopes: &scopes };
+        Ok::<_, Failure>(surveyor.bind(&ground, &fleet, key, &binder).await)
+    })?;
+    bound.map_err(|causes| {
+        let failure = Failure::new(Exit::Input, format!("{key} cannot be rendered at {}", short_commit(revision)));
+        Failure { causes, ..failure }
+    })
+}
+
+/// Asks the API server what each object would become; gives what differs, and what is refused.
+async fn compare(
+    connection: &Connection,
+    bound: &Bound,
+    view: &ApplicationView,
+    served: &Resources,
+) -> Result<(Vec<Differs>, Vec<String>), Failure> {
+    let mut refused = bound.problems.clone();
+    let objects = bound.manifests.items().iter().filter(|manifest| Role::of(&manifest.object) == Role::Object);
+    let answers = futures::future::join_all(objects.map(|manifest| one(connection, manifest, served))).await;
+    let mut differing = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(found) => differing.extend(found),
+            Err(problem) => refused.push(problem),
+        }
+    }
+    for left in view.resources().iter().filter(|resource| resource.requires_pruning) {
+        let id = left.id();
+        let Some(resource) = served.preferred(&id.group_kind) else { continue };
+        let live = connection.cluster.get(resource, id.namespace.as_deref(), &id.name).await;
+        let live = live.map_err(|error| failed(format!("cannot read {id}"), &error.about(&id)))?;
+        differing.extend(live.map(|live| Differs {
+            hunks: difference(Some(&live), None),
+            id,
+            what: "not in Git any more",
+        }));
+    }
+    Ok((differing, refused))
+}
+
+async fn one(connection: &Connection, manifest: &Manifest, served: &Resources) -> Result<Option<Differs>, String> {
+    let id = manifest.id.clone();
+    let version = manifest.object["apiVersion"].as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    let resource =
+        served.find(&id.group_kind, version).ok_or_else(|| format!("{id}: the cluster does not serve it"))?;
+    let cluster = &connection.cluster;
+    let live = cluster.get(resource, id.namespace.as_deref(), &id.name).await;
+    let live = live.map_err(|error| format!("{id} cannot be read: {}", error.about(&id)))?;
+    let Some(live) = live else {
+        let hunks = difference(None, Some(&manifest.object));
+        return Ok(Some(Differs { id, what: "missing", hunks }));
+    };
+    let become_ = cluster.apply_dry(resource, &id, &manifest.object, Validation::Strict).await;
+    let become_ = become_.map_err(|error| format!("{id}: {error}"))?;
+    let hunks = difference(Some(&live), Some(&become_));
+    Ok((!hunks.is_empty()).then_some(Differs { id, what: "differs", hunks }))
+}
+
+fn print(one: &Differs, terminal: &mut Terminal) {
+    terminal.data(Style::Bold, &format!("{} {}", one.id, one.what));
+    for line in one.hunks.lines() {
+        let style = match line.as_bytes().first() {
+            Some(b'+') => Style::Green,
+            Some(b'-') => Style::Red,
+            Some(b'@') => Style::Cyan,
+            _ => Style::Plain,
+        };
+        terminal.data(style, line);
+    }
+}

@@ -1,0 +1,204 @@
+//! diff, doctor, and names in the shell.
+
+use gitmoor_tests::harness::installation::api;
+use gitmoor_tests::harness::{ControlPlane, Installation, Kubelet, config_map, tools};
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use super::Person;
+
+const CANARY: &str = "canary-of-the-difference";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_difference_is_what_the_api_server_would_change_and_no_value_of_a_secret() {
+    let world = Installation::start("diff").await;
+    let person = Person::of(ControlPlane::shared().await, &world);
+    let secret =
+        |value: &str| format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\nstringData:\n  key: {value}\n");
+    let files = [("web/map.yaml", config_map("map", "key", "one")), ("web/secret.yaml", secret(CANARY))];
+    let first = world.repository.commit(&[(files[0].0, &files[0].1), (files[1].0, &files[1].1)], "one").await;
+    let mut application = world.application("web", "web");
+    application["spec"]["syncPolicy"] = json!({});
+    world.apply(&application).await;
+    world.await_status("is seen", "web", |status| status["sync"]["revision"] == first.as_str()).await;
+    let here = world.repository.tree();
+    let diff = |arguments: &[&str]| person.run_in(here, &[&["diff", "web"], arguments].concat(), b"");
+    let missing = diff(&[]);
+    let said = &missing.assert(1).stdout;
+    assert!(said.contains(&format!("ConfigMap {}/map missing", world.target)) && said.contains("+  key: "), "{said}");
+    assert!(!said.contains(CANARY), "{said}");
+    person.run(&["sync", "web", "--wait"]).assert(0);
+    let same = diff(&[]);
+    assert!(same.assert(0).stderr.contains("is as"), "{same:?}");
+
+    // What nobody else owns is no difference; what Git has and somebody changed is one.
+    world.patch("v1/ConfigMap", &world.target, "map", &json!({"data": {"key": "edited", "more": "kept"}})).await;
+    let edited = diff(&[]);
+    let said = &edited.assert(1).stdout;
+    assert!(said.contains("-  key: edited") && said.contains("+  key: one") && !said.contains("-  more"), "{said}");
+    let files = [("web/map.yaml", config_map("map", "key", "two")), ("web/secret.yaml", secret("another-canary"))];
+    world.repository.commit(&[(files[0].0, &files[0].1), (files[1].0, &files[1].1)], "two").await;
+    let next = diff(&["--revision", "HEAD", "--output", "json"]);
+    let objects = next.assert(1).json()["objects"].clone();
+    let text = objects.to_string();
+    assert!(text.contains("+  key: two") && text.contains("*** (after)"), "{text}");
+    assert!(!text.contains(CANARY) && !text.contains("another-canary"), "{text}");
+    assert_eq!(world.target("v1/ConfigMap", "map").await.unwrap()["data"]["key"], "edited", "nothing was changed");
+    let elsewhere = person.run(&["diff", "web"]);
+    assert!(elsewhere.assert(2).stderr.contains("clone"), "{elsewhere:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_what_is_wrong_with_its_fix() {
+    let world = Installation::start("doctor").await;
+    let control_plane = ControlPlane::shared().await;
+    let person = Person::of(control_plane, &world);
+    world.repository.write("setup.conf", "<<__environment__>>=single-node\n<<__broken\n");
+    world.repository.commit(&[("distribution/a.yaml", "a: <<__left__>>\n")], "not initialised").await;
+    let run = person.run_in(world.repository.tree(), &["doctor", "--output", "json"], b"");
+    let findings = run.assert(1).json()["findings"].clone();
+    let of = |check: &str| -> Vec<Value> {
+        findings.as_array().unwrap().iter().filter(|finding| finding["check"] == check).cloned().collect()
+    };
+    for (check, state) in [
+        ("git", "fine"),
+        ("kustomize", "fine"),
+        ("helm", "fine"),
+        ("cluster", "fine"),
+        ("clock", "fine"),
+        ("agent", "fine"),
+        ("rights", "fine"),
+        ("setup.conf", "wrong"),
+        ("fork", "wrong"),
+    ] {
+        let found = of(check);
+        assert!(!found.is_empty() && found.iter().all(|finding| finding["state"] == state), "{check}: {findings:#}");
+        assert!(state == "fine" || found[0]["fix"].as_str().is_some_and(|fix| !fix.is_empty()), "{found:?}");
+    }
+    assert!(of("fork")[0]["said"].as_str().unwrap().contains("distribution/a.yaml"), "{findings:#}");
+    assert!(of("user")[0]["said"].as_str().unwrap().starts_with("person"), "{findings:#}");
+
+    // Somebody without rights.
+    let nobody = control_plane.kubeconfig_for_user("nobody-in-particular", None);
+    let kubeconfig = nobody.path().to_str().unwrap();
+    let run = person.run(&["doctor", "--kubeconfig", kubeconfig, "--output", "json"]);
+    let said = run.assert(1).json().to_string();
+    assert!(said.contains("patch applications.argoproj.io"), "{said}");
+    let offline = person.run(&["doctor", "--offline"]);
+    assert!(!offline.assert(0).stdout.contains("rights"), "{offline:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_complete_from_the_cluster() {
+    let world = Installation::start("complete").await;
+    let person = Person::of(ControlPlane::shared().await, &world);
+    let application = world.application("warehouse", "nowhere");
+    world.apply(&application).await;
+    let offered = person.complete(&["gitmoor", "sync", "ware"]);
+    assert_eq!(offered.lines().collect::<Vec<_>>(), ["warehouse"]);
+    let elsewhere = person.complete(&["gitmoor", "sync", "-n", "default", "ware"]);
+    assert!(!elsewhere.contains("warehouse"), "{elsewhere}");
+}
+
+/// A pod that a kubelet has.
+async fn pod(world: &Installation, kubelet: &Kubelet, (namespace, name): (&str, &str), status: Value) {
+    let pods = api(&world.client, "v1/Pod", Some(namespace));
+    let object = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {"nodeName": kubelet.node, "containers": [{"name": "main", "image": "x"}]},
+    });
+    pods.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    let status = json!({"status": status});
+    pods.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_those_of_the_pod_that_holds_the_lease_and_explain_reads_last_words() {
+    let world = Installation::start("logs").await;
+    let person = Person::of(ControlPlane::shared().await, &world);
+    let nowhere = person.run(&["logs"]);
+    assert!(nowhere.assert(4).stderr.contains("does not run as a pod"), "{nowhere:?}");
+    let kubelet = Kubelet::start(&world.client, "present words\n", "first\nFATAL: no such table\n").await;
+    let running = json!({"phase": "Running", "containerStatuses": [{"name": "main", "image": "x", "imageID": "", "ready": true,
+        "restartCount": 0, "containerID": "test://1", "state": {"running": {}}}]});
+    pod(&world, &kubelet, (&world.namespace, &world.user), running).await;
+    let logs = person.run(&["logs"]);
+    assert_eq!(logs.assert(0).stdout, "present words\n", "{logs:?}");
+    assert_eq!(person.run(&["logs", "--follow"]).assert(0).stdout, "present words\n");
+
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: migration\nspec:\n  nodeName: NODE\n  containers:\n    - name: main\n      \
+                    image: x\n"
+        .replace("NODE", &kubelet.node);
+    world.repository.commit(&[("job/pod.yaml", &manifest)], "a pod").await;
+    world.apply(&world.application("job", "job")).await;
+    world.await_target("the pod is there", "v1/Pod", "migration", |pod| pod.is_some()).await;
+    let crashed = json!({"status": {"phase": "Running", "containerStatuses": [{"name": "main", "image": "x", "imageID": "",
+        "ready": false, "restartCount": 2, "containerID": "test://3", "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "containerID": "test://2"}}}]}});
+    let pods = api(&world.client, "v1/Pod", Some(&world.target));
+    pods.patch_status("migration", &PatchParams::default(), &Patch::Merge(&crashed)).await.unwrap();
+    let finding = super::explain::explained(&person, std::path::Path::new("/"), "job", "ContainerCrashes").await;
+    let sentence = finding["sentence"].as_str().unwrap();
+    assert!(sentence.ends_with("crashes with exit code 1: FATAL: no such table"), "{sentence}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_the_documentation_work() {
+    let world = Installation::start("docs").await;
+    let person = Person::of(ControlPlane::shared().await, &world);
+    let commit = world.repository.commit(&[("mlflow/map.yaml", &config_map("map", "key", "one"))], "a map").await;
+    world.apply(&world.application("mlflow", "mlflow")).await;
+    world.await_synced("mlflow", &commit).await;
+    let page = std::fs::read_to_string(tools::workspace().join("docs/cli.md")).unwrap();
+    let blocks = page.split("\n```sh\n").skip(1).map(|rest| rest.split_once("\n```\n").unwrap().0);
+    let commands: Vec<&str> = blocks.flat_map(str::lines).collect();
+    assert!(commands.len() > 8 && commands.iter().all(|line| line.starts_with("gitmoor ")), "{commands:?}");
+    for command in commands {
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        let run = person.run_in(world.repository.tree(), &words, b"");
+        assert_eq!(run.status, Some(0), "{command}: {run:?}");
+    }
+}
+
+/// Prints how long `status` and `explain` take with a thousand Applications of ten objects.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures; makes a thousand Applications"]
+async fn soak_a_thousand_applications_are_shown() {
+    use futures::StreamExt as _;
+    let world = Installation::start("thousand").await;
+    let control_plane = ControlPlane::shared().await;
+    let namespace = gitmoor_tests::harness::create_namespace(&world.client, "many").await;
+    let person = Person::new(control_plane, &namespace);
+    let applications = api(&world.client, "argoproj.io/v1alpha1/Application", Some(&namespace));
+    let resources: Vec<Value> = (0..10)
+        .map(|n| {
+            json!({"group": "apps", "version": "v1", "kind": "Deployment", "namespace": "web", "name": format!("web-{n}"),
+                "status": "Synced", "health": {"status": "Healthy"}})
+        })
+        .collect();
+    let make = async |n: usize| {
+        let mut object = world.application(&format!("app-{n:04}"), "web");
+        object["metadata"]["namespace"] = json!(namespace);
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        applications.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let status = json!({"status": {
+            "sync": {"status": "Synced", "revision": commit}, "health": {"status": "Healthy"}, "resources": resources,
+            "history": (0..10).map(|id| json!({"id": id, "revision": commit, "deployedAt": "2026-01-01T00:00:00Z"})).collect::<Vec<_>>(),
+        }});
+        applications.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+    };
+    futures::stream::iter((0..1000).map(make)).buffer_unordered(32).collect::<Vec<()>>().await;
+    for command in [&["status"][..], &["status", "--output", "json"], &["explain", "app-0500"]] {
+        let mut times: Vec<u128> = (0..9)
+            .map(|_| {
+                let started = std::time::Instant::now();
+                let run = person.run(command);
+                assert!(matches!(run.status, Some(0 | 1)), "{run:?}");
+                started.elapsed().as_millis()
+            })
+            .collect();
+        times.sort_unstable();
+        println!("{}: {} ms (of nine, {} to {})", command.join(" "), times[4], times[0], times[8]);
+    }
+}
