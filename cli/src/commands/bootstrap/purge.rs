@@ -58,11 +58,15 @@ pub(super) async fn applications(
         terminal.message("nothing was deleted");
         return Ok(false);
     }
+    // All of them first: one that the root's deletion takes along would leave what it owns.
+    for object in &all {
+        change(connection, object, Change::Cascade).await?;
+    }
     // From the root: one that is being deleted does not bring back the others.
     let root = id(&material.root).name;
     all.sort_by_key(|object| name_of(object).1 != root);
     for object in &all {
-        delete(connection, object).await?;
+        change(connection, object, Change::Delete).await?;
     }
     gone(connection, arguments, material, terminal).await
 }
@@ -95,33 +99,43 @@ fn confirmed(arguments: &UninstallArguments, material: &Material, terminal: &mut
     Ok(answer.is_some_and(|answer| answer.trim() == material.namespace))
 }
 
-/// Deletes an Application such that what it owns goes before it.
-async fn delete(connection: &Connection, object: &Value) -> Result<(), Failure> {
+/// What is done to an Application.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// What it owns goes before it.
+    Cascade,
+    /// It goes.
+    Delete,
+}
+
+/// Changes an Application as it is now; one that is gone or going is left.
+async fn change(connection: &Connection, object: &Value, change: Change) -> Result<(), Failure> {
     let (namespace, name) = name_of(object);
     let kind = builtin::applications();
     let cannot = |error: &ClusterError| failed(format!("cannot delete the Application {name}"), error);
     for _ in 0..ATTEMPTS {
         let live = connection.cluster.get(&kind, Some(namespace), name).await.map_err(|error| cannot(&error))?;
         let Some(live) = live.filter(|live| live["metadata"].get("deletionTimestamp").is_none()) else { return Ok(()) };
-        let present = live["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-        let cascades = present.iter().any(|name| name.as_str().is_some_and(|name| name.starts_with(FINALIZER_CASCADE)));
-        let live = if cascades {
-            live
-        } else {
-            let finalizers: Vec<Value> = present.into_iter().chain([json!(FINALIZER_CASCADE)]).collect();
-            let version = &live["metadata"]["resourceVersion"];
-            let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": version}});
-            match connection.cluster.merge(&kind, Some(namespace), name, &patch).await {
-                Ok(live) => live,
-                Err(error) if error.is_conflict() => continue,
-                Err(error) => return Err(cannot(&error)),
+        let text = |key| text_at(&live, &["metadata", key]).unwrap_or_default();
+        let done = match change {
+            Change::Cascade => {
+                let present = live["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+                let cascades = |name: &Value| name.as_str().is_some_and(|name| name.starts_with(FINALIZER_CASCADE));
+                if present.iter().any(cascades) {
+                    return Ok(());
+                }
+                let finalizers: Vec<Value> = present.into_iter().chain([json!(FINALIZER_CASCADE)]).collect();
+                let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": text("resourceVersion")}});
+                connection.cluster.merge(&kind, Some(namespace), name, &patch).await.map(drop)
+            }
+            Change::Delete => {
+                connection.cluster.delete_exactly(&kind, &id(&live), text("uid"), text("resourceVersion")).await
             }
         };
-        let text = |key| text_at(&live, &["metadata", key]).unwrap_or_default();
-        match connection.cluster.delete_exactly(&kind, &id(&live), text("uid"), text("resourceVersion")).await {
+        match done {
             Err(error) if error.is_conflict() => {}
-            Err(error) => return Err(cannot(&error)),
-            Ok(()) => return Ok(()),
+            Err(error) if !error.is_not_found() => return Err(cannot(&error)),
+            _ => return Ok(()),
         }
     }
     Err(Failure::new(Exit::Io, format!("the Application {name} changes all the time; try again")))
