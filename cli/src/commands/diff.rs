@@ -10,7 +10,7 @@ use gitmoor_core::{
     tracking::ApplicationKey,
     view::{ApplicationView, short_commit},
 };
-use gitmoor_engine::cluster::Validation;
+use gitmoor_engine::{cluster::Validation, helm::Capabilities};
 use serde_json::{Value, json};
 
 use crate::{
@@ -55,14 +55,16 @@ struct Differs {
 /// Renders, asks, prints.
 pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let connection = Connection::open(&arguments.target)?;
-    let (object, served) = connection.wait(async {
+    let (object, served, version) = connection.wait(async {
+        let cannot = |error| failed("cannot ask the cluster what it serves", &error);
         let object = connection.application(&arguments.name).await?;
-        let served = connection.cluster.discover().await;
-        Ok::<_, Failure>((object, served.map_err(|error| failed("cannot ask the cluster what it serves", &error))?))
+        let served = connection.cluster.discover().await.map_err(cannot)?;
+        let version = connection.cluster.version().await.map_err(cannot)?;
+        Ok::<_, Failure>((object, served, version))
     })?;
     let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
     let revision = arguments.revision.clone().unwrap_or_else(|| view.revision());
-    let bound = wanted(arguments, &object, &view.key(), &revision, &served)?;
+    let bound = wanted(arguments, &object, &view.key(), &revision, (&served, version.0))?;
     let (differing, refused) = connection.wait(compare(&connection, &bound, &view, &served))?;
     if terminal.is_json() {
         let objects: Vec<Value> = differing
@@ -88,7 +90,7 @@ fn wanted(
     object: &Value,
     key: &ApplicationKey,
     revision: &str,
-    served: &Resources,
+    (served, kube_version): (&Resources, String),
 ) -> Result<Bound, Failure> {
     let mut render = arguments.render.clone();
     if !render.root.exists() {
@@ -102,10 +104,11 @@ fn wanted(
             .hint("run it in a clone of the Application's repository; git fetch gets new commits")
     })?;
     let roots = vec![object.clone()];
-    let surveyor = prepared.surveyor(&roots)?;
+    let capabilities = Capabilities { kube_version, api_versions: served.api_versions.clone() };
+    let surveyor = prepared.surveyor(&roots, Some(capabilities))?;
     let bound = super::runtime()?.block_on(async {
         let fleet = surveyor.survey(&ground, roots).await?;
-        let scopes = Scopes::new(fleet.definitions());
+        let scopes = Scopes::new(fleet.scopes());
         let installation = arguments.render.installation(&key.namespace)?;
         let digester = idle_digester();
         let resources = Some(served);
