@@ -10,7 +10,7 @@ CARGO ?= env -u MAKEFLAGS -u MFLAGS cargo
 # Where the tests find kustomize, kube-apiserver and the others.
 export GITMOOR_TOOLS := $(CURDIR)/target/tools/bin
 
-.PHONY: help prerequisites tools test check unit offline cluster demo bench soak verify-upstream fmt clippy
+.PHONY: help prerequisites tools test check unit offline cluster demo bench soak verify-upstream image fmt clippy
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,10 @@ soak: tools ## Runs the long forms of the tests: hundreds of kills, thousands of
 verify-upstream: tools ## Renders and checks Applications with upstream charts (network, or GITMOOR_REPLACE_SOURCE=FROM=TO,…)
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --test cluster -- --ignored --nocapture --exact distribution::verify_upstream
+
+image: tools ## Builds the agent's container image into target/gitmoor-agent.tar, with buildah or docker
+	$(CARGO) build --release --workspace --bins
+	@agent/image/build.sh target/release/gitmoor-agent target/gitmoor-agent.tar
 
 fmt: ## Formats the code
 	$(CARGO) fmt --all

@@ -114,3 +114,64 @@ fn seconds(text: &str) -> Result<Duration, String> {
         _ => Err("a number of seconds between 0.01 and 86400".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    const INTRODUCTION: &str = "\
+# Settings of the agent
+
+Made from the program's own list of flags: a test compares the two. None is needed. Every flag is also an environment
+variable; in the cluster a setting is a key of the ConfigMap `gitmoor-agent-settings` in the agent's namespace, by the
+name of the variable, and holds from the next start of a pod:
+
+```sh
+kubectl create configmap gitmoor-agent-settings -n gitmoor --from-literal=GITMOOR_POLL_INTERVAL=30
+kubectl rollout restart deployment/gitmoor-agent -n gitmoor
+```
+
+The agent finds AWS' region and identity as every AWS program does (`AWS_REGION`, `AWS_ROLE_ARN`, …), its log's detail
+in `RUST_LOG` (`info` unless said otherwise), and the API server in `KUBECONFIG` where it does not run in a pod.
+
+| flag | variable | default | meaning |
+| --- | --- | --- | --- |
+";
+
+    fn page() -> String {
+        let mut page = INTRODUCTION.to_owned();
+        for argument in Settings::command().get_arguments().filter(|argument| !argument.is_hide_set()) {
+            let (Some(flag), Some(variable)) = (argument.get_long(), argument.get_env()) else { continue };
+            let defaults: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let (help, stated) = match help.split_once(" [default: ") {
+                Some((help, stated)) => (help.to_owned(), stated.trim_end_matches(']').to_owned()),
+                None => (help, String::new()),
+            };
+            let default = if defaults.is_empty() { stated } else { format!("`{}`", defaults.join(",")) };
+            let variable = variable.to_string_lossy();
+            let help = help.replace('|', "\\|").replace('\n', " ");
+            writeln!(page, "| `--{flag}` | `{variable}` | {default} | {help} |").unwrap();
+        }
+        page
+    }
+
+    #[test]
+    fn the_page_of_settings_is_true() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        let page = page();
+        if std::env::var_os("GITMOOR_WRITE_DOCS").is_some() {
+            std::fs::write(&path, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(
+            written, page,
+            "write it anew: GITMOOR_WRITE_DOCS=1 cargo test --workspace --bins the_page_of_settings"
+        );
+    }
+}

@@ -6,9 +6,10 @@
 #   tests/tools/build.sh --list    their names and pinned versions
 #
 # Each is built from source by the Go module beside this script (moto: a Python
-# venv). What is there in its pinned version is skipped. A program of a fitting
-# version in $KUBEBUILDER_ASSETS or on PATH is linked instead of built.
-# Nothing prebuilt is downloaded.
+# venv); what is there in its pinned version is skipped. A program of a fitting
+# version in $KUBEBUILDER_ASSETS or on PATH is linked instead of built. buildah
+# and runc, which only the test of the container image needs, are Debian's
+# packages. Nothing else that is prebuilt is downloaded.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -120,10 +121,25 @@ put_moto() {
     say "moto $moto: installed in $((SECONDS - started)) s"
 }
 
+# Debian's packages: what builds the container image, and what starts it.
+put_packages() {
+    local missing=()
+    command -v buildah >/dev/null || missing+=(buildah)
+    PATH=$PATH:/usr/sbin command -v runc >/dev/null || missing+=(runc)
+    if ((${#missing[@]} == 0)); then return; fi
+    command -v apt-get >/dev/null && [[ $(id -u) == 0 ]] ||
+        fail "${missing[*]} missing: install with your package manager (Debian, as root: apt install ${missing[*]})"
+    say "${missing[*]}: installing"
+    install_packages() { DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends "$@"; }
+    install_packages "${missing[@]}" >/dev/null 2>&1 ||
+        { apt-get update --quiet --quiet && install_packages "${missing[@]}" >/dev/null; } ||
+        fail "${missing[*]} did not install (needs Debian's packages: see /etc/apt/sources.list)"
+}
+
 names() {
     local tool
     for tool in "${go_tools[@]}"; do printf '%s\n' "${tool%%|*}"; done
-    printf 'moto\n'
+    printf 'moto\npackages\n'
 }
 
 list() {
@@ -133,6 +149,7 @@ list() {
         printf '%s %s\n' "$name" "$version"
     done
     printf 'moto %s\n' "$moto"
+    printf 'packages buildah, runc\n'
 }
 
 if [[ ${1:-} == --list ]]; then
@@ -155,4 +172,5 @@ for tool in "${go_tools[@]}"; do
     if [[ $wanted == *" ${tool%%|*} "* ]]; then put_go_tool "$tool"; fi
 done
 if [[ $wanted == *" moto "* ]]; then put_moto; fi
+if [[ $wanted == *" packages "* ]]; then put_packages; fi
 say "ready in ${bin#"$PWD"/}"

@@ -239,7 +239,7 @@ fn repository_secret(namespace: &str, url: &str, (username, password): (&str, &s
 }
 
 /// The kinds that the agent follows, as the distribution ships them.
-async fn install_kinds(client: &kube::Client) {
+pub async fn install_kinds(client: &kube::Client) {
     for (file, kind) in [("application", "Application"), ("appproject", "AppProject")] {
         let file = tools::workspace().join(format!("distribution/components/gitmoor/crds/{file}.yaml"));
         let definition: Value = serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();

@@ -12,6 +12,7 @@ mod distribution;
 mod faults;
 mod harness;
 mod hooks;
+mod image;
 mod kills;
 mod model;
 mod operate;

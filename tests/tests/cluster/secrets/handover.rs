@@ -221,3 +221,44 @@ async fn a_sealed_secret_hands_over_to_an_external_one_of_another_application() 
     are_the_same(&world, &before, mark).await;
     observer.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wave_waits_for_the_secret_of_the_one_before_and_defaults_are_no_drift() {
+    let control_plane = control_plane().await;
+    let (world, aws) = start("secret-wave").await;
+    let later = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": {"key": "value"},
+        "metadata": {"name": "later", "annotations": {"argocd.argoproj.io/sync-wave": "1"}},
+    });
+    let objects = [store("store", "SecretsManager"), external("first", "first", "store", "Owner"), later];
+    let first = commit(&world, "web", &objects).await;
+    world.apply(&world.application("web", "web")).await;
+    world
+        .await_target("the missing key is said", EXTERNAL, "first", |object| {
+            object.is_some_and(|object| object["status"]["conditions"][0]["status"] == "False")
+        })
+        .await;
+    throughout("the second wave waits", Duration::from_secs(2), async || {
+        if world.target("v1/ConfigMap", "later").await.is_some() {
+            return Err("it was applied".to_owned());
+        }
+        Ok(())
+    })
+    .await;
+    assert_ne!(world.status("web").await["health"]["status"], "Healthy");
+
+    aws.secrets_manager("CreateSecret", &json!({"Name": "first", "SecretString": "canary-of-the-wave"})).await;
+    world.await_synced("web", &first).await;
+    assert!(world.target("v1/ConfigMap", "later").await.is_some());
+
+    // The definition fills in what Git leaves out; that is nobody's edit.
+    let object = world.target(EXTERNAL, "first").await.unwrap();
+    assert!(object["spec"]["refreshInterval"].is_string() && object["spec"]["target"]["deletionPolicy"].is_string());
+    let mark = control_plane.audit().mark().await;
+    world.repository.write("web/9.yaml", gitmoor_tests::harness::config_map("more", "key", "value"));
+    let second = world.repository.commit_all("one more map").await;
+    world.await_synced("web", &second).await;
+    let writes = control_plane.audit().since(mark).await.of_user(&world.user).writes().namespace(&world.target);
+    let of_secrets: Vec<_> = writes.0.iter().filter(|request| request.resource != "configmaps").collect();
+    assert!(of_secrets.is_empty(), "{of_secrets:?}");
+}
