@@ -13,9 +13,9 @@ use tokio::process::Command;
 use crate::screen::Screen;
 
 /// The line that the demo changes, and into what.
-const FILE: &str = "distribution/components/inference/base/inference.env";
-const BEFORE: &str = "MLFLOW_MODEL_VERSION=1";
-const AFTER: &str = "MLFLOW_MODEL_VERSION=2";
+const FILE: &str = "distribution/components/inference/values.yaml";
+const BEFORE: &str = "  version: \"1\"";
+const AFTER: &str = "  version: \"2\"";
 
 /// A fork with its server.
 pub(crate) struct Fork {
