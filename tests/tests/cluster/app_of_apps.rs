@@ -76,13 +76,15 @@ async fn assert_shown(world: &Installation, commit: &str) {
 
     let status = world.status("mlflow").await;
     let fields = [
-        ("/sync/comparedTo/source/path", json!("distribution/components/mlflow/overlays/aws")),
+        ("/sync/comparedTo/sources/0/path", json!("distribution/charts/mlflow")),
+        ("/sync/comparedTo/sources/1/path", json!("distribution/components/mlflow/overlays/aws")),
+        ("/sync/revisions", json!([commit, commit])),
         ("/operationState/phase", json!("Succeeded")),
-        ("/operationState/syncResult/revision", json!(commit)),
-        ("/operationState/operation/sync/revision", json!(commit)),
-        ("/history/0/revision", json!(commit)),
-        ("/history/0/source/repoURL", json!(world.repository.url())),
-        ("/sourceType", json!("Kustomize")),
+        ("/operationState/syncResult/revisions", json!([commit, commit])),
+        ("/operationState/operation/sync/revisions", json!([commit, commit])),
+        ("/history/0/revisions", json!([commit, commit])),
+        ("/history/0/sources/0/repoURL", json!(world.repository.url())),
+        ("/sourceTypes", json!(["Helm", "Kustomize"])),
         ("/conditions", json!([])),
     ];
     for (path, expected) in fields {
