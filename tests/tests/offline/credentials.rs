@@ -441,16 +441,21 @@ fn the_distribution_has_its_own() {
     let fork = distribution(&[]);
     let run = fork.run(&["--show-once-to", "shown.txt"]);
     assert!(
-        run.assert(0).stderr.contains("monitoring/grafana-admin (kube-prometheus-stack or grafana)"),
+        run.assert(0).stderr.contains("monitoring/grafana-admin (grafana)"),
         "{}",
         run.stderr
     );
     let mlflow = fork.open("mlflow.mlflow-secret");
     assert_eq!(mlflow["RDS_USERNAME"], "mlflow_admin");
     let shown = fork.read("shown.txt");
-    assert!(shown.contains(&format!("mlflow-db-password: {}\n", mlflow["RDS_PASSWORD"])), "{shown}");
+    assert!(shown.contains(&format!("mlflow-db-password: {}\n", mlflow["RDS_PASSWORD"])), "another one is shown");
+    let login = fork.open("mlflow.mlflow-login");
+    let password = shown.lines().find_map(|line| line.strip_prefix("password: ")).unwrap();
+    assert!(bcrypt_fits(password, login["users"].trim_end().strip_prefix("admin:").unwrap()));
+    // oauth2-proxy takes 32 bytes in base64.
+    assert_eq!(login["cookie-secret"].len(), 43);
     let sealed = canary::files(&fork.scratch.path().join("distribution/credentials"));
-    assert_eq!(sealed.len(), 3, "more than README.md, gitmoor and mlflow: {sealed:?}");
+    assert_eq!(sealed.len(), 4, "more than README.md, gitmoor and mlflow's two: {sealed:?}");
     let run = finish(fork.command(&["--check"]).arg("--quiet"));
     assert_eq!(run.assert(0).stdout, "");
 }
@@ -472,7 +477,7 @@ fn every_component_gets_what_it_needs_once_it_is_selected() {
     let lengths: Vec<usize> = ["fernet-key", "api-secret-key", "jwt-secret"].map(|key| airflow[key].len()).into();
     assert_eq!(lengths, [44, 64, 64]);
     let hub = fork.open("jupyterhub.jupyterhub-secrets");
-    assert_eq!(hub.values().map(String::len).collect::<Vec<_>>(), [64, 64, 64]);
+    assert_eq!(hub.values().map(String::len).collect::<Vec<_>>(), [64, 64, 64, 64]);
 
     let proxy = fork.open("auth.oauth2-proxy");
     // 32 bytes in base64 make a key for AES-256.
