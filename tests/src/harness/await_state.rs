@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::agent::Agent;
 use super::cluster_dump::dump;
 use super::supervised::tail;
@@ -35,6 +37,15 @@ pub async fn throughout(what: &str, duration: Duration, mut check: impl AsyncFnM
             panic!("{what}: no longer after {:?}: {reason}", started.elapsed());
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The commits that an Application's status tells of: the last that changed each of its sources.
+pub fn revisions(status: &Value) -> Vec<&str> {
+    let sync = &status["sync"];
+    match sync["revisions"].as_array() {
+        Some(of_sources) => of_sources.iter().filter_map(Value::as_str).collect(),
+        None => sync["revision"].as_str().into_iter().collect(),
     }
 }
 

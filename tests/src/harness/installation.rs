@@ -7,7 +7,7 @@ use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
 use super::agent::{Agent, Builder};
-use super::await_state::Scene;
+use super::await_state::{Scene, revisions};
 use super::control_plane::ControlPlane;
 use super::git_remote::GitRemote;
 use super::http;
@@ -140,10 +140,10 @@ impl Installation {
             let status = self.status(name).await;
             let seen = (
                 status["sync"]["status"].as_str().unwrap_or_default(),
-                status["sync"]["revision"].as_str().unwrap_or_default(),
+                revisions(&status).contains(&commit),
                 status["health"]["status"].as_str().unwrap_or_default(),
             );
-            if seen == ("Synced", commit, "Healthy") { Ok(status) } else { Err(format!("{seen:?}")) }
+            if seen == ("Synced", true, "Healthy") { Ok(status) } else { Err(format!("{seen:?} {}", status["sync"])) }
         };
         self.scene().eventually(&what, PATIENCE, check).await
     }

@@ -440,11 +440,7 @@ fn distribution(applications: &[&str]) -> Fork {
 fn the_distribution_has_its_own() {
     let fork = distribution(&[]);
     let run = fork.run(&["--show-once-to", "shown.txt"]);
-    assert!(
-        run.assert(0).stderr.contains("monitoring/grafana-admin (grafana)"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.assert(0).stderr.contains("monitoring/grafana-admin (grafana)"), "{}", run.stderr);
     let mlflow = fork.open("mlflow.mlflow-secret");
     assert_eq!(mlflow["RDS_USERNAME"], "mlflow_admin");
     let shown = fork.read("shown.txt");

@@ -106,7 +106,7 @@ const NO_CHARTS: &str = "
 fn plan() {
     let before = "cp setup.conf.example setup.conf
         gitmoor init setup.conf --commit
-        sed -i 's/replicas: .*/replicas: 7/' distribution/components/inference/base/deployment.yaml
+        sed -i 's/^replicas: .*/replicas: 7/' distribution/components/inference/values-aws.yaml
         git commit --quiet --all --message replicas
         git checkout --quiet -b feature; git branch --force main HEAD~1";
     let after = "grep -q 'kind: Deployment' everything.yaml; test -f before/gitmoor_mlflow.yaml

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use futures::{Stream, StreamExt as _, pin_mut};
+use gitmoor_tests::harness::await_state::revisions;
 use gitmoor_tests::harness::installation::api;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Event};
@@ -123,7 +124,7 @@ fn row(object: &Value) -> Row {
     Row {
         sync: text(&status["sync"]["status"]),
         health: text(&status["health"]["status"]),
-        revision: text(&status["sync"]["revision"]).chars().take(7).collect(),
+        revision: revisions(status).first().copied().unwrap_or_default().chars().take(7).collect(),
         note,
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use gitmoor_tests::harness::await_state::revisions;
 use gitmoor_tests::harness::supervised::tail;
 use gitmoor_tests::harness::{Agent, Webhook, tools};
 use serde_json::Value;
@@ -91,7 +92,7 @@ impl World {
         screen.output(&format!("{} until the agent had fetched the commit ({how})", seconds(seen)));
         screen.output(&format!("{} to render and apply what it changes", seconds(applied.saturating_sub(seen))));
         let arrived = |applications: &rollout::Applications| {
-            applications.values().any(|object| object["status"]["sync"]["revision"] == commit.as_str())
+            applications.values().any(|object| revisions(&object["status"]).contains(&commit.as_str()))
         };
         rollout::follow(&self.cluster.client, screen, arrived).await.map_err(|error| self.with_log(&error))?;
         screen.step(&format!("rolled out and Healthy again, {} after the push", seconds(pushed.elapsed())));
