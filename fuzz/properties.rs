@@ -1,6 +1,9 @@
 //! What holds for any bytes. Each function takes what a fuzzer made up and panics where a property does not
 //! hold. Used by the fuzz targets and, over the committed corpus, by the offline tests.
 
+#[path = "sources.rs"]
+pub mod sources;
+
 use gitmoor_core::{
     setup_conf::{Override, SetupConf},
     template::{Matcher, recover::recover, substitute},

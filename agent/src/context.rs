@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gitmoor_core::tracking::{ApplicationKey, Digester};
 use gitmoor_engine::cluster::Cluster;
 use gitmoor_engine::render::Renderer;
+use gitmoor_engine::render_cache::RenderCache;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -42,6 +43,8 @@ pub(crate) struct Context {
     pub kinds: Arc<Kinds>,
     /// Runs kustomize.
     pub renderer: Renderer,
+    /// Renders on disk.
+    pub render_cache: Option<Arc<RenderCache>>,
     /// As many renders at once as there are processors.
     pub render_slots: Semaphore,
     /// Digests of objects.

@@ -15,7 +15,8 @@ use gitmoor_core::template::placeholders_in;
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::git::CommitId;
 use gitmoor_engine::manifests;
-use gitmoor_engine::render::{self, Inputs, RenderError, RenderOutput};
+use gitmoor_engine::render::{Inputs, RenderError, RenderOutput};
+use gitmoor_engine::render_cache::render_cached;
 use gitmoor_engine::sources::Gathered;
 use serde_json::Value;
 
@@ -34,12 +35,14 @@ pub(crate) struct Evaluated {
     pub manifests: Option<Manifests<Stamped>>,
     /// The same inputs may give another result later.
     pub waiting_helps: bool,
+    /// All of it was on disk.
+    pub from_cache: bool,
 }
 
 impl Evaluated {
     /// What was known before.
     pub(crate) fn known(evaluation: Arc<Evaluation>) -> Self {
-        Self { evaluation, manifests: None, waiting_helps: false }
+        Self { evaluation, manifests: None, waiting_helps: false, from_cache: false }
     }
 }
 
@@ -81,7 +84,7 @@ pub(crate) async fn evaluate(context: &Context, subject: &Subject<'_>, bodies: b
         if let Some(known) = unchanged(subject, &sources).filter(|_| !bodies) {
             context.metrics.renders_spared.inc();
             remember(context, subject, &known, reads(&gathered));
-            return Evaluated { evaluation: known, manifests: None, waiting_helps: false };
+            return Evaluated { evaluation: known, manifests: None, waiting_helps: false, from_cache: false };
         }
         rendered(context, subject, gathered, sources).await
     } else {
@@ -90,6 +93,10 @@ pub(crate) async fn evaluate(context: &Context, subject: &Subject<'_>, bodies: b
             gathered.failures.iter().map(|(_, error)| problem(error.category(), error.to_string())).collect();
         refused(context, subject, problems, reads(&gathered), sources, waiting_helps)
     };
+    if result.from_cache {
+        context.metrics.renders_cached.inc();
+        return result;
+    }
     let label = result.evaluation.problems.first().map_or("success", |problem| problem.category);
     context.metrics.renders.get_or_create(&ResultLabel::of(label)).inc();
     result
@@ -152,7 +159,7 @@ async fn rendered(
     let mut reads = reads(&gathered);
     let inputs: Vec<_> = gathered.inputs.into_iter().flatten().collect();
     let asks_cluster = inputs.iter().any(|inputs| inputs.traits.asks_cluster);
-    let outputs = match render_all(context, inputs).await {
+    let (outputs, from_cache) = match render_all(context, inputs).await {
         Ok(outputs) => outputs,
         Err(error) => {
             let problems = vec![problem(error.category(), error.to_string())];
@@ -190,17 +197,21 @@ async fn rendered(
     });
     remember(context, subject, &evaluation, reads);
     let waiting_helps = evaluation.unknown_kinds;
-    Evaluated { evaluation, manifests: Some(manifests), waiting_helps }
+    Evaluated { evaluation, manifests: Some(manifests), waiting_helps, from_cache }
 }
 
-async fn render_all(context: &Context, inputs: Vec<Inputs>) -> Result<Vec<RenderOutput>, RenderError> {
+/// Renders everything; gives also whether all of it was on disk.
+async fn render_all(context: &Context, inputs: Vec<Inputs>) -> Result<(Vec<RenderOutput>, bool), RenderError> {
     let capabilities = context.state.capabilities();
-    let mut outputs = Vec::new();
+    let (mut outputs, mut from_cache) = (Vec::new(), !inputs.is_empty());
     for inputs in inputs {
         let _slot = context.render_slots.acquire().await;
-        outputs.push(render::render_inputs(&context.renderer, inputs, &capabilities).await?);
+        let rendered = render_cached(&context.renderer, context.render_cache.as_ref(), inputs, &capabilities).await;
+        let (output, cached) = rendered?;
+        from_cache &= cached;
+        outputs.push(output);
     }
-    Ok(outputs)
+    Ok((outputs, from_cache))
 }
 
 /// What the renderers warned of.
@@ -240,7 +251,7 @@ fn refused(
         asks_cluster: false,
     });
     remember(context, subject, &evaluation, reads);
-    Evaluated { evaluation, manifests: None, waiting_helps }
+    Evaluated { evaluation, manifests: None, waiting_helps, from_cache: false }
 }
 
 fn remember(context: &Context, subject: &Subject<'_>, evaluation: &Arc<Evaluation>, reads: Reads) {

@@ -38,6 +38,8 @@ pub(crate) struct Metrics {
     pub webhooks: Family<Result, Counter>,
     /// Renders of Applications, by result.
     pub renders: Family<Result, Counter>,
+    /// Renders that were on disk.
+    pub renders_cached: Counter,
     /// Renders that read-sets have spared.
     pub renders_spared: Counter,
     /// Renders that needed the whole tree, because the read-set missed a path.
@@ -83,6 +85,7 @@ impl Metrics {
         );
         let webhooks = register!(Family::default(), "webhooks", "Webhooks of Git servers, by result");
         let renders = register!(Family::default(), "renders", "Renders of Applications, by result");
+        let renders_cached = register!(Counter::default(), "renders_cached", "Renders that were on disk");
         let renders_spared = register!(Counter::default(), "renders_spared", "Renders that an equal read-set spared");
         let whole_tree_renders =
             register!(Counter::default(), "whole_tree_renders", "Renders whose read-set missed a path");
@@ -103,6 +106,7 @@ impl Metrics {
             remote_fetches,
             webhooks,
             renders,
+            renders_cached,
             renders_spared,
             whole_tree_renders,
             applies,

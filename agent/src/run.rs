@@ -16,6 +16,7 @@ use gitmoor_engine::git::{FetchLimits, Fetcher, UrlPolicy};
 use gitmoor_engine::reach::Hosts;
 use gitmoor_engine::remotes::RemoteStore;
 use gitmoor_engine::render::Renderer;
+use gitmoor_engine::render_cache::RenderCache;
 use gitmoor_engine::{helm, kustomize, materialise, process};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
@@ -46,6 +47,9 @@ use crate::{digest_key, environment, leader, secrets};
 /// How long work that is under way may take to finish after a signal.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// Bytes of renders on disk.
+const MOST_RENDERS: u64 = 512 << 20;
+
 /// Runs until a signal, or until the lease is lost.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let cluster = Cluster::connect(concat!("gitmoor-agent/", env!("CARGO_PKG_VERSION"))).await?;
@@ -53,7 +57,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let installation = Installation::parse(settings.installation.as_deref().unwrap_or(&namespace))?;
     let identity = settings.identity.clone().unwrap_or_else(environment::host_name);
     tracing::info!(%installation, namespace, identity, "starting");
-    let renderer = renderer(&settings).await?;
+    let (renderer, versions) = renderer(&settings).await?;
 
     let mut namespaces: BTreeSet<String> = settings.application_namespaces.iter().cloned().collect();
     namespaces.insert(namespace.clone());
@@ -90,7 +94,10 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     // Nobody listens where there is no pod.
     let _ = leads.send(());
 
-    let digester = Digester::new(digest_key::read_or_create(&cluster, &namespace).await?);
+    let key = digest_key::read_or_create(&cluster, &namespace).await?;
+    let renders = settings.data_dir.join("renders");
+    let render_cache = RenderCache::new(renders, &key, versions, MOST_RENDERS).map(Arc::new);
+    let digester = Digester::new(key);
     let credentials = Arc::new(CredentialStore::default());
     let (heads, record_heads) = Heads::start(cluster.clone(), namespace.clone(), Arc::clone(&state));
     tasks.spawn(record_heads);
@@ -152,6 +159,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         remotes,
         kinds,
         renderer,
+        render_cache,
         render_slots: Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get)),
         digester,
         repairs: Repairs::default(),
@@ -252,7 +260,8 @@ async fn finish(queue: &Queue) {
     }
 }
 
-async fn renderer(settings: &Settings) -> anyhow::Result<Renderer> {
+/// The renderers, and their versions.
+async fn renderer(settings: &Settings) -> anyhow::Result<(Renderer, String)> {
     let scratch = settings.scratch_dir.clone().unwrap_or_else(default_scratch);
     std::fs::create_dir_all(&settings.data_dir)
         .with_context(|| format!("cannot create the data folder {}", settings.data_dir.display()))?;
@@ -262,11 +271,17 @@ async fn renderer(settings: &Settings) -> anyhow::Result<Renderer> {
     let version = kustomize::version(&kustomize).await?;
     let helm = helm::Helm { program: environment::find_program(&settings.helm), limits };
     // Only charts need it: without one, everything else works.
-    match helm::version(&helm).await {
-        Ok(helm) => tracing::info!(kustomize = %version, %helm, "renderers"),
-        Err(error) => tracing::warn!(kustomize = %version, %error, "no helm: charts cannot be rendered"),
-    }
-    Ok(Renderer { kustomize, helm, scratch, limits: materialise::Limits::default() })
+    let versions = match helm::version(&helm).await {
+        Ok(helm) => {
+            tracing::info!(kustomize = %version, %helm, "renderers");
+            format!("kustomize {version}, helm {helm}, agent {}", env!("CARGO_PKG_VERSION"))
+        }
+        Err(error) => {
+            tracing::warn!(kustomize = %version, %error, "no helm: charts cannot be rendered");
+            format!("kustomize {version}, agent {}", env!("CARGO_PKG_VERSION"))
+        }
+    };
+    Ok((Renderer { kustomize, helm, scratch, limits: materialise::Limits::default() }, versions))
 }
 
 fn webhook_secret(settings: &Settings) -> anyhow::Result<Option<Sensitive<Vec<u8>>>> {

@@ -17,6 +17,7 @@ pub mod process;
 pub mod reach;
 pub mod remotes;
 pub mod render;
+pub mod render_cache;
 mod showable;
 pub mod sources;
 pub mod work_folder;

@@ -181,6 +181,16 @@ pub async fn render_inputs(
     }
 }
 
+/// The command that makes the manifests, for messages.
+pub(crate) fn command(read_set: &ReadSet) -> String {
+    let what = match read_set.source {
+        SourceKind::Directory => "the files in",
+        SourceKind::Kustomize => "kustomize build",
+        SourceKind::Helm => "helm template",
+    };
+    format!("{what} {}", read_set.path)
+}
+
 /// The files as they are.
 async fn directory(inputs: Inputs, limits: materialise::Limits) -> Result<RenderOutput, RenderError> {
     blocking(move || {
@@ -199,7 +209,7 @@ async fn directory(inputs: Inputs, limits: materialise::Limits) -> Result<Render
             documents.push(SourceDocument { file: Some(path.clone()), text });
         }
         let key = RenderKey::ReadSet(read_set.digest());
-        let command = format!("the files in {}", read_set.path);
+        let command = command(&read_set);
         Ok(RenderOutput { documents, read_set, key, retried_on_whole_tree: false, warnings: Vec::new(), command })
     })
     .await
@@ -244,7 +254,7 @@ async fn chart(renderer: &Renderer, inputs: Inputs, capabilities: &Capabilities)
     drop(tokio::task::spawn_blocking(move || drop((checkout, other_checkouts))));
     let documents = vec![SourceDocument { file: None, text: rendered? }];
     let key = RenderKey::ReadSet(read_set.digest());
-    let command = format!("helm template {}", read_set.path);
+    let command = command(&read_set);
     Ok(RenderOutput { documents, read_set, key, retried_on_whole_tree: false, warnings, command })
 }
 
@@ -362,7 +372,7 @@ async fn build(
 fn output(built: Built, read_set: ReadSet, key: RenderKey, retried_on_whole_tree: bool) -> RenderOutput {
     let Built { manifests, warnings } = built;
     let documents = vec![SourceDocument { file: None, text: manifests }];
-    let command = format!("kustomize build {}", read_set.path);
+    let command = command(&read_set);
     RenderOutput { documents, read_set, key, retried_on_whole_tree, warnings, command }
 }
 

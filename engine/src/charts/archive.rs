@@ -62,8 +62,12 @@ pub struct ChartTree {
 impl ChartTree {
     /// Reads a gzipped tar.
     pub fn read(packed: &[u8], limits: &Limits) -> Result<Self, ArchiveError> {
-        let unpacked = GzDecoder::new(packed).take(limits.total + 1);
-        let mut counted = Counted { reader: unpacked, read: 0 };
+        Self::read_tar(GzDecoder::new(packed), limits)
+    }
+
+    /// Reads a tar.
+    pub fn read_tar(unpacked: impl Read, limits: &Limits) -> Result<Self, ArchiveError> {
+        let mut counted = Counted { reader: unpacked.take(limits.total + 1), read: 0 };
         let mut files = BTreeMap::new();
         let malformed = |error: io::Error| ArchiveError::Malformed(error.to_string());
         let mut archive = tar::Archive::new(&mut counted);

@@ -176,3 +176,108 @@ async fn charts_of_kustomizations_and_dependencies_come_from_allowed_repositorie
     assert_eq!(elsewhere.requests(), []);
     assert_eq!(key(&world, "one-web").await.as_deref(), Some("1.1.0"), "what runs keeps running");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_starts_anew_renders_nothing_of_what_is_in_sync() {
+    const APPLICATIONS: usize = 8;
+    let mut world = Installation::start("render-cache").await;
+    let files: Vec<(String, String)> = (0..APPLICATIONS)
+        .flat_map(|n| {
+            let secret =
+                format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s{n}}}\nstringData: {{a: canary-on-disk}}\n");
+            [
+                (format!("a{n}/kustomization.yaml"), kustomization(&["map.yaml", "secret.yaml"])),
+                (format!("a{n}/map.yaml"), config_map(&format!("m{n}"), "key", "one")),
+                (format!("a{n}/secret.yaml"), secret),
+            ]
+        })
+        .collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let commit = world.repository.commit(&files, "applications").await;
+    for n in 0..APPLICATIONS {
+        world.apply(&world.application(&format!("a{n}"), &format!("a{n}"))).await;
+    }
+    for n in 0..APPLICATIONS {
+        world.await_synced(&format!("a{n}"), &commit).await;
+    }
+    let renders = world.agent.data().join("renders");
+    let kept = || std::fs::read_dir(&renders).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    assert_eq!(kept().len(), APPLICATIONS);
+    for path in kept() {
+        let sealed = std::fs::read(&path).unwrap();
+        assert!(!sealed.windows(6).any(|window| window == b"canary"), "rule 4: {path:?} is in clear");
+    }
+    let told = async |world: &Installation, cached: usize, rendered: usize| {
+        let what = format!("{cached} renders are read and {rendered} made");
+        let check = async || {
+            let metrics = world.metrics().await;
+            let seen = (metrics.sum("gitmoor_renders_cached_total"), metrics.sum("gitmoor_renders_total"));
+            if seen == (cached as f64, rendered as f64) { Ok(()) } else { Err(format!("{seen:?}")) }
+        };
+        world.scene().eventually(&what, PATIENCE, check).await;
+    };
+    world.agent.restart();
+    world.agent.await_ready(PATIENCE).await;
+    told(&world, APPLICATIONS, 0).await;
+
+    // Damaged, lost, or of another installation: rendered anew, and nothing else happens.
+    std::fs::write(&kept()[0], "damaged").unwrap();
+    let (one, other) = (kept()[1].clone(), kept()[2].clone());
+    std::fs::copy(&one, &other).unwrap();
+    std::fs::remove_file(&kept()[3]).unwrap();
+    world.agent.restart();
+    world.agent.await_ready(PATIENCE).await;
+    told(&world, APPLICATIONS - 3, 3).await;
+    std::fs::remove_dir_all(&renders).unwrap();
+    world.agent.restart();
+    world.agent.await_ready(PATIENCE).await;
+    told(&world, 0, APPLICATIONS).await;
+    assert_eq!(kept().len(), APPLICATIONS);
+    let applied = world.metrics().await.sum("gitmoor_applies_total");
+    assert!(applied.abs() < f64::EPSILON, "{applied} objects were applied without need");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_repositories_cost_one_request_each_per_poll() {
+    const REPOSITORIES: usize = 50;
+    let world =
+        Installation::start_on(ControlPlane::shared().await, "polls", |agent| agent.env("GITMOOR_POLL_INTERVAL", "2"))
+            .await;
+    let mut names = Vec::new();
+    for n in 0..REPOSITORIES {
+        let repository = world.remote.repository(&format!("r{n}")).await;
+        repository.commit(&[("app/map.yaml", &config_map(&format!("r{n}"), "key", "one"))], "a map").await;
+        // Two Applications share the first one.
+        for copy in 0..=usize::from(n == 0) {
+            let mut application = world.application(&format!("r{n}-{copy}"), "app");
+            application["spec"]["source"]["repoURL"] = json!(repository.url());
+            application["spec"]["source"]["targetRevision"] = json!(["main", "HEAD"][copy]);
+            application["spec"]["syncPolicy"] = json!({});
+            world.apply(&application).await;
+        }
+        names.push(format!("/r{n}.git/info/refs"));
+    }
+    let fetches = async || world.metrics().await.sum("gitmoor_git_fetches_total");
+    let await_fetches = async |least: f64| {
+        let check = async || {
+            let now = fetches().await;
+            if now >= least { Ok(()) } else { Err(format!("{now} of {least}")) }
+        };
+        world.scene().eventually("repositories are polled", PATIENCE, check).await;
+    };
+    // The first ones bring everything.
+    await_fetches(3.0 * REPOSITORIES as f64).await;
+    world.remote.forget_requests();
+    let before = fetches().await;
+    await_fetches(before + 3.0 * REPOSITORIES as f64).await;
+    let requests = world.remote.requests();
+    let polls = fetches().await - before;
+    assert!(requests.iter().all(|request| request.path.ends_with("/info/refs")), "{requests:?}");
+    // Those under way at either end.
+    let difference = (requests.len() as f64 - polls).abs();
+    assert!(difference <= REPOSITORIES as f64, "{} requests for {polls} polls", requests.len());
+    let counts: Vec<usize> = names.iter().map(|path| requests.iter().filter(|one| one.path == *path).count()).collect();
+    let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    assert!(*least >= 1 && most - least <= 3, "each repository is polled as often as the others: {counts:?}");
+    println!("{} requests for {polls} polls of {REPOSITORIES} repositories", requests.len());
+}

@@ -14,7 +14,7 @@ mod properties;
 const MUTATIONS: u64 = 20_000;
 
 /// What fuzzers call a dictionary.
-const WORDS: [&[u8]; 14] = [
+const WORDS: [&[u8]; 30] = [
     b"<<__a__>>",
     b"<<__b__>>",
     b"<<__",
@@ -29,6 +29,22 @@ const WORDS: [&[u8]; 14] = [
     b" ",
     &[0xFE],
     &[0xFF],
+    b"https://github.com/o/r//x?ref=v1",
+    b"https://h/x.yaml",
+    b"resources: [",
+    b"../",
+    b"- ",
+    b": ",
+    b"{",
+    b"]",
+    b"&a ",
+    b"*a",
+    b"|\n  ",
+    b"\"",
+    b"---\n",
+    b"helmCharts",
+    b"sha256=",
+    &[0],
 ];
 
 struct Random(u64);
@@ -98,4 +114,29 @@ fn substitution() {
 #[test]
 fn recovery() {
     run("recovery", properties::recovery);
+}
+
+#[test]
+fn webhook() {
+    run("webhook", properties::sources::webhook);
+}
+
+#[test]
+fn kustomization() {
+    run("kustomization", properties::sources::kustomization);
+}
+
+#[test]
+fn manifests() {
+    run("manifests", properties::sources::manifests);
+}
+
+#[test]
+fn chart_index() {
+    run("chart_index", properties::sources::chart_index);
+}
+
+#[test]
+fn chart_archive() {
+    run("chart_archive", properties::sources::chart_archive);
 }
