@@ -115,7 +115,7 @@ async fn rule_7_bases_lead_nowhere_inside_and_others_keep_syncing() {
             "no branch, tag or commit `nowhere`",
         ),
     ];
-    world.repository.commit(&[("good/map.yaml", &config_map("good", "key", "0"))], "good").await;
+    world.repository.commit(&[("good/map.yaml", &config_map("good", "key", "start"))], "good").await;
     world.apply(&world.application("good", "good")).await;
     world.apply(&world.application("web", "web")).await;
     for (round, (entry, category, words)) in entries.iter().enumerate() {
