@@ -188,6 +188,7 @@ impl Prepared {
             offline: self.arguments.offline,
             allow_local: self.arguments.allow_local_repositories,
             known: Mutex::new(HashMap::new()),
+            remotes: Mutex::default(),
         };
         Ok(Surveyor { renders: Arc::new(renders), origins: Arc::new(origins) })
     }

@@ -13,6 +13,7 @@ mod bind;
 mod cache;
 mod ground;
 mod origins;
+mod remotes;
 mod renders;
 mod survey;
 

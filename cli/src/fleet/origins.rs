@@ -38,6 +38,8 @@ pub(crate) struct Origins {
     pub(super) offline: bool,
     pub(super) allow_local: bool,
     pub(super) known: Mutex<HashMap<Follow, Looked>>,
+    /// What comes from elsewhere.
+    pub(super) remotes: super::remotes::Seen,
 }
 
 /// What a look gave, once it has.

@@ -17,7 +17,7 @@ use gitmoor_core::{
 };
 use gitmoor_engine::{
     render::RenderError,
-    sources::{FollowedSource, followed, gather},
+    sources::{FollowedSource, followed, gather_with},
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -143,7 +143,7 @@ impl Surveyor {
             Err(error) => return (seen, Err(vec![hinted(described(&error))])),
         };
         let tree = |index: usize| self.origins.tree(ground, &sources[index]).boxed();
-        let gathered = gather(&sources, &self.renders.capabilities, &tree).await;
+        let gathered = gather_with(&sources, &self.renders.capabilities, &tree, Some(&*self.origins)).await;
         for (source, set) in gathered.read_sets().unwrap_or_default() {
             if self.origins.is_here(&sources[source]) {
                 seen.reads.extend(set.members);
