@@ -116,7 +116,7 @@ impl RenderCache {
         file.write_all(&nonce)?;
         file.write_all(&sealed)?;
         file.persist(self.folder.join(name))?;
-        if self.written.fetch_add(1, Ordering::Relaxed) % BETWEEN_SWEEPS == 0 {
+        if self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(BETWEEN_SWEEPS) {
             make_room(&self.folder, self.most_bytes)?;
         }
         Ok(())
