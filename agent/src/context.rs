@@ -1,6 +1,7 @@
 //! What every reconcile works with.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 
 use gitmoor_core::tracking::{ApplicationKey, Digester};
 use gitmoor_engine::cluster::Cluster;
@@ -55,6 +56,8 @@ pub(crate) struct Context {
     pub repairs: Repairs,
     /// What admission webhooks make of what is applied.
     pub mutations: Mutations,
+    /// Applications whose repositories somebody has asked to be looked at, and that are being looked at.
+    pub refreshing: Mutex<HashSet<ApplicationKey>>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
 }

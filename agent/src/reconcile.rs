@@ -1,6 +1,6 @@
 //! The flow of one Application: evaluate, watch, plan, announce, apply, prune, report.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use gitmoor_core::application::{ApplicationSpec, SpecError};
@@ -27,6 +27,9 @@ use crate::state::{Evaluation, Follow, Head, Origin, Position, Snapshot};
 /// How long to wait for another Application that has to be evaluated first.
 const UNDECIDED: Duration = Duration::from_millis(200);
 
+/// How long a request to look at a repository stands at most.
+const REFRESH: Duration = Duration::from_secs(30);
+
 /// Brings one Application to what its commit says, as far as that is possible now.
 pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Next {
     if !context.state.knows_all_applications() {
@@ -34,7 +37,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Nex
     }
     let Some(snapshot) = context.state.snapshot(&key) else { return gone(&context, &key).await };
     if annotation(&snapshot.object, ANNOTATION_REFRESH).is_some() {
-        refresh(&context, &key, &snapshot).await;
+        refresh(&context, &key, &snapshot);
     }
     if snapshot.object["metadata"].get("deletionTimestamp").is_some() {
         return deletion::finish(&context, &key, &snapshot).await;
@@ -198,15 +201,27 @@ async fn watch(
     }
 }
 
-/// Looks at the repository now, and takes the request away.
-async fn refresh(context: &Context, key: &ApplicationKey, snapshot: &Snapshot) {
-    for source in snapshot.sources.iter() {
-        context.repositories.look(&source.follow.origin);
+/// Looks at the repository now, and takes the request away when what is there is known.
+fn refresh(context: &Arc<Context>, key: &ApplicationKey, snapshot: &Snapshot) {
+    let begun = context.refreshing.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+    if !begun {
+        return;
     }
-    context.remotes.refresh(key).await;
-    let patch = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: null}}});
-    match context.cluster.merge(&objects::applications(), Some(&key.namespace), &key.name, &patch).await {
-        Ok(object) => context.wrote_application(key, object),
-        Err(error) => tracing::warn!(application = %key, %error, "the refresh annotation cannot be removed"),
-    }
+    let looks: Vec<_> =
+        snapshot.sources.iter().map(|source| context.repositories.look_through(&source.follow.origin)).collect();
+    let (context, key) = (Arc::clone(context), key.clone());
+    tokio::spawn(async move {
+        // A repository that does not answer is told in the status.
+        let looked = async {
+            futures::future::join_all(looks).await;
+            context.remotes.refresh(&key).await;
+        };
+        let _ = tokio::time::timeout(REFRESH, looked).await;
+        let patch = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: null}}});
+        match context.cluster.merge(&objects::applications(), Some(&key.namespace), &key.name, &patch).await {
+            Ok(object) => context.wrote_application(&key, object),
+            Err(error) => tracing::warn!(application = %key, %error, "the refresh annotation cannot be removed"),
+        }
+        context.refreshing.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    });
 }

@@ -40,7 +40,16 @@ pub(crate) struct Repositories {
 struct Task {
     revisions: watch::Sender<BTreeSet<String>>,
     look: Arc<Notify>,
+    looks: watch::Receiver<Looks>,
     handle: JoinHandle<()>,
+}
+
+/// Looks at a repository, counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looks {
+    begun: u64,
+    /// What they found is known.
+    done: u64,
 }
 
 impl Repositories {
@@ -105,6 +114,24 @@ impl Repositories {
         tasks.get(url).inspect(|task| task.look.notify_one()).is_some()
     }
 
+    /// The same; the future ends when what a look finds that begins from now on is known.
+    pub(crate) fn look_through(&self, origin: &Origin) -> impl Future<Output = ()> + Send + use<> {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let task = match origin {
+            Origin::Git(url) => tasks.get(url),
+            Origin::Chart(_) => None,
+        };
+        let awaited = task.map(|task| (task.looks.clone(), task.looks.borrow().begun + 1));
+        drop(tasks);
+        self.look(origin);
+        async move {
+            if let Some((mut looks, wanted)) = awaited {
+                // An error says that nobody follows it any more.
+                let _ = looks.wait_for(|looks| looks.done >= wanted).await;
+            }
+        }
+    }
+
     /// Looks at every repository now.
     pub(crate) fn look_at_all(&self) {
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,7 +142,9 @@ impl Repositories {
     fn start(&self, url: RepositoryUrl, revisions: BTreeSet<String>) -> Task {
         let (revisions, receiver) = watch::channel(revisions);
         let look = Arc::new(Notify::new());
+        let (counted, looks) = watch::channel(Looks::default());
         let follower = Follower {
+            looks: counted,
             mirror: self.mirror(&url),
             credentials: Arc::clone(&self.credentials),
             state: Arc::clone(&self.state),
@@ -126,12 +155,13 @@ impl Repositories {
             failures: 0,
         };
         let handle = tokio::spawn(follower.run(receiver, Arc::clone(&look)));
-        Task { revisions, look, handle }
+        Task { revisions, look, looks, handle }
     }
 }
 
 /// The task of one repository.
 struct Follower {
+    looks: watch::Sender<Looks>,
     mirror: Mirror,
     credentials: Arc<CredentialStore>,
     state: Arc<State>,
@@ -148,7 +178,9 @@ impl Follower {
         self.credentials.read_once().await;
         loop {
             let wanted = revisions.borrow_and_update().clone();
+            self.looks.send_modify(|looks| looks.begun += 1);
             let wait = self.fetch(wanted).await;
+            self.looks.send_modify(|looks| looks.done = looks.begun);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = look.notified() => {}

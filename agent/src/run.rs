@@ -148,6 +148,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let projects = Arc::new(Projects::new(namespace.clone()));
     tasks.spawn(Arc::clone(&projects).follow(cluster.clone(), Arc::clone(&state), queue.clone()));
     let context = Arc::new(Context {
+        refreshing: std::sync::Mutex::default(),
         events,
         projects,
         watches: Arc::new(Watches::new(cluster.clone(), Arc::clone(&state), queue.clone())),

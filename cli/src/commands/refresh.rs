@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gitmoor_core::{builtin, names::ANNOTATION_REFRESH, object::annotation};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -13,9 +13,9 @@ use crate::{
     terminal::Terminal,
 };
 
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(100);
 /// How long the agent may take to take a request up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Has the agent look at the repository now, without waiting for its interval or a webhook
 #[derive(Debug, clap::Args)]
@@ -43,25 +43,36 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             let object = connection.application(name).await?;
             warn_without_agent(&connection, &object, terminal).await;
             let (namespace, name) = name_of(&object);
-            let patch = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: "normal"}}});
-            let written = connection.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await;
-            written.map_err(|error| failed(format!("cannot ask for a refresh of {name}"), &error))?;
             if !arguments.wait {
+                ask(&connection, namespace, name).await?;
                 terminal.message(&format!("{name}: asked for"));
-                continue;
+            } else if looked_at(&connection, &object, PATIENCE).await? {
+                terminal.message(&format!("{name}: the agent has looked"));
+            } else {
+                terminal.error(&format!("{name}: no agent has looked within {} seconds", PATIENCE.as_secs()));
+                return Ok(Exit::Findings);
             }
-            let started = Instant::now();
-            while annotation(&connection.application(&format!("{namespace}/{name}")).await?, ANNOTATION_REFRESH)
-                .is_some()
-            {
-                if started.elapsed() > PATIENCE {
-                    terminal.error(&format!("{name}: no agent took it up within {} seconds", PATIENCE.as_secs()));
-                    return Ok(Exit::Findings);
-                }
-                sleep(LOOK).await;
-            }
-            terminal.message(&format!("{name}: the agent is looking"));
         }
         Ok(Exit::Done)
     })
+}
+
+async fn ask(connection: &Connection, namespace: &str, name: &str) -> Result<(), Failure> {
+    let patch = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: "normal"}}});
+    let written = connection.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await;
+    written.map(drop).map_err(|error| failed(format!("cannot ask for a refresh of {name}"), &error))
+}
+
+/// Has the agent look at the repository, and waits until it knows what is there. False: not in time.
+pub(crate) async fn looked_at(connection: &Connection, object: &Value, patience: Duration) -> Result<bool, Failure> {
+    let (namespace, name) = name_of(object);
+    ask(connection, namespace, name).await?;
+    let started = Instant::now();
+    while annotation(&connection.application(&format!("{namespace}/{name}")).await?, ANNOTATION_REFRESH).is_some() {
+        if started.elapsed() > patience {
+            return Ok(false);
+        }
+        sleep(LOOK).await;
+    }
+    Ok(true)
 }

@@ -7,10 +7,14 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     cluster::{Connection, Ended, Target, complete_applications, name_of},
+    commands::refresh::looked_at,
     failure::{Exit, Failure},
     table::Table,
     terminal::{Style, Terminal},
 };
+
+/// How long the agent may take to look at the repository.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// Asks the agent to bring Applications to what Git says
 ///
@@ -43,6 +47,9 @@ pub(crate) struct Arguments {
     /// Only this object; may be repeated
     #[arg(long, value_name = "GROUP:KIND:[NAMESPACE/]NAME", value_parser = resource)]
     resource: Vec<Value>,
+    /// Sync what the agent knows already, without a look at the repository
+    #[arg(long)]
+    no_refresh: bool,
     /// Delete and make anew what cannot be changed
     #[arg(long)]
     force: bool,
@@ -79,6 +86,10 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         let mut asked = Vec::new();
         for object in &objects {
             warn_without_agent(&connection, object, terminal).await;
+            // What was pushed just now is what is meant.
+            if !arguments.no_refresh && !looked_at(&connection, object, LOOK).await? {
+                terminal.warning("the agent has not looked at the repository in time: what it knew before is synced");
+            }
             asked.push((object, connection.request(object, operation(arguments)).await?));
         }
         let mut outcome = Outcome::default();

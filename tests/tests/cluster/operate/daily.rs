@@ -111,6 +111,26 @@ async fn a_sync_is_asked_for_followed_and_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sync_takes_what_was_pushed_just_now() {
+    let control_plane = ControlPlane::shared().await;
+    let world = Installation::start_on(control_plane, "just-now", |agent| agent.arg("--poll-interval=3600")).await;
+    let person = Person::of(control_plane, &world);
+    for round in 0..3 {
+        let value = format!("round-{round}");
+        world.repository.commit(&[("web/map.yaml", &config_map("map", "key", &value))], &value).await;
+        if round == 0 {
+            world.apply(&by_hand(&world, "web")).await;
+            world.await_status("is looked at", "web", |status| status["sync"]["status"] == "OutOfSync").await;
+        }
+        person.run(&["sync", "web", "--wait"]).assert(0);
+        assert_eq!(world.target("v1/ConfigMap", "map").await.unwrap()["data"]["key"], value.as_str());
+    }
+    let commit = world.repository.commit(&[("web/map.yaml", &config_map("map", "key", "last"))], "last").await;
+    person.run(&["refresh", "web", "--wait"]).assert(0);
+    world.await_status("is seen", "web", |status| status["sync"]["revision"] == commit.as_str()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn automation_is_suspended_rolled_back_and_resumed() {
     let (world, person) = world("back").await;
     let value = async |value: &str| {
