@@ -6,6 +6,8 @@ pub mod fork;
 
 pub mod policy;
 
+pub mod values;
+
 pub mod upstream;
 
 pub mod dry_run;

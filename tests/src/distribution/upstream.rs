@@ -6,6 +6,7 @@
 use gitmoor_core::application::ApplicationSpec;
 use gitmoor_core::replacement::Replacement;
 use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_core::tree::RepoPath;
 use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::charts::{ChartAddress, Charts};
 use gitmoor_engine::git::{Credentials, UrlPolicy};
@@ -19,9 +20,13 @@ use gitmoor_engine::work_folder::WorkFolder;
 use gitmoor_engine::{manifests, materialise};
 use serde_json::Value;
 
-use super::fork::{Fork, text_at};
+use super::fork::{Fork, sources, text_at};
+use super::values::Offered;
 use crate::harness::scratch::Scratch;
 use crate::harness::tools::tool;
+
+/// Longest file with default values.
+const LARGEST: usize = 4 << 20;
 
 /// Renders with charts, which it keeps.
 pub struct Upstream {
@@ -92,6 +97,7 @@ impl Upstream {
         let namespace = spec.destination.namespace.clone().unwrap_or_default();
         let (manifests, more) = manifests::read(outputs, &namespace).map_err(|errors| errors.join("; "))?;
         warnings.extend(more);
+        warnings.extend(self.unknown_values(fork, application, &sources));
         let objects = manifests.items().iter().map(|manifest| manifest.object.clone()).collect();
         Ok(Rendered { objects, warnings })
     }
@@ -117,8 +123,35 @@ impl Upstream {
         }
     }
 
+    /// Values for charts of others that these do not have.
+    fn unknown_values(&self, fork: &Fork, application: &Value, followed: &[FollowedSource]) -> Vec<String> {
+        let mut unknown = Vec::new();
+        for (source, followed) in sources(application).into_iter().zip(followed) {
+            if !matches!(followed.follow.origin, Origin::Chart(_)) {
+                continue;
+            }
+            let offered = offered(&self.tree(fork, followed), &RepoPath::root());
+            for file in fork.value_files(source) {
+                let given: Value = serde_yaml::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+                let file = file.file_name().unwrap().to_string_lossy().into_owned();
+                unknown.extend(offered.unknown(&given).iter().map(|path| format!("{file}: the chart has no {path}")));
+            }
+        }
+        unknown
+    }
+
     /// Where short-lived files are.
     pub fn scratch(&self) -> &Scratch {
         &self.scratch
     }
+}
+
+/// The default values of the chart in a folder, and of those that it depends on.
+fn offered(tree: &AnyTree, chart: &RepoPath) -> Offered {
+    let below = |path: &RepoPath, name: &str| path.join(name).unwrap();
+    let text = tree.read(&below(chart, "values.yaml"), LARGEST).unwrap_or_default();
+    let folder = below(chart, "charts");
+    let names = tree.list(&folder).unwrap_or_default().into_iter().map(|(name, _)| name);
+    let dependencies = names.map(|name| (name.clone(), offered(tree, &below(&folder, &name)))).collect();
+    Offered::read(String::from_utf8_lossy(&text).into_owned(), dependencies)
 }

@@ -6,7 +6,7 @@ use gitmoor_tests::harness::{ControlPlane, Installation, Request};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-const CHILDREN: [&str; 3] = ["namespaces", "mlflow", "inference"];
+const CHILDREN: [&str; 4] = ["gitmoor", "namespaces", "mlflow", "inference"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_distribution_becomes_synced_and_healthy_wave_by_wave() {
@@ -71,7 +71,7 @@ async fn assert_shown(world: &Installation, commit: &str) {
     assert_eq!(columns, ["Name", "Sync Status", "Health Status", "Revision", "Project"]);
     let mut rows: Vec<Value> = table["rows"].as_array().unwrap().iter().map(|row| row["cells"].clone()).collect();
     rows.sort_by_key(|row| row[0].to_string());
-    let expected = ["inference", "mlflow", "namespaces", "platform"];
+    let expected = ["gitmoor", "inference", "mlflow", "namespaces", "platform"];
     // Of several sources, there is not one revision.
     let revision = |name: &str| if ["inference", "mlflow"].contains(&name) { Value::Null } else { json!(commit) };
     assert_eq!(rows, expected.map(|name| json!([name, "Synced", "Healthy", revision(name), "default"])));
