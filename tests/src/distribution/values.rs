@@ -39,7 +39,7 @@ impl Offered {
     fn walk(&self, key: &str, given: &Value, default: Option<&Value>, path: &str, unknown: &mut Vec<String>) {
         match (given, default) {
             (_, None) if key != "global" && !self.mentions(key) => unknown.push(path.to_owned()),
-            (Value::Object(given), Some(Value::Object(default))) if !default.is_empty() => {
+            (Value::Object(given), Some(Value::Object(default))) if !default.is_empty() && !is_kubernetes(key) => {
                 for (key, value) in given {
                     self.walk(key, value, default.get(key), &format!("{path}.{key}"), unknown);
                 }
@@ -57,6 +57,11 @@ impl Offered {
     }
 }
 
+/// Values that charts put into pods as they are: their fields are Kubernetes' own, which the API server knows.
+fn is_kubernetes(key: &str) -> bool {
+    ["ecurityContext", "esources", "Probe", "ffinity", "elector"].iter().any(|end| key.ends_with(end))
+}
+
 fn at<'v>(values: &'v Value, path: &str) -> Option<&'v Value> {
     path.split('.').try_fold(values, |value, key| value.get(key))
 }
@@ -67,11 +72,12 @@ mod tests {
 
     #[test]
     fn a_misspelt_value_is_found_and_what_charts_leave_open_is_not() {
-        let text = "controller:\n  replicas: 1\n  annotations: {}\n  # name: x\n  resources:\nglobal: {}\n";
+        let text = "controller:\n  podSecurityContext: {fsGroup: 1}\n  replicas: 1\n  annotations: {}\n  # name: x\n  resources:\nglobal: {}\n";
         let dependency = Offered::read("image:\n  tag: 1\n".to_owned(), Vec::new());
         let chart = Offered::read(text.to_owned(), vec![("sub".to_owned(), dependency)]);
         let given = serde_json::json!({
-            "controller": {"replica": 1, "replicas": 2, "annotations": {"any": "thing"}, "name": "x", "resources": {"cpu": 1}},
+            "controller": {"replica": 1, "replicas": 2, "annotations": {"any": "thing"}, "name": "x", "resources": {"cpu": 1},
+                           "podSecurityContext": {"runAsNonRoot": true}},
             "global": {"any": 1}, "sub": {"image": {"tag": 2, "tga": 3}}, "controler": {"replicas": 1},
         });
         assert_eq!(chart.unknown(&given), ["controler", "controller.replica", "sub.image.tga"]);
