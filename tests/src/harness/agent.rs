@@ -12,7 +12,7 @@ use super::identity::Identity;
 use super::ports::free_port;
 pub use super::program::program;
 use super::scratch::Scratch;
-use super::supervised::Supervised;
+use super::supervised::{self, Supervised};
 use super::tools;
 use super::usage::Usage;
 
@@ -113,7 +113,7 @@ impl Agent {
         let url = format!("{}/readyz", self.url());
         let started = Instant::now();
         loop {
-            self.process.assert_running();
+            supervised::assert_running(&mut self.process);
             let answer = http::get(&url).await;
             if answer.as_ref().is_ok_and(|answer| answer.status == 200) {
                 return;
@@ -161,7 +161,7 @@ fn spawn(start: &Builder, scratch: &Scratch, port: u16) -> Supervised {
     let data = scratch.folder("data");
     let renders = scratch.folder("renders");
     let temporary = scratch.folder("tmp");
-    Supervised::spawn(&program("gitmoor-agent"), &scratch.path().join("agent.log"), |command| {
+    supervised::spawn(&program("gitmoor-agent"), &scratch.path().join("agent.log"), |command| {
         command
             .env("PATH", tools::folder())
             .env("HOME", scratch.folder("home"))

@@ -65,7 +65,7 @@ impl ApiProxy {
         let address = listener.local_addr().expect("an address");
         let (generation, _) = watch::channel(0);
         let shared = Arc::new(Shared {
-            client: identity.client().await,
+            client: identity.client().await.expect("a client can be made"),
             judge: Mutex::default(),
             refused: Mutex::default(),
             generation,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::http;
 use super::ports::free_port;
 use super::scratch::Scratch;
-use super::supervised::Supervised;
+use super::supervised::{self, Supervised};
 use super::tools::moto_server;
 
 /// How long it may take to become ready on a busy machine.
@@ -33,7 +33,7 @@ impl Aws {
         let scratch = Scratch::new("aws");
         for _ in 0..ATTEMPTS {
             let port = free_port();
-            let mut server = Supervised::spawn(&moto_server(), &scratch.path().join("moto.log"), |command| {
+            let mut server = supervised::spawn(&moto_server(), &scratch.path().join("moto.log"), |command| {
                 command.env("HOME", scratch.path()).env("PATH", "/usr/bin:/bin");
                 command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
             });

@@ -1,79 +1,8 @@
 //! The certificates of a control plane, made anew for each.
 
-use std::net::{IpAddr, Ipv4Addr};
+pub use gitmoor_local_cluster::certificates::{Authority, Certified};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
-};
-
-/// A certificate with its private key, both as PEM.
-#[derive(Clone, Debug)]
-pub struct Certified {
-    /// The certificate.
-    pub certificate: String,
-    /// Its private key (PKCS #8).
-    pub key: String,
-}
-
-/// A certificate authority.
-pub struct Authority {
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    /// Makes a new one.
-    pub fn new() -> Self {
-        let key = KeyPair::generate().expect("a key can be made");
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name.push(DnType::CommonName, "gitmoor-tests");
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        let certificate = parameters.self_signed(&key).expect("a certificate can be made").pem();
-        Self { certificate, issuer: Issuer::new(parameters, key) }
-    }
-
-    /// Its own certificate as PEM.
-    pub fn certificate(&self) -> &str {
-        &self.certificate
-    }
-
-    /// A certificate for a server on loopback.
-    pub fn for_server(&self) -> Certified {
-        let mut parameters = CertificateParams::new(vec!["localhost".to_owned()]).expect("a valid name");
-        parameters.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.sign(parameters)
-    }
-
-    /// A certificate for the Kubernetes user `name`, in `group` if there is one.
-    pub fn for_user(&self, name: &str, group: Option<&str>) -> Certified {
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name = DistinguishedName::new();
-        parameters.distinguished_name.push(DnType::CommonName, name);
-        if let Some(group) = group {
-            parameters.distinguished_name.push(DnType::OrganizationName, group);
-        }
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(parameters)
-    }
-
-    fn sign(&self, parameters: CertificateParams) -> Certified {
-        let key = KeyPair::generate().expect("a key can be made");
-        let certificate = parameters.signed_by(&key, &self.issuer).expect("a certificate can be signed").pem();
-        Certified { certificate, key: key.serialize_pem() }
-    }
-}
-
-impl Default for Authority {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// A key pair for service account tokens: the private and the public key as PEM.
-pub fn service_account_keys() -> (String, String) {
-    let key = KeyPair::generate().expect("a key can be made");
-    (key.serialize_pem(), key.public_key_pem())
+/// A new authority.
+pub fn authority() -> Authority {
+    Authority::new().expect("a certificate can be made")
 }

@@ -1,14 +1,14 @@
 //! Nodes that exist in the API only: kwok makes each pod on them ready at once.
 
+use gitmoor_local_cluster::server::flag;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::json;
 
-use super::control_plane::flag;
 use super::identity::Identity;
 use super::scratch::Scratch;
-use super::supervised::Supervised;
+use super::supervised::{self, Supervised};
 use super::tools::tool;
 
 /// What happens to nodes and pods: after kwok's own "fast" stages
@@ -19,7 +19,7 @@ const STAGES: &str = include_str!("kwok-stages.yaml");
 pub(super) fn start_kwok(scratch: &Scratch, identity: &Identity) -> Supervised {
     let stages = scratch.write("kwok-stages.yaml", STAGES);
     let log = scratch.path().join("kwok.log");
-    Supervised::spawn(&tool("kwok"), &log, |command| {
+    supervised::spawn(&tool("kwok"), &log, |command| {
         command
             // kwok looks for more configuration there.
             .env("HOME", scratch.path())

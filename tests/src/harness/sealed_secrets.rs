@@ -18,7 +18,7 @@ use super::identity::Identity;
 use super::installation::{api, apply};
 use super::ports::free_port;
 use super::scratch::Scratch;
-use super::supervised::Supervised;
+use super::supervised::{self, Supervised};
 use super::tools::tool;
 
 /// How long the controller may take on a busy machine.
@@ -192,7 +192,7 @@ impl Controller {
 fn spawn(scratch: &Scratch, namespace: &str, server: &str, address: SocketAddr) -> Supervised {
     let log = scratch.path().join("controller.log");
     let (host, port) = server.trim_start_matches("https://").rsplit_once(':').expect("a URL with a port");
-    Supervised::spawn(Path::new("/usr/bin/env"), &log, |command| {
+    supervised::spawn(Path::new("/usr/bin/env"), &log, |command| {
         command
             .args(["unshare", "--mount", "--map-root-user", "sh", "-c", AS_A_POD, "sh", ACCOUNT])
             .arg(scratch.path())

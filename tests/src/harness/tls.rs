@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::server::TlsStream;
 
-use super::certificates::Authority;
+use super::certificates::authority;
 
 /// A running server; whoever has it aborts it.
 pub(super) struct Served {
@@ -25,8 +25,8 @@ pub(super) struct Served {
 
 /// Serves routes on a free port.
 pub(super) async fn serve(routes: Router) -> Served {
-    let authority = Authority::new();
-    let certified = authority.for_server();
+    let authority = authority();
+    let certified = authority.for_server().expect("a certificate can be made");
     let chain = vec![CertificateDer::from_pem_slice(certified.certificate.as_bytes()).expect("a certificate")];
     let key = PrivateKeyDer::from_pem_slice(certified.key.as_bytes()).expect("a key");
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());

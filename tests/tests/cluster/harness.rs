@@ -42,12 +42,12 @@ async fn rbac_holds_for_users_and_service_accounts() {
     let may_do_all = control_plane.kubeconfig_for_user(&unique_name("master"), Some("system:masters"));
 
     for identity in [&account, &user] {
-        let maps: Api<ConfigMap> = Api::namespaced(identity.client().await, &namespace);
+        let maps: Api<ConfigMap> = Api::namespaced(identity.client().await.unwrap(), &namespace);
         let refused = maps.list(&ListParams::default()).await.unwrap_err();
         assert!(matches!(&refused, kube::Error::Api(status) if status.code == 403), "{refused}");
         assert!(refused.to_string().contains(identity.user()), "{refused}");
     }
-    let maps: Api<ConfigMap> = Api::namespaced(may_do_all.client().await, &namespace);
+    let maps: Api<ConfigMap> = Api::namespaced(may_do_all.client().await.unwrap(), &namespace);
     maps.list(&ListParams::default()).await.unwrap();
     assert!(Path::new(account.path()).exists());
 }
@@ -58,7 +58,7 @@ async fn the_audit_log_counts_each_request_once() {
     let client = control_plane.client().await;
     let namespace = create_namespace(&client, "audit").await;
     let user = control_plane.kubeconfig_for_user(&unique_name("counted"), Some("system:masters"));
-    let maps: Api<ConfigMap> = Api::namespaced(user.client().await, &namespace);
+    let maps: Api<ConfigMap> = Api::namespaced(user.client().await.unwrap(), &namespace);
     maps.create(&PostParams::default(), &config_map("before", "one")).await.unwrap();
 
     let mark = control_plane.audit().mark().await;

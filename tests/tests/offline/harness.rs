@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gitmoor_tests::harness::http;
 use gitmoor_tests::harness::repository::git_command;
 use gitmoor_tests::harness::scratch::Scratch;
-use gitmoor_tests::harness::supervised::Supervised;
+use gitmoor_tests::harness::supervised;
 use gitmoor_tests::harness::{Aws, GitRemote, Mode, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -126,7 +126,7 @@ fn runs(pid: u32) -> bool {
 async fn a_dropped_program_dies_with_its_children() {
     let scratch = Scratch::new("supervised");
     let log = scratch.path().join("log");
-    let program = Supervised::spawn(Path::new("/bin/sh"), &log, |command| {
+    let program = supervised::spawn(Path::new("/bin/sh"), &log, |command| {
         command.args(["-c", "sleep 1000 & echo $!; wait"]);
     });
     let child =
@@ -146,7 +146,7 @@ async fn a_dropped_program_dies_with_its_children() {
 async fn owner_that_is_killed() {
     let Ok(report) = std::env::var("GITMOOR_OWNER_REPORT") else { return };
     let scratch = Scratch::new("owner");
-    let program = Supervised::spawn(Path::new("/bin/sleep"), &scratch.path().join("log"), |command| {
+    let program = supervised::spawn(Path::new("/bin/sleep"), &scratch.path().join("log"), |command| {
         command.arg("1000");
     });
     fs::write(report, format!("{} {}\n", program.pid(), scratch.path().display())).unwrap();
