@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     commands::{
         bootstrap, completions, credentials, diff, doctor, explain, history, iam, init, logs, plan, prune, refresh,
-        render, seal, secrets, status, suspend, sync, upgrade,
+        rehearse, render, seal, secrets, status, suspend, sync, upgrade,
     },
     failure::EXIT_STATUS_HELP,
 };
@@ -54,6 +54,7 @@ pub(crate) enum Command {
     Iam(Box<iam::Arguments>),
     Render(Box<render::Arguments>),
     Plan(Box<plan::Arguments>),
+    Rehearse(Box<rehearse::Arguments>),
     Bootstrap(Box<bootstrap::Arguments>),
     Status(Box<status::Arguments>),
     Explain(Box<explain::Arguments>),

@@ -35,6 +35,7 @@ pub mod packed;
 pub mod plan;
 pub mod preview;
 pub mod project;
+pub mod provision;
 pub mod prune;
 pub mod takeover;
 pub mod tracking;

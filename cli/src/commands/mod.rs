@@ -13,6 +13,7 @@ pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod prune;
 pub(crate) mod refresh;
+pub(crate) mod rehearse;
 pub(crate) mod render;
 pub(crate) mod seal;
 pub(crate) mod secrets;
@@ -44,6 +45,7 @@ pub(crate) fn run(command: Command, terminal: &mut Terminal) -> Result<Exit, Fai
         Command::Iam(arguments) => iam::run(*arguments, terminal),
         Command::Plan(arguments) => plan::run(*arguments, terminal),
         Command::Render(arguments) => render::run(*arguments, terminal),
+        Command::Rehearse(arguments) => rehearse::run(*arguments, terminal),
         Command::Init(arguments) => init::run(arguments, terminal),
         Command::Upgrade(arguments) => upgrade::run(arguments, terminal),
         Command::Seal(arguments) => seal::run(*arguments, terminal),

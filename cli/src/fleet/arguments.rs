@@ -141,6 +141,12 @@ impl Prepared {
         Ok(Ground::tree(clone, snapshot.tree, self.values.clone(), Some(Arc::new(snapshot.objects))))
     }
 
+    /// What stands in for other addresses, as the agent's option takes it.
+    pub(crate) fn replacements(&self) -> Vec<String> {
+        let replacements = self.arguments.replace_source.iter();
+        replacements.map(|replacement| format!("{}={}", replacement.from, replacement.to)).collect()
+    }
+
     /// The root Applications of a tree; none when the file is not there.
     pub(crate) fn roots(&self, ground: &Ground) -> Result<Option<Vec<Value>>, Failure> {
         survey::roots(ground, &self.root)

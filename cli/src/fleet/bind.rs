@@ -1,6 +1,6 @@
 //! Manifests as the agent would apply them: bound to kinds, stamped, within what their project allows.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use gitmoor_core::{
     manifest::{Manifests, Rendered, Stamp, Stamped},
@@ -112,3 +112,6 @@ fn project(fleet: &Fleet, key: &ApplicationKey, surveyed: &Surveyed) -> Result<O
     project.judge(spec, &key.namespace, agent_namespace)?;
     Ok(Some(project))
 }
+
+/// The manifests of the Applications of a fleet.
+pub(crate) type AllBound = BTreeMap<ApplicationKey, Bound>;

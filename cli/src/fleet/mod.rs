@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(crate) use arguments::{Prepared, RenderArguments};
-pub(crate) use bind::{Binder, Bound, idle_digester};
+pub(crate) use bind::{AllBound, Binder, Bound, idle_digester};
 pub(crate) use ground::Ground;
 pub(crate) use survey::Surveyor;
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    path::Path,
     sync::Arc,
 };
 
@@ -56,6 +57,21 @@ impl Surveyor {
     /// How often a renderer was run.
     pub(crate) fn renders(&self) -> &Renders {
         &self.renders
+    }
+
+    /// The revision that the root Application follows.
+    pub(crate) fn own_revision(&self) -> &str {
+        &self.origins.own_revision
+    }
+
+    /// Addresses of the repository at hand.
+    pub(crate) fn own_addresses(&self) -> Vec<String> {
+        self.origins.own.iter().map(ToString::to_string).collect()
+    }
+
+    /// The programs for kustomizations and charts.
+    pub(crate) fn programs(&self) -> (&Path, &Path) {
+        (&self.renders.renderer.kustomize.program, &self.renders.renderer.helm.program)
     }
 
     /// Every Application from the roots on. An Application that does not render is said to, and stops no other.

@@ -41,6 +41,26 @@ impl Repository {
         Ok(Snapshot { tree: String::from_utf8_lossy(&tree).trim().to_owned(), objects })
     }
 
+    /// Puts a snapshot on a branch of another repository, as a commit without history.
+    pub(crate) fn push_snapshot(&self, snapshot: &Snapshot, target: &str, branch: &str) -> Result<(), GitError> {
+        let alternates = self.folder_at("objects")?;
+        let run = |arguments: &[&str]| {
+            let mut command = self.command(arguments);
+            command.env("GIT_OBJECT_DIRECTORY", snapshot.objects.path());
+            command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", &alternates);
+            for role in ["AUTHOR", "COMMITTER"] {
+                command
+                    .env(format!("GIT_{role}_NAME"), "gitmoor")
+                    .env(format!("GIT_{role}_EMAIL"), "gitmoor@localhost");
+            }
+            check(arguments, command.output().map_err(GitError::Start)?)
+        };
+        let commit = run(&["commit-tree", &snapshot.tree, "-m", "the files as they are"])?;
+        let commit = String::from_utf8_lossy(&commit).trim().to_owned();
+        run(&["push", "--quiet", "--no-verify", target, &format!("{commit}:refs/heads/{branch}")])?;
+        Ok(())
+    }
+
     /// The folder that all work trees of the repository share.
     pub(crate) fn common_folder(&self) -> Result<PathBuf, GitError> {
         Ok(self.top().join(self.text(&["rev-parse", "--git-common-dir"])?))

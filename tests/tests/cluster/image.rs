@@ -9,7 +9,7 @@ use gitmoor_tests::distribution::fork::Fork;
 use gitmoor_tests::harness::installation::{self, PATIENCE, api, apply};
 use gitmoor_tests::harness::ports::free_port;
 use gitmoor_tests::harness::scratch::Scratch;
-use gitmoor_tests::harness::supervised::Supervised;
+use gitmoor_tests::harness::supervised::{self, Supervised};
 use gitmoor_tests::harness::{
     ControlPlane, GitRemote, Scene, config_map, create_namespace, http, kustomization, program, tools,
 };
@@ -134,7 +134,7 @@ async fn the_image_syncs_with_the_rights_that_are_shipped() {
             .ok_or_else(|| format!("{conditions}\n{}", container.process.tail(30)))
     };
     scene.eventually("what the account may not do is refused", PATIENCE, refused).await;
-    container.process.assert_running();
+    supervised::assert_running(&mut container.process);
 }
 
 /// The image, unpacked.
@@ -235,7 +235,7 @@ impl Container {
         let spec = specification(deployment, server, port, &scratch.path().join("root"), &account);
         fs::write(bundle.join("config.json"), spec.to_string()).unwrap();
         // The container ends with its process namespace, and that with `unshare`, however it ends.
-        let process = Supervised::spawn(Path::new("/usr/bin/unshare"), &scratch.path().join("agent.log"), |command| {
+        let process = supervised::spawn(Path::new("/usr/bin/unshare"), &scratch.path().join("agent.log"), |command| {
             command
                 .env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin")
                 .args(["--pid", "--fork", "--kill-child", "--mount-proc", "runc", "--root"])
@@ -251,7 +251,7 @@ impl Container {
         let url = format!("http://127.0.0.1:{}/readyz", self.port);
         let started = std::time::Instant::now();
         while !http::get(&url).await.is_ok_and(|answer| answer.status == 200) {
-            self.process.assert_running();
+            supervised::assert_running(&mut self.process);
             assert!(started.elapsed() < PATIENCE, "not ready:\n{}", self.process.tail(40));
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }

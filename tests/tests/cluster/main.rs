@@ -22,6 +22,7 @@ mod plan;
 mod projects;
 mod prune;
 mod random;
+mod rehearse;
 mod remotes;
 mod seal;
 mod secrets;

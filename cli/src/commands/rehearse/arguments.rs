@@ -1,0 +1,34 @@
+//! The arguments of `gitmoor rehearse`.
+
+use std::path::PathBuf;
+
+use crate::fleet::RenderArguments;
+
+/// Syncs the whole tree onto an empty API server of this machine, and says what would go wrong on a new cluster
+///
+/// Starts etcd and kube-apiserver on loopback, lets the agent sync the files as they are, and ends both. Names
+/// Applications that do not render, kinds whose definition is missing, objects that the API server refuses, deprecated API
+/// versions, webhooks that nobody serves, Secrets that nobody provides, and what only came right after a retry. AWS and
+/// controllers are answered by stand-ins. The exit status is 1 when there is a finding.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  # With the programs that setup-envtest installs
+  KUBEBUILDER_ASSETS=$(setup-envtest use -p path) gitmoor rehearse
+  gitmoor rehearse --tools ~/bin --output json")]
+pub(crate) struct Arguments {
+    /// Folder with etcd and kube-apiserver [default: KUBEBUILDER_ASSETS, else PATH]
+    #[arg(long, value_name = "DIR")]
+    pub(super) tools: Option<PathBuf>,
+    /// The agent's program [default: beside this one, else PATH]
+    #[arg(long, env = "GITMOOR_AGENT", value_name = "PROGRAM")]
+    pub(super) agent: Option<PathBuf>,
+    /// Seconds after which it ends in any case
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(super) timeout: u64,
+    /// Seconds without any change after which it ends
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    pub(super) quiet_seconds: u64,
+    #[command(flatten)]
+    pub(super) render: RenderArguments,
+}

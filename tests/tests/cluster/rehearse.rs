@@ -1,0 +1,100 @@
+//! `gitmoor rehearse`: a tree with one fault of each kind, and one without any.
+
+use std::path::Path;
+
+use gitmoor_tests::harness::run::Run;
+use gitmoor_tests::harness::scratch::Scratch;
+use gitmoor_tests::harness::{program, tools};
+use serde_json::Value;
+
+const URL: &str = "https://git.example.com/team/platform.git";
+
+fn application(name: &str, path: &str) -> String {
+    format!(
+        "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: gitmoor}}\nspec:\n  project: default\n  \
+         source: {{repoURL: {URL}, targetRevision: main, path: {path}}}\n  destination: {{server: \
+         https://kubernetes.default.svc, namespace: {name}}}\n  syncPolicy: {{automated: {{prune: true, selfHeal: true}}, syncOptions: [CreateNamespace=true], retry: {{limit: 2, backoff: {{duration: 1s}}}}}}\n"
+    )
+}
+
+fn rehearse(files: &[(&str, &str)], applications: &[&str]) -> Run {
+    let scratch = Scratch::new("rehearse");
+    let root = application("root", "applications");
+    scratch.write("distribution/platform.yaml", root);
+    for name in applications {
+        scratch.write(&format!("applications/{name}.yaml"), application(name, &format!("apps/{name}")));
+    }
+    for (path, text) in files {
+        scratch.write(path, text);
+    }
+    let git = ["init", "--quiet", "--initial-branch=main", "."];
+    Run::of(Path::new("/usr/bin/git"), scratch.path(), &[("HOME", "/nonexistent")], &git, b"").assert(0);
+    let agent = program("gitmoor-agent").display().to_string();
+    let (kustomize, assets) = (tools::tool("kustomize"), tools::folder());
+    let environment = [
+        ("GITMOOR_KUSTOMIZE", kustomize.to_str().unwrap()),
+        ("KUBEBUILDER_ASSETS", assets.to_str().unwrap()),
+        ("GITMOOR_AGENT", &agent),
+        ("PATH", "/usr/bin:/bin"),
+        ("HOME", "/nonexistent"),
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+    ];
+    let arguments = ["rehearse", "--output", "json", "--timeout", "120"];
+    Run::of(&program("gitmoor"), scratch.path(), &environment, &arguments, b"")
+}
+
+fn found(run: &Run) -> Vec<String> {
+    let document = run.json();
+    let findings = document["findings"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    findings.map(|finding| ["category", "application", "message"].map(|key| text(&finding[key])).join(": ")).collect()
+}
+
+const SECRET: &str = "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: password}\nspec:\n  \
+    secretStoreRef: {name: aws, kind: SecretStore}\n  target: {name: password}\n  data: [{secretKey: password, remoteRef: {key: team/db, property: password}}]\n";
+const STORE: &str = "apiVersion: external-secrets.io/v1\nkind: SecretStore\nmetadata: {name: aws}\nspec: {provider: {aws: {service: SecretsManager, region: us-east-1}}}\n";
+
+fn deployment(secret: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, annotations: {{argocd.argoproj.io/sync-wave: '1'}}}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec: {{containers: [{{name: web, image: web, envFrom: [{{secretRef: {{name: {secret}}}}}]}}]}}\n"
+    )
+}
+
+#[test]
+fn every_fault_is_named_and_stand_ins_let_the_rest_go_on() {
+    let hook = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: checks}\nwebhooks:\n- name: checks.example.com\n  clientConfig: {service: {namespace: hooks, name: nobody, path: /}}\n  rules: [{apiGroups: ['*'], apiVersions: ['*'], operations: ['*'], resources: ['*/*']}]\n  failurePolicy: Fail\n  sideEffects: None\n  admissionReviewVersions: [v1]\n";
+    let endpoints = "apiVersion: v1\nkind: Endpoints\nmetadata: {name: old}\nsubsets: []\n";
+    let after =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: after, annotations: {argocd.argoproj.io/sync-wave: '2'}}\n";
+    let web = deployment("password");
+    let needy = deployment("absent");
+    let files = [
+        ("apps/definition/thing.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: thing}\n"),
+        ("apps/schema/map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: typo}\ndta: {a: b}\n"),
+        ("apps/hooks/hook.yaml", hook),
+        ("apps/needy/web.yaml", needy.as_str()),
+        ("apps/old/endpoints.yaml", endpoints),
+        ("apps/good/web.yaml", web.as_str()),
+        ("apps/good/secret.yaml", SECRET),
+        ("apps/good/store.yaml", STORE),
+        ("apps/good/after.yaml", after),
+    ];
+    let run = rehearse(&files, &["definition", "schema", "hooks", "needy", "old", "good"]);
+    run.assert(1);
+    let found = found(&run);
+    for (category, application, words) in [
+        ("UnknownKind", "gitmoor/definition", "its CustomResourceDefinition is missing"),
+        ("", "gitmoor/schema", "dta"),
+        ("WebhookUnserved", "gitmoor/hooks", "there is no Service hooks/nobody"),
+        ("SecretMissing", "gitmoor/needy", "nobody provides the Secret needy/absent"),
+        ("Deprecated", "", "endpoints old/old: v1 is deprecated"),
+    ] {
+        let named = |line: &&String| {
+            line.starts_with(category) && line.contains(&format!(": {application}: ")) && line.contains(words)
+        };
+        assert!(found.iter().any(|line| named(&line)), "{category} {application} {words}: {found:#?}\n{}", run.stderr);
+    }
+    let of_good: Vec<&String> = found.iter().filter(|line| line.contains("gitmoor/good")).collect();
+    assert!(of_good.iter().all(|line| line.starts_with("Order")), "{of_good:#?}");
+    assert_eq!(run.json()["applications"]["gitmoor/good"], serde_json::json!(["Synced", "Healthy"]), "{found:#?}");
+}
