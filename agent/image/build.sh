@@ -6,6 +6,8 @@
 # AGENT is the built gitmoor-agent, OUT the archive (docker, podman and skopeo load it). The same
 # files at the same commit give the same image: every time in it is that of the commit.
 set -euo pipefail
+# Whatever the caller's is: the agent reads these files as another user.
+umask 022
 
 agent=$1
 out=$2

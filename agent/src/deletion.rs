@@ -22,8 +22,13 @@ pub(crate) async fn finish(context: &Context, key: &ApplicationKey, snapshot: &S
     let finalizers = snapshot.object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
     let ours = |name: &serde_json::Value| name == FINALIZER_CASCADE || name == FINALIZER_CASCADE_BACKGROUND;
     let cascades = finalizers.iter().any(ours);
-    if let Err(error) = hooks::let_go(context, key, cascades).await {
-        tracing::warn!(application = %key, %error, "its hooks cannot be let go");
+    let spec = snapshot.spec.as_ref().as_ref().ok();
+    // A project that is gone or refuses does not keep what its Application has made.
+    let user = spec.and_then(|spec| context.projects.grant(key, spec).ok()?.user);
+    if let Err(error) = acting_as(user.as_deref(), hooks::let_go(context, key, cascades)).await {
+        let message = format!("its hooks cannot be let go: {error}");
+        let condition = Condition { kind: ConditionKind::SyncError, category: "HooksStay", message };
+        report(context, key, Findings { conditions: vec![condition], ..Findings::default() }).await;
         return Next::Retry;
     }
     if !cascades {
@@ -62,9 +67,6 @@ pub(crate) async fn finish(context: &Context, key: &ApplicationKey, snapshot: &S
         let rest: Vec<_> = finalizers.into_iter().filter(|name| !ours(name)).collect();
         return release(context, key, &rest).await;
     }
-    let spec = snapshot.spec.as_ref().as_ref().ok();
-    // A project that is gone or refuses does not keep what its Application has made.
-    let user = spec.and_then(|spec| context.projects.grant(key, spec).ok()?.user);
     let pruned = acting_as(user.as_deref(), prune(context, &verdict, Propagation::Background)).await;
     let findings = Findings { conditions: pruned.conditions, ..Findings::default() };
     let told = report(context, key, findings).await;

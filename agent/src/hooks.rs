@@ -45,9 +45,11 @@ pub(crate) struct Hooks<'a> {
     manifests: Option<&'a Manifests<Stamped>>,
     mode: Mode<'a>,
     /// What the status has of this attempt.
-    ended: HashMap<(String, HookPhase), (bool, String)>,
+    ended: HashMap<(ObjectId, HookPhase), (bool, String)>,
     /// What there is to add to it.
     pub results: Vec<OperationResult>,
+    /// Something could not be done now, and no watch will tell when it can.
+    pub retry: bool,
 }
 
 impl<'a> Hooks<'a> {
@@ -61,10 +63,10 @@ impl<'a> Hooks<'a> {
     ) -> Self {
         let of_this = Attempt::of(status).is_some_and(|recorded| recorded.id == attempt);
         let recorded = outcomes(status).filter(|_| of_this);
-        let ended = recorded
-            .map(|outcome| ((outcome.name.to_owned(), outcome.phase), (outcome.succeeded, outcome.message.to_owned())));
+        let ended =
+            recorded.map(|outcome| ((outcome.id, outcome.phase), (outcome.succeeded, outcome.message.to_owned())));
         let ended = ended.collect();
-        Self { context, key, attempt, desired, manifests, mode, ended, results: Vec::new() }
+        Self { context, key, attempt, desired, manifests, mode, ended, results: Vec::new(), retry: false }
     }
 
     /// The waves that have hooks of a phase.
@@ -123,7 +125,7 @@ impl<'a> Hooks<'a> {
         let run = RunId { attempt: self.attempt.to_owned(), phase };
         let name = name_in_run(&hook.id.name, hook.generated, &run);
         let id = ObjectId { name, ..hook.id.clone() };
-        match self.ended.get(&(id.name.clone(), phase)) {
+        match self.ended.get(&(id.clone(), phase)) {
             Some((true, _)) => return Progress::Done,
             Some((false, how)) => return Progress::Failed(format!("the {phase} hook {id} {how}")),
             None => {}
@@ -200,8 +202,11 @@ impl<'a> Hooks<'a> {
                 }
                 self.observed(hook, id, run.phase, execution.unwrap_or(Execution::Waiting(String::new())))
             }
-            Err(error) if error.reason() == "AlreadyExists" => self.replace_foreign(id, manifest).await,
-            Err(error) if error.is_transient() => Progress::Waiting(format!("{id} cannot be created now: {error}")),
+            Err(error) if error.reason() == "AlreadyExists" => self.replace_foreign(hook, id, run, manifest).await,
+            Err(error) if error.is_transient() => {
+                self.retry = true;
+                Progress::Waiting(format!("{id} cannot be created now: {error}"))
+            }
             Err(error) => failed(&error),
         }
     }
@@ -221,22 +226,36 @@ impl<'a> Hooks<'a> {
     }
 
     /// The name is taken by an object that we do not know: a hook that another tool ran goes, anything else stays.
-    async fn replace_foreign(&self, id: &ObjectId, manifest: &Manifest) -> Progress {
+    async fn replace_foreign(
+        &mut self,
+        wanted: &DesiredObject,
+        id: &ObjectId,
+        run: &RunId,
+        manifest: &Manifest,
+    ) -> Progress {
         let read = async {
             let resource = resource_of(self.context, manifest)?;
             let object = self.context.cluster.get(&resource, id.namespace.as_deref(), &id.name).await?;
-            let Some(object) = object else { return Ok(true) };
+            let Some(object) = object else { return Ok(Found::Going) };
+            // Our own, the answer to whose creation was lost.
+            if let Some(own) = LiveHook::of(&object).filter(|own| own.run == *run) {
+                return Ok(Found::Own(own.execution));
+            }
             let hook = [ANNOTATION_HOOK, ANNOTATION_HELM_HOOK].iter().any(|name| annotation(&object, name).is_some());
             let live = LiveObject::reduce(&object, &self.context.state.installation);
-            let Some(live) = live.filter(|live| hook && live.claim == Claim::None) else { return Ok(false) };
+            let Some(live) = live.filter(|live| hook && live.claim == Claim::None) else { return Ok(Found::NoHook) };
             if !live.deleting {
                 self.context.cluster.delete(&resource, &live, Propagation::Background).await?;
             }
-            Ok::<bool, ClusterError>(true)
+            Ok::<Found, ClusterError>(Found::Going)
         };
-        match read.await {
-            Ok(true) => Progress::Waiting(format!("{id} of an earlier sync is being deleted")),
-            Ok(false) => Progress::Failed(format!(
+        let found = read.await;
+        // It does not carry our label: no watch tells when it is gone.
+        self.retry |= !matches!(found, Ok(Found::NoHook | Found::Own(_)));
+        match found {
+            Ok(Found::Own(execution)) => self.observed(wanted, id, run.phase, execution),
+            Ok(Found::Going) => Progress::Waiting(format!("{id} of an earlier sync is being deleted")),
+            Ok(Found::NoHook) => Progress::Failed(format!(
                 "the hook {id} cannot be created: an object of that name exists that is no hook; rename one of them"
             )),
             Err(error) => Progress::Waiting(format!("{id} of an earlier sync cannot be deleted: {error}")),
@@ -244,16 +263,29 @@ impl<'a> Hooks<'a> {
     }
 
     /// An object of an earlier run has the name.
-    async fn make_way(&self, live: &LiveObject) -> Progress {
+    async fn make_way(&mut self, live: &LiveObject) -> Progress {
         let id = &live.id;
         if live.hook.is_none() {
             return Progress::Failed(format!("{id} exists as an object that is no hook; rename one of them"));
         }
         match clear(self.context, live).await {
             Ok(()) => Progress::Waiting(format!("{id} of an earlier sync is being deleted")),
-            Err(error) => Progress::Waiting(format!("{id} of an earlier sync cannot be deleted: {error}")),
+            Err(error) => {
+                self.retry = true;
+                Progress::Waiting(format!("{id} of an earlier sync cannot be deleted: {error}"))
+            }
         }
     }
+}
+
+/// What has the name of a hook that could not be created.
+enum Found {
+    /// The hook itself.
+    Own(Execution),
+    /// Another tool's, which is being deleted or gone.
+    Going,
+    /// No hook, or somebody's.
+    NoHook,
 }
 
 /// The live hooks of an Application.
@@ -280,8 +312,7 @@ pub(crate) async fn settle(context: &Context, key: &ApplicationKey) -> bool {
         let Some(hook) = live.hook.as_deref() else { continue };
         let current = attempt.as_ref().filter(|attempt| attempt.id == hook.run.attempt);
         let goes_on = current.is_some_and(|attempt| attempt.is_running() && attempt.finished_at.is_none());
-        let recorded =
-            || outcomes(status).any(|outcome| outcome.name == live.id.name && outcome.phase == hook.run.phase);
+        let recorded = || outcomes(status).any(|outcome| outcome.id == live.id && outcome.phase == hook.run.phase);
         let outlived = hook.generated && current.is_none() && attempt.is_some();
         let policy = match hook.execution {
             _ if outlived => true,
@@ -355,11 +386,21 @@ async fn release(context: &Context, live: &LiveObject) -> Result<(), ClusterErro
 }
 
 /// Takes the request for a sync away, once it stands in the status.
-pub(crate) async fn accept(context: &Context, key: &ApplicationKey) -> Result<(), ClusterError> {
-    let patch = json!({"operation": null});
+///
+/// # Errors
+/// Also when there is another one by now.
+pub(crate) async fn accept(context: &Context, key: &ApplicationKey, request: &Value) -> Result<(), ClusterError> {
+    let patch = json!([
+        {"op": "test", "path": "/operation", "value": request},
+        {"op": "remove", "path": "/operation"},
+    ]);
     let applications = objects::applications();
-    let written = context.cluster.merge(&applications, Some(&key.namespace), &key.name, &patch);
-    let answer = acting_as(None, written).await?;
+    let id = ObjectId {
+        group_kind: applications.group_kind.clone(),
+        namespace: Some(key.namespace.clone()),
+        name: key.name.clone(),
+    };
+    let answer = acting_as(None, context.cluster.patch(&applications, &id, &patch)).await?;
     context.wrote_application(key, answer);
     Ok(())
 }

@@ -16,7 +16,7 @@ use gitmoor_core::names::LEASE;
 use gitmoor_core::object::text_at;
 use gitmoor_engine::cluster::{Cluster, ClusterError};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::clock;
 use crate::objects;
@@ -86,19 +86,25 @@ impl Lease {
 
     /// Renews the lease until that fails for too long.
     pub(crate) async fn hold(&self) -> Lost {
-        let mut renewed = Instant::now();
+        // Others count from when they see a renewal, which is after it was sent.
+        let (mut renewed, mut pause) = (Instant::now(), RENEW);
         loop {
-            sleep(RENEW).await;
-            let renewal = tokio::time::timeout(RENEW, self.renew()).await;
-            match renewal {
-                Ok(Ok(true)) => renewed = Instant::now(),
+            let end = renewed + DURATION - RENEW / 2;
+            sleep_until((Instant::now() + pause).min(end)).await;
+            let sent = Instant::now();
+            match timeout_at((sent + RENEW).min(end), self.renew()).await {
+                Ok(Ok(true)) => {
+                    (renewed, pause) = (sent, RENEW);
+                    continue;
+                }
                 Ok(Ok(false)) => return Lost::Taken,
                 Ok(Err(error)) => tracing::warn!(%error, "the lease cannot be renewed"),
                 Err(_) => tracing::warn!("the lease cannot be renewed: no answer"),
             }
-            if renewed.elapsed() > DURATION - RENEW / 2 {
+            if Instant::now() >= end {
                 return Lost::NotRenewed;
             }
+            pause = LOOK;
         }
     }
 

@@ -54,7 +54,10 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Nex
     }
     let grant = match context.projects.grant(&key, &spec) {
         Ok(grant) => grant,
-        Err(Condition { kind, category, message }) => return unknown(&context, &key, kind, category, message).await,
+        Err(Condition { kind, category, message }) => {
+            context.state.set_undecidable(&key);
+            return unknown(&context, &key, kind, category, message).await;
+        }
     };
     match positions(&context, &key, &snapshot).await {
         Ok(positions) => sync(&context, &key, &snapshot, (&spec, &grant), &positions).await,

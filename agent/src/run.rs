@@ -188,8 +188,11 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     };
     if outcome.is_ok() {
         tracing::info!("stopping");
-        finish(&queue).await;
-        lease.release().await;
+        // Until then it is ours, so that nobody begins beside what is under way.
+        tokio::select! {
+            () = finish(&queue) => lease.release().await,
+            lost = lease.hold() => tracing::warn!(?lost, "the lease is lost while stopping"),
+        }
     }
     tasks.abort_all();
     outcome

@@ -92,8 +92,8 @@ impl Situation<'_> {
             return self.begin(Some(operation), 0);
         }
         match running {
-            Some(attempt) if attempt.finished_at.is_none() && attempt.revision == commit => Self::go_on(attempt),
-            Some(attempt) if attempt.finished_at.is_some() && attempt.revision == commit => self.again(attempt),
+            Some(attempt) if self.is_at(attempt, &commit) && attempt.finished_at.is_none() => Self::go_on(attempt),
+            Some(attempt) if self.is_at(attempt, &commit) => self.again(attempt),
             // What somebody asked for goes on at the commit that its revision is at now.
             Some(attempt) if attempt.request().is_some() => self.begin(Some(&attempt.operation), attempt.retry_count),
             _ => self.automated(last.as_ref()),
@@ -103,7 +103,7 @@ impl Situation<'_> {
     /// Without anything under way.
     fn automated(&self, last: Option<&Attempt>) -> Turn {
         let commit = self.evaluation.identity();
-        if let Some(last) = last.filter(|last| last.phase == "Failed" && last.revision == commit) {
+        if let Some(last) = last.filter(|last| last.phase == "Failed" && self.is_at(last, &commit)) {
             // A sync of a part that failed says nothing about the others.
             let whole = last.request().is_none_or(|request| request.is_whole());
             if whole || !self.due {
@@ -115,6 +115,15 @@ impl Situation<'_> {
             (true, false) => Turn::Plain,
             (true, true) => self.begin(None, 0),
         }
+    }
+
+    /// Whether the attempt of the status is one for the commit, and for the sources as they are in the spec: the values of
+    /// a chart at a fixed version change without another version.
+    fn is_at(&self, attempt: &Attempt, commit: &str) -> bool {
+        let result = &self.object["status"]["operationState"]["syncResult"];
+        let recorded = |field: &str| result.get(field).filter(|recorded| !recorded.is_null());
+        let unchanged = |field: &str| recorded(field).is_none_or(|recorded| *recorded == self.object["spec"][field]);
+        attempt.revision == commit && unchanged("source") && unchanged("sources")
     }
 
     fn has_hooks(&self) -> bool {
@@ -190,7 +199,8 @@ impl Situation<'_> {
     }
 }
 
-fn without_id(operation: &Value) -> Value {
+/// An operation without the id of its attempt: as somebody has asked for it.
+pub(crate) fn without_id(operation: &Value) -> Value {
     let mut operation = operation.clone();
     if let Some(info) = operation["info"].as_array_mut() {
         info.retain(|item| item["name"] != INFO_ATTEMPT);

@@ -14,7 +14,7 @@ use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::cluster::{Change, Cluster, ClusterError, Selector};
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::queue::Queue;
 use crate::state::State;
@@ -74,7 +74,8 @@ pub(crate) struct Watches {
 
 #[derive(Default)]
 struct Running {
-    progress: HashMap<GroupKind, watch::Receiver<Progress>>,
+    /// With the version that each was started in.
+    progress: HashMap<GroupKind, (String, AbortHandle, watch::Receiver<Progress>)>,
     tasks: JoinSet<()>,
 }
 
@@ -104,18 +105,23 @@ impl Watches {
 
     fn start(&self, resource: &Resource) -> watch::Receiver<Progress> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(receiver) = running.progress.get(&resource.group_kind) {
-            return receiver.clone();
+        if let Some((version, task, receiver)) = running.progress.get(&resource.group_kind) {
+            // One that fails may be in a version that is not served any more.
+            if *version == resource.version || receiver.borrow().failing.is_none() {
+                return receiver.clone();
+            }
+            task.abort();
         }
         let (sender, receiver) = watch::channel(Progress::default());
-        running.progress.insert(resource.group_kind.clone(), receiver.clone());
         let selector = Selector { namespace: None, labels: Some(LABEL_APPLICATION.to_owned()) };
         let stream = match watch_of(&resource.group_kind) {
             Watch::Full => self.cluster.watch(resource, &selector),
             Watch::Metadata => self.cluster.watch_metadata(resource, &selector),
         };
         let intake = Intake { kind: resource.group_kind.clone(), state: Arc::clone(&self.state), listing: None };
-        running.tasks.spawn(follow(stream, intake, sender, self.queue.clone()));
+        let task = running.tasks.spawn(follow(stream, intake, sender, self.queue.clone()));
+        let started = (resource.version.clone(), task, receiver.clone());
+        running.progress.insert(resource.group_kind.clone(), started);
         receiver
     }
 }

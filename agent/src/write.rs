@@ -154,7 +154,9 @@ impl Write<'_> {
         let held = |message: String| ClusterError::Immutable { fields: fields.to_owned(), message };
         let Some(object) = self.get().await? else { return self.apply(body).await };
         let live = LiveObject::reduce(&object, &context.state.installation);
-        let Some(live) = live.filter(|live| matches!(live.claim, Claim::Application(_))) else {
+        let Some(live) =
+            live.filter(|live| matches!(&live.claim, Claim::Application(owner) if owner == self.mode.application))
+        else {
             return Err(held(format!("{message}; Force deletes only what this Application has made")));
         };
         if let Some(why) = held_recreation(&live, self.mode.confirmed, &context.namespace) {

@@ -10,7 +10,7 @@ use super::{Done, Rollout};
 use crate::apply::{Applied, Mode, apply, unhealthy_before};
 use crate::hooks::{Hooks, Progress, accept};
 use crate::prune::prune;
-use crate::turn::Turned;
+use crate::turn::{Turned, without_id};
 
 impl Rollout<'_> {
     /// Writes an attempt into the status before anything is done, and takes the request for it away.
@@ -19,10 +19,14 @@ impl Rollout<'_> {
             let operation = self.attempt_operation(turned, Phase::Running, "syncing".to_owned(), Vec::new());
             self.tell(plan, operation).await?;
         }
-        if self.object["operation"].is_object()
-            && let Err(error) = accept(self.context, self.key).await
+        let requested = &self.object["operation"];
+        // Another one stays, and has its turn when this attempt has ended.
+        if requested.is_object()
+            && without_id(requested) == without_id(&turned.record.operation)
+            && let Err(error) = accept(self.context, self.key, requested).await
         {
             tracing::warn!(application = %self.key, %error, "the request for a sync cannot be taken away");
+            return None;
         }
         Some(())
     }
@@ -77,6 +81,7 @@ impl Rollout<'_> {
         if progress == Progress::NeedsBodies {
             return None;
         }
+        done.applied.retry |= hooks.retry;
         let results = [&done.applied.results[..], &done.pruned.results, &hooks.results].concat();
         self.conclude(&mut done, turned, progress, results);
         Some((done, after))

@@ -49,6 +49,7 @@ impl State {
             spec,
             sources,
             dirty: before.is_none_or(|before| before.dirty || spec_changed),
+            undecidable: before.is_some_and(|before| before.undecidable && !spec_changed),
             evaluation: before.and_then(|before| before.evaluation.clone()),
             reads_everything: before.is_some_and(|before| before.reads_everything),
             held_by: before.and_then(|before| before.held_by.clone()),
@@ -65,8 +66,8 @@ impl State {
         true
     }
 
-    /// Takes in the answer to our own write of an Application. True when it is to be evaluated anew: an operation that
-    /// asked for another revision has ended.
+    /// Takes in the answer to our own write of an Application. True when it is to be worked on: an operation that
+    /// asked for another revision has ended, or somebody else's change came with the answer.
     pub(crate) fn wrote_application(&self, key: &ApplicationKey, mut object: Value) -> bool {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
@@ -78,7 +79,10 @@ impl State {
         if !known || is_older(&object, &tracked.object) {
             return false;
         }
-        let read = (effective(&tracked.whole())["spec"] != effective(&object)["spec"])
+        let before = tracked.whole();
+        // What somebody else has changed meanwhile comes with the answer, and its event is no news any more.
+        let foreign = !same_but_status(&object, &before) || (is_terminating(&object) && !is_terminating(&before));
+        let read = (effective(&before)["spec"] != effective(&object)["spec"])
             .then(|| read_spec(key, &object, &self.addresses));
         tracked.set(object);
         let other = read.is_some();
@@ -91,7 +95,7 @@ impl State {
             }
             inner.unfollow(key, &before);
         }
-        other
+        other || foreign
     }
 
     /// The Application is gone. Gives those that waited for it.
@@ -106,6 +110,13 @@ impl State {
     /// Applications whose prunes wait for this one, or that want what it has.
     pub(crate) fn waiting_for(&self, key: &ApplicationKey) -> Vec<ApplicationKey> {
         self.lock().waiting_for(key)
+    }
+
+    /// An Application could not be evaluated, and nobody knows when it can be: others need not wait for it.
+    pub(crate) fn set_undecidable(&self, key: &ApplicationKey) {
+        if let Some(tracked) = self.lock().applications.get_mut(key) {
+            tracked.undecidable = true;
+        }
     }
 
     /// All Applications.

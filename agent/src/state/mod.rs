@@ -139,6 +139,8 @@ struct Tracked {
     sources: Arc<[FollowedSource]>,
     /// Its inputs may have changed since the evaluation.
     dirty: bool,
+    /// The last try to evaluate it could not: it may want anything.
+    undecidable: bool,
     evaluation: Option<Arc<Evaluation>>,
     /// Any path of the repository may be among its inputs.
     reads_everything: bool,

@@ -113,7 +113,7 @@ impl Inner {
                 self.followed.get(follow).is_some_and(|followed: &Followed| followed.head == Some(Head::Missing))
             };
             let missing = tracked.follows().any(is_missing);
-            return if missing { Wanted::Yes } else { Wanted::Undecided };
+            return if missing || tracked.undecidable { Wanted::Yes } else { Wanted::Undecided };
         }
         match tracked.evaluation.as_ref().and_then(|evaluation| evaluation.desired.as_ref()) {
             Some(desired) if desired.iter().all(|desired| desired.id != *id) => Wanted::No,

@@ -102,6 +102,7 @@ impl State {
         tracked.evaluation = Some(evaluation);
         tracked.reads_everything = matches!(reads, Reads::Everything);
         tracked.dirty = !(current && same_spec) || matches!(reads, Reads::Unknown);
+        tracked.undecidable = matches!(reads, Reads::Unknown);
         let again = !(current && same_spec);
         let mut wake = inner.waiting_for(key);
         if again {

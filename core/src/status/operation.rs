@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Report, Revision, object_reference};
 use crate::hook::{Execution, HookPhase};
-use crate::object::ObjectId;
+use crate::object::{GroupKind, ObjectId};
 use crate::operation::Attempt;
 
 /// Results that an operation lists. Those that went well are left out first.
@@ -75,10 +75,10 @@ pub struct OperationResult {
 }
 
 /// How a hook of the attempt in a status has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome<'a> {
-    /// The name that it had in that run.
-    pub name: &'a str,
+    /// What it was in that run.
+    pub id: ObjectId,
     /// The phase that it ran at.
     pub phase: HookPhase,
     /// Whether it ended well.
@@ -98,7 +98,12 @@ pub fn outcomes(status: &Value) -> impl Iterator<Item = Outcome<'_>> {
         };
         let phase = HookPhase::from_word(result["hookType"].as_str()?)?;
         let message = result["message"].as_str().unwrap_or_default();
-        Some(Outcome { name: result["name"].as_str()?, phase, succeeded, message })
+        let id = ObjectId {
+            group_kind: GroupKind::new(result["group"].as_str().unwrap_or_default(), result["kind"].as_str()?),
+            namespace: result["namespace"].as_str().map(str::to_owned),
+            name: result["name"].as_str()?.to_owned(),
+        };
+        Some(Outcome { id, phase, succeeded, message })
     })
 }
 
