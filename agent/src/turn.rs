@@ -339,6 +339,12 @@ mod tests {
         let ended = with(&first, '1', "Failed", Some(NOON), 2);
         assert_eq!(turn(&ended, &evaluation('1', true), &[], true), Turn::Rest { failed: Some("no".into()) });
         assert!(matches!(turn(&ended, &evaluation('2', true), &[], true), Turn::Attempt(_)), "a commit helps");
+        let mut corrected = ended.clone();
+        corrected["status"]["operationState"]["syncResult"]["source"] = json!({"targetRevision": "main", "helm": {}});
+        let third = attempt(turn(&corrected, &evaluation('1', true), &[], true));
+        assert!(third.fresh, "so do other values of the same chart");
+        corrected["status"]["operationState"]["syncResult"]["source"] = corrected["spec"]["source"].clone();
+        assert!(matches!(turn(&corrected, &evaluation('1', true), &[], true), Turn::Rest { failed: Some(_) }));
     }
 
     #[test]

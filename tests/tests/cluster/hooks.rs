@@ -307,3 +307,56 @@ async fn the_end_of_a_real_job_is_known_although_a_ttl_deletes_it_at_once() {
     assert!(results.iter().any(|result| result["name"] == "pre" && result["hookPhase"] == "Succeeded"), "{results:?}");
     world.await_target("the Job is gone", "batch/v1/Job", "pre", |job| job.is_none()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_of_one_name_and_another_tools_remains_are_told_apart() {
+    let world = Installation::start("hook-names").await;
+    let account = format!(
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: pre\n  annotations: {{{}}}\n",
+        hook("PreSync")
+    );
+    let files = [
+        ("web/account.yaml", account),
+        ("web/pre.yaml", job("pre", &hook("PreSync"))),
+        ("web/a.yaml", config_map("a", "key", "one")),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    // As another tool has left it: without our label, and held by somebody for a while.
+    let mut remains: Value = serde_yaml::from_str(&job("pre", &hook("PreSync"))).unwrap();
+    remains["metadata"]["namespace"] = json!(world.target);
+    remains["metadata"]["finalizers"] = json!(["example.com/held"]);
+    world.apply(&remains).await;
+    let old = world.target("batch/v1/Job", "pre").await.unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+    let commit = world.repository.commit(&files, "hooks").await;
+    world.apply(&world.application("web", "web")).await;
+    world
+        .await_target("the other tool's hook is deleted", "batch/v1/Job", "pre", |job| {
+            job.is_some_and(|job| job["metadata"].get("deletionTimestamp").is_some())
+        })
+        .await;
+    world.patch("batch/v1/Job", &world.target, "pre", &json!({"metadata": {"finalizers": null}})).await;
+    let (_, new) = await_job(&world, "pre", &[old]).await;
+    // The account has succeeded, which says nothing of the Job. Something that wakes the Application changes nothing.
+    world
+        .await_status("the account's outcome stands in the status", "web", |status| {
+            let results = status["operationState"]["syncResult"]["resources"].as_array();
+            results.is_some_and(|results| {
+                results.iter().any(|r| r["kind"] == "ServiceAccount" && r["hookPhase"] == "Succeeded")
+            })
+        })
+        .await;
+    let refresh = json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": "normal"}}});
+    world.patch("argoproj.io/v1alpha1/Application", &world.namespace, "web", &refresh).await;
+    gitmoor_tests::harness::throughout(
+        "the Job is waited for",
+        std::time::Duration::from_secs(2),
+        async || match world.target("v1/ConfigMap", "a").await {
+            None => Ok(()),
+            Some(_) => Err("the map was applied beside the running hook".to_owned()),
+        },
+    )
+    .await;
+    assert_eq!(world.target("batch/v1/Job", "pre").await.unwrap()["metadata"]["uid"], new.as_str());
+    end(&world, "pre", true).await;
+    world.await_synced("web", &commit).await;
+}
