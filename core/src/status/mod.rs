@@ -507,11 +507,7 @@ mod tests {
         assert_eq!(outcomes(&first).count(), 0);
         let ended = Some((HookPhase::PreSync, Execution::Succeeded));
         let second = at(&first, &attempt, Phase::Running, vec![of("migrate", ended), of("web", None)]);
-        let id = ObjectId {
-            group_kind: GroupKind::new("batch", "Job"),
-            namespace: Some("apps".into()),
-            name: "migrate".into(),
-        };
+        let id = resource_status("migrate", HealthStatus::Healthy).id;
         let outcome = Outcome { id, phase: HookPhase::PreSync, succeeded: true, message: "created" };
         assert_eq!(outcomes(&second).collect::<Vec<_>>(), [outcome]);
         let third = at(&second, &attempt, Phase::Succeeded, vec![]);
