@@ -2,6 +2,7 @@
 
 use std::{
     fs::Metadata,
+    mem,
     path::{Path, PathBuf},
     sync::mpsc,
     thread,
@@ -40,11 +41,13 @@ pub(super) fn initialise(
     let mut pass =
         Pass { matcher: conf.matcher().map_err(unsearchable)?, shown, history, mode, text: Vec::new(), folder: None };
     let mut report = Report::new(conf, &source(arguments).example(), arguments);
-    // A file is read while the one before is written.
-    let (found, finds) = mpsc::sync_channel(1);
+    // Some files are read while those before are written.
+    let (found, finds) = mpsc::sync_channel::<Vec<Find>>(1);
     thread::scope(|scope| {
         let report = &mut report;
-        scope.spawn(move || finds.into_iter().for_each(|find: Find| find.finish(report, conf)));
+        scope.spawn(move || finds.into_iter().flatten().for_each(|find| find.finish(report, conf)));
+        let mut batch = Vec::new();
+        let mut bytes = 0;
         for step in tree.walk() {
             let find = match step {
                 Step::Link => Find::Link,
@@ -53,9 +56,15 @@ pub(super) fn initialise(
                 Step::Abandoned(_) => continue,
                 Step::File(path) => pass.file(path, terminal),
             };
-            // The other side ends only after this one.
-            let _ = found.send(find);
+            bytes += find.bytes();
+            batch.push(find);
+            if batch.len() >= BATCH_FILES || bytes >= BATCH_BYTES {
+                bytes = 0;
+                // The other side ends only after this one.
+                let _ = found.send(mem::take(&mut batch));
+            }
         }
+        let _ = found.send(batch);
         drop(found);
     });
     if let Some(history) = pass.history {
@@ -67,6 +76,11 @@ pub(super) fn initialise(
     report.finish(conf);
     Ok(report)
 }
+
+/// Most files that are handed over at once. To wake the other side for each costs more than to write it.
+const BATCH_FILES: usize = 256;
+/// New content that is handed over at once, at the least.
+const BATCH_BYTES: usize = 512 << 10;
 
 /// What was found on the way, in order.
 enum Find {
@@ -86,6 +100,14 @@ struct Found {
 }
 
 impl Find {
+    /// What it holds to be written.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::File(file) => file.write.as_ref().map_or(0, |(_, text)| text.len()),
+            _ => 0,
+        }
+    }
+
     /// Writes what is to be written, and takes it up in the report.
     fn finish(self, report: &mut Report, conf: &SetupConf) {
         let done = match self {
@@ -140,7 +162,7 @@ impl Pass<'_> {
             Ok(None) => return Find::Binary,
             Err(error) => return Find::Failed(error),
         };
-        let text = std::mem::take(&mut self.text);
+        let text = mem::take(&mut self.text);
         let outcome = self.outcome(&path, &text);
         let changed = *outcome.text != *text;
         if let Some(history) = &mut self.history {
