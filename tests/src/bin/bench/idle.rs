@@ -16,7 +16,7 @@ const LISTING: &str = "/platform.git/info/refs";
 pub(crate) async fn measure(stage: &mut Stage, figures: &mut Figures) -> anyhow::Result<()> {
     let count = stage.fleet.applications;
     say(&format!("a commit that none of {count} applications reads"));
-    let renders = renders(stage).await?;
+    let before = evaluated(stage).await?;
     let listings = stage.world.remote.count(LISTING);
     let start = stage.count().await;
     stage.world.repository.commit(&[("notes.md", "nothing of interest")], "notes").await;
@@ -25,8 +25,8 @@ pub(crate) async fn measure(stage: &mut Stage, figures: &mut Figures) -> anyhow:
     stage.await_idle().await?;
     let cost = stage.cost(&start).await;
     let scenario = format!("no-op at {count}");
-    let rendered = self::renders(stage).await? - renders;
-    figures.push(Figure::new(&scenario, "applications looked at", rendered, "").aim(0.0));
+    let looked_at = evaluated(stage).await? - before;
+    figures.push(Figure::new(&scenario, "applications looked at", looked_at, "").aim(0.0));
     let listed = stage.world.remote.count(LISTING) - listings;
     figures.push(Figure::new(&scenario, "requests for the repository's listing", listed as f64, "").aim(1.0));
     figures.cost(&scenario, &cost, (1, "commit"));
@@ -34,6 +34,10 @@ pub(crate) async fn measure(stage: &mut Stage, figures: &mut Figures) -> anyhow:
 }
 
 /// Applications that were evaluated, whether or not that took a render.
-pub(crate) async fn renders(stage: &Stage) -> anyhow::Result<f64> {
-    stage.metric("gitmoor_renders_total{result=\"success\"}").await
+pub(crate) async fn evaluated(stage: &Stage) -> anyhow::Result<f64> {
+    let mut sum = 0.0;
+    for counter in ["renders_total{result=\"success\"}", "renders_cached_total", "renders_spared_total"] {
+        sum += stage.metric(&format!("gitmoor_{counter}")).await?;
+    }
+    Ok(sum)
 }

@@ -18,7 +18,7 @@ pub(crate) async fn measure(stage: &mut Stage, figures: &mut Figures) -> anyhow:
     stage.world.agent.restart();
     stage.world.agent.await_ready(PATIENCE).await;
     let ready = begun.elapsed();
-    while idle::renders(stage).await? < count as f64 {
+    while idle::evaluated(stage).await? < count as f64 {
         if begun.elapsed() > PATIENCE {
             bail!("the agent does not look at every Application after a restart");
         }
