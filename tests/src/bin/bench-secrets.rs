@@ -5,7 +5,7 @@
 //! scenarios with PART in their names.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -123,18 +123,21 @@ async fn scenario(control_plane: &ControlPlane, name: &str, service: &str, count
     world.agent.restart();
     await_synced(&world, count).await;
     let first = (world.proxy.take_calls(), started.elapsed());
+    await_events(control_plane, &world).await;
     let mark = control_plane.audit().mark().await;
     await_cycle(&world).await;
     let calls = operations(&world.proxy.take_calls());
     let requests = control_plane.audit().since(mark).await.of_user(&world.user);
     let writes = requests.0.iter().filter(|request| request.is_write() && !request.resource.starts_with("leases"));
     let (secrets, others): (Vec<_>, Vec<_>) = writes.partition(|request| request.resource == "secrets");
+    let kinds: BTreeSet<&str> = others.iter().map(|request| request.resource.as_str()).collect();
     println!(
-        "| {name} | {} calls, {:.1} s | {calls} | {} | {} | {} MiB |",
+        "| {name} | {} calls, {:.1} s | {calls} | {} | {} {} | {} MiB |",
         first.0.len(),
         first.1.as_secs_f64(),
         secrets.len(),
         others.len(),
+        Vec::from_iter(kinds).join(" "),
         world.agent.usage().private >> 20,
     );
 }
@@ -161,6 +164,20 @@ async fn rounds(world: &World) -> u64 {
     let text = http::get(&format!("{}/metrics", world.agent.url())).await.unwrap().body;
     let line = text.lines().find_map(|line| line.strip_prefix("gitmoor_secrets_cycles_total "));
     line.and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+/// Waits until the Events about the first cycle are all posted, which goes slowly on purpose.
+async fn await_events(control_plane: &ControlPlane, world: &World) {
+    let started = Instant::now();
+    loop {
+        let mark = control_plane.audit().mark().await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let requests = control_plane.audit().since(mark).await.of_user(&world.user);
+        if !requests.0.iter().any(|request| request.is_write() && request.resource == "events") {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "Events without end");
+    }
 }
 
 /// Waits for one whole cycle in which nothing has changed, of which there is one every minute.
