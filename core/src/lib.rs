@@ -51,6 +51,7 @@ pub mod seal;
 pub mod credentials;
 
 pub mod builtin;
+pub mod duration;
 pub mod explain;
 pub mod glob;
 pub mod names;

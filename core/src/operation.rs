@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::duration;
 use crate::names::INFO_ATTEMPT;
 use crate::object::{ObjectId, text_at};
 use crate::tracking::hex;
@@ -172,31 +173,13 @@ impl Retry {
     }
 }
 
-/// Go's notation for durations, as far as people use it for pauses: `90`, `5s`, `1m30s`, `500ms`.
+/// A duration of Go, or a bare number of seconds, which Argo CD takes too.
 fn seconds(text: &str) -> Option<f64> {
-    if let Ok(number) = text.trim().parse::<f64>() {
-        return (number.is_finite() && number >= 0.0).then_some(number);
+    let text = text.trim();
+    match text.parse::<f64>() {
+        Ok(number) => (number.is_finite() && number >= 0.0).then_some(number),
+        Err(_) => duration::parse(text).map(|duration| duration.as_secs_f64()),
     }
-    let (mut total, mut rest) = (0.0, text.trim());
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-        total += number
-            * match &rest[..letters] {
-                "ms" => 0.001,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                _ => return None,
-            };
-        rest = &rest[letters..];
-    }
-    Some(total)
 }
 
 /// The attempt that a status tells of.

@@ -1,7 +1,7 @@
 //! `helm template`: argument list and environment, version check, and messages that may be shown.
 //!
-//! Nothing is fetched and nothing is run besides: no `PATH`, plugins off, homes that do not exist, a proxy at which nobody
-//! listens, no DNS in templates (helm's default), and no cluster (`lookup` finds nothing). Values of the Application come
+//! Nothing is fetched and nothing is run besides: the environment of [`go_program`], plugins off, homes that do not exist,
+//! no DNS in templates (helm's default), and no cluster (`lookup` finds nothing). Values of the Application come
 //! over standard input, so that they stand in no file and no argument list.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use gitmoor_core::source;
 use sha2::{Digest as _, Sha256};
 
-use crate::kustomize::{NO_PROXY_THERE, NOWHERE, Version};
+use crate::go_program::{self, NOWHERE};
+use crate::kustomize::Version;
 use crate::process::{self, Invocation, Limits, ProcessError};
 use crate::showable::{bounded, repository_paths, without_quoted};
 
@@ -169,32 +170,18 @@ fn csv(text: &str) -> String {
 }
 
 fn invocation(helm: &Helm, arguments: Vec<OsString>, folder: &Path, stdin: Option<Vec<u8>>) -> Invocation {
-    let Helm { program, limits } = helm;
-    let soft = (limits.memory / 4 * 3).to_string();
-    let environment = [
-        ("HOME", NOWHERE),
-        ("TMPDIR", NOWHERE),
+    let mut invocation = go_program::invocation(&helm.program, &helm.limits, arguments, folder);
+    let own = [
         ("HELM_CACHE_HOME", NOWHERE),
         ("HELM_CONFIG_HOME", NOWHERE),
         ("HELM_DATA_HOME", NOWHERE),
         ("HELM_PLUGINS", NOWHERE),
         ("HELM_NO_PLUGINS", "1"),
         ("KUBECONFIG", NOWHERE),
-        ("HTTP_PROXY", NO_PROXY_THERE),
-        ("HTTPS_PROXY", NO_PROXY_THERE),
-        ("GOMAXPROCS", "1"),
-        ("GOGC", "400"),
-        ("GOMEMLIMIT", soft.as_str()),
-        ("GOTRACEBACK", "single"),
     ];
-    Invocation {
-        program: program.clone(),
-        arguments,
-        environment: environment.map(|(name, value)| (name.into(), value.into())).into(),
-        folder: folder.to_owned(),
-        stdin,
-        limits: limits.clone(),
-    }
+    invocation.environment.extend(own.map(|(name, value)| (name.into(), value.into())));
+    invocation.stdin = stdin;
+    invocation
 }
 
 /// A message without what it quotes of values, which can be a Secret's.

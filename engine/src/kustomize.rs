@@ -1,30 +1,18 @@
 //! `kustomize build`: argument list and environment, version check, and messages that may be shown.
 //!
-//! The environment holds no `PATH` (so there is no `git` to clone a remote base with, and no `helm`), a home and a
-//! temporary folder that do not exist, and a proxy at which nobody listens, so that an HTTP resource that the read-set's
-//! walker did not refuse is not fetched either (Go goes past a proxy for loopback addresses only). Plugins are off by
-//! default and never turned on.
-//!
-//! `GOMAXPROCS=1 GOGC=400` and a soft memory limit: kustomize is sequential, and its collector runs far too often for a
-//! process that lives for milliseconds. CPU time measured on 2 busy cores, with Go's defaults and with these: 2 objects
-//! 12.5 and 11 ms; one strategic merge patch, for which kustomize parses the whole OpenAPI document of Kubernetes, 130
-//! and 77 ms; 300 Deployments 340 and 255 ms (memory 32 and 65 MiB). Without collection it is no faster and takes twice
-//! that memory.
+//! The environment is that of [`go_program`]: nothing is fetched that the read-set's walker did not refuse. Plugins are off
+//! by default and never turned on.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::process::{self, Invocation, Limits, ProcessError};
+use crate::go_program::{self, NOWHERE};
+use crate::process::{self, Limits, ProcessError};
 use crate::showable::{bounded, repository_paths, without_quoted};
 
 /// The major version whose rules for reading files the read-set follows.
 const MAJOR: u64 = 5;
-/// A folder that does not exist, by convention.
-pub(crate) const NOWHERE: &str = "/nonexistent";
-/// The discard port of this machine: a connection is refused at once.
-pub(crate) const NO_PROXY_THERE: &str = "http://127.0.0.1:9";
-
 /// Which kustomize, and how much it may use.
 #[derive(Clone, Debug)]
 pub struct Kustomize {
@@ -102,7 +90,8 @@ pub enum KustomizeError {
 
 /// Asks for the version, which belongs into the key of every render. Warns of one whose rules may differ.
 pub async fn version(kustomize: &Kustomize) -> Result<Version, KustomizeError> {
-    let invocation = invocation(kustomize, vec!["version".into()], Path::new("/"));
+    let invocation =
+        go_program::invocation(&kustomize.program, &kustomize.limits, vec!["version".into()], Path::new("/"));
     let output = process::run(invocation).await.map_err(KustomizeError::Process)?;
     let printed = String::from_utf8(output.stdout).map_err(|_| KustomizeError::NotText { what: "version" })?;
     let version = Version::parse(&printed)
@@ -138,7 +127,7 @@ pub async fn build_with(
 ) -> Result<Built, KustomizeError> {
     // Absolute, since kustomize takes a relative `github.com/org/repo` for a repository.
     let mut arguments: Vec<OsString> = vec!["build".into(), folder.into()];
-    let mut invocation = invocation(kustomize, Vec::new(), root);
+    let mut invocation = go_program::invocation(&kustomize.program, &kustomize.limits, Vec::new(), root);
     // For values of charts; it goes with this.
     let mut _values = None;
     if let Some(charts) = charts {
@@ -176,30 +165,6 @@ pub async fn build_with(
             Err(KustomizeError::Failed { missing_file: speaks_of_missing_file(&errors), message: showable(&errors) })
         }
         Err(error) => Err(KustomizeError::Process(error)),
-    }
-}
-
-fn invocation(kustomize: &Kustomize, arguments: Vec<OsString>, folder: &Path) -> Invocation {
-    let Kustomize { program, limits } = kustomize;
-    let soft = (limits.memory / 4 * 3).to_string();
-    let environment = [
-        ("HOME", NOWHERE),
-        ("TMPDIR", NOWHERE),
-        ("HTTP_PROXY", NO_PROXY_THERE),
-        ("HTTPS_PROXY", NO_PROXY_THERE),
-        ("GOMAXPROCS", "1"),
-        ("GOGC", "400"),
-        ("GOMEMLIMIT", soft.as_str()),
-        // The first panic's own stack is enough.
-        ("GOTRACEBACK", "single"),
-    ];
-    Invocation {
-        program: program.clone(),
-        arguments,
-        environment: environment.map(|(name, value)| (name.into(), value.into())).into(),
-        folder: folder.to_owned(),
-        stdin: None,
-        limits: limits.clone(),
     }
 }
 

@@ -6,6 +6,7 @@ mod changing;
 pub mod charts;
 pub mod cluster;
 pub mod git;
+mod go_program;
 pub mod helm;
 pub mod inputs;
 pub mod jq;

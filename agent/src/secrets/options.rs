@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap::Args;
 use gitmoor_core::secrets::permission::{Permissions, parse_rule};
-use gitmoor_core::secrets::schedule::parse_duration;
 
 /// Settings of external secrets.
 #[derive(Clone, Debug, Args)]
@@ -55,5 +54,7 @@ impl Options {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).filter(|duration| !duration.is_zero()).ok_or_else(|| "a duration such as 60s".to_owned())
+    gitmoor_core::duration::parse(text)
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "a duration such as 60s".to_owned())
 }

@@ -77,7 +77,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// A length of time as it is given on the command line: `90s`, `10m`, `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    gitmoor_core::secrets::schedule::parse_duration(text)
+    gitmoor_core::duration::parse(text)
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "a time such as 90s, 10m or 1h30m is expected".to_owned())
 }

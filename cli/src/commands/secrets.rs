@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gitmoor_core::{
-    builtin, names::ANNOTATION_FORCE_SYNC, object::text_at, resource::Resource, secrets::schedule::parse_duration,
+    builtin, duration, names::ANNOTATION_FORCE_SYNC, object::text_at, resource::Resource,
     secrets::status::ready_condition, view::one_line,
 };
 use gitmoor_engine::cluster::ClusterError;
@@ -142,7 +142,7 @@ fn external(object: &Value) -> Row {
     let store = text_at(object, &["spec", "secretStoreRef", "name"]).unwrap_or_default();
     let periodic = matches!(text_at(object, &["spec", "refreshPolicy"]), None | Some("Periodic"));
     let written = text_at(object, &["spec", "refreshInterval"]).unwrap_or("1h");
-    let interval = parse_duration(written).filter(|interval| periodic && !interval.is_zero());
+    let interval = duration::parse(written).filter(|interval| periodic && !interval.is_zero());
     row((namespace, name), store, synced, text_at(object, &["status", "refreshTime"]), interval, reason)
 }
 

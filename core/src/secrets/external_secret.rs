@@ -297,7 +297,7 @@ fn template_from(spec: TemplateFromSpec, place: &str) -> Result<TemplateFrom, Fa
 fn refresh(policy: Option<&str>, interval: Option<&str>) -> Result<Refresh, Failure> {
     let interval = match interval {
         None => DEFAULT_INTERVAL,
-        Some(text) => super::schedule::parse_duration(text).ok_or_else(|| {
+        Some(text) => crate::duration::parse(text).ok_or_else(|| {
             Failure::new(Category::InvalidSpec, "spec.refreshInterval is not a duration such as 1h30m".to_owned())
         })?,
     };

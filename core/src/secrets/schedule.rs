@@ -5,39 +5,6 @@ use std::time::Duration;
 /// Slots of all intervals that divide each other fall together within this.
 const PHASE: Duration = Duration::from_secs(300);
 
-/// A duration as Go writes it: `1h30m`, `1.5h`, `90s`, `100ms`, `0`. `None` when it is none, or negative.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    let mut total = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += number * seconds(&rest[..unit])?;
-        rest = &rest[unit..];
-    }
-    Duration::try_from_secs_f64(total).ok()
-}
-
-fn seconds(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "ns" => 1e-9,
-        "us" | "µs" | "μs" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    })
-}
-
 /// When something that was read at `read` is due again: at the next slot. Everything of one interval has the same slots,
 /// an interval apart, so that it is read together, whenever it was made; calls are spread by their rate, not by due times.
 /// `phase` between 0 and 1 is an installation's own, so that not all of them ask at the full hour.
@@ -61,18 +28,6 @@ pub fn backoff(failures: u32, interval: Duration, share: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_those_of_go() {
-        for (text, millis) in
-            [("1h0m0s", 3_600_000), ("1.5h", 5_400_000), ("15s", 15_000), ("0", 0), ("0s", 0), ("250ms", 250)]
-        {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "1", "h", "-1s", "1d", "1h2"] {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn what_was_made_at_different_times_is_due_together() {
