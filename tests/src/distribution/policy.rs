@@ -68,9 +68,10 @@ const RULES_FOR_OTHERS: [&str; 5] = ["apiVersion", "Secret", "image", "resources
 const MORE_API_VERSIONS: [&str; 3] =
     ["admissionregistration.k8s.io/v1", "apiregistration.k8s.io/v1", "scheduling.k8s.io/v1"];
 
-/// Every breach in what charts of others render to, but for those with a reason in `policy-exceptions.yaml`.
-pub fn faults_of_others(objects: &[Value], excuses: &Excuses) -> Vec<String> {
-    let mut faults = Vec::new();
+/// Every breach in what charts of others render to, but for those with a reason in `policy-exceptions.yaml`; and the
+/// excuses that were needed, as `OBJECT: RULE`.
+pub fn faults_of_others(objects: &[Value], excuses: &Excuses) -> (Vec<String>, BTreeSet<String>) {
+    let (mut faults, mut needed) = (Vec::new(), BTreeSet::new());
     for object in objects {
         let name = format!("{} {}", text_at(object, "/kind"), text_at(object, "/metadata/name"));
         for Fault { rule, text } in faults_of(object, objects) {
@@ -79,14 +80,38 @@ pub fn faults_of_others(objects: &[Value], excuses: &Excuses) -> Vec<String> {
             let builtin = !api_version.split('/').next().unwrap_or_default().contains('.')
                 || api_version.split('/').next().unwrap_or_default().ends_with(".k8s.io");
             let allowed = rule == "apiVersion" && (!builtin || MORE_API_VERSIONS.contains(&api_version));
-            let excused =
-                [name.as_str(), "*"].iter().any(|at| excuses.get(*at).is_some_and(|of| of.contains_key(rule)));
-            if RULES_FOR_OTHERS.contains(&rule) && !allowed && !excused {
-                faults.push(format!("{name}: {rule}: {text}"));
+            let excuse =
+                [name.as_str(), "*"].into_iter().find(|at| excuses.get(*at).is_some_and(|of| of.contains_key(rule)));
+            if RULES_FOR_OTHERS.contains(&rule) && !allowed {
+                match excuse {
+                    Some(at) => {
+                        needed.insert(format!("{at}: {rule}"));
+                    }
+                    None => faults.push(format!("{name}: {rule}: {text}")),
+                }
             }
         }
     }
-    faults
+    (faults, needed)
+}
+
+/// The same of values that a chart does not know: an excuse from `values` covers a path and all below it.
+pub fn faults_of_values(unknown: &BTreeSet<String>, excuses: &Excuses) -> (Vec<String>, BTreeSet<String>) {
+    let none = BTreeMap::new();
+    let excused = excuses.get("values").unwrap_or(&none);
+    let covers = |above: &&String, path: &str| {
+        path.strip_prefix(above.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let (mut faults, mut needed) = (Vec::new(), BTreeSet::new());
+    for path in unknown {
+        match excused.keys().find(|above| covers(above, path)) {
+            Some(above) => {
+                needed.insert(format!("values: {above}"));
+            }
+            None => faults.push(format!("the chart has no value {path}")),
+        }
+    }
+    (faults, needed)
 }
 
 /// What no exception covers, and exceptions that cover nothing.

@@ -3,6 +3,8 @@
 //! Charts come from where their Applications say, or from what stands in for it: `GITMOOR_REPLACE_SOURCE`, as the agent
 //! reads it (docs/sources.md).
 
+use std::collections::BTreeSet;
+
 use gitmoor_core::application::ApplicationSpec;
 use gitmoor_core::replacement::Replacement;
 use gitmoor_core::tracking::ApplicationKey;
@@ -20,7 +22,7 @@ use gitmoor_engine::work_folder::WorkFolder;
 use gitmoor_engine::{manifests, materialise};
 use serde_json::Value;
 
-use super::fork::{Fork, sources, text_at};
+use super::fork::{Fork, placed, sources, text_at};
 use super::values::Offered;
 use crate::harness::scratch::Scratch;
 use crate::harness::tools::tool;
@@ -43,6 +45,8 @@ pub struct Rendered {
     pub objects: Vec<Value>,
     /// What the agent would warn of.
     pub warnings: Vec<String>,
+    /// Values for charts of others that these do not have.
+    pub unknown: BTreeSet<String>,
 }
 
 impl Upstream {
@@ -97,9 +101,9 @@ impl Upstream {
         let namespace = spec.destination.namespace.clone().unwrap_or_default();
         let (manifests, more) = manifests::read(outputs, &namespace).map_err(|errors| errors.join("; "))?;
         warnings.extend(more);
-        warnings.extend(self.unknown_values(fork, application, &sources));
+        let unknown = self.unknown_values(fork, application, &sources);
         let objects = manifests.items().iter().map(|manifest| manifest.object.clone()).collect();
-        Ok(Rendered { objects, warnings })
+        Ok(Rendered { objects: placed(objects, &namespace), warnings, unknown })
     }
 
     async fn resolve(&self, address: &ChartAddress, revision: &str) -> Result<(), String> {
@@ -124,8 +128,8 @@ impl Upstream {
     }
 
     /// Values for charts of others that these do not have.
-    fn unknown_values(&self, fork: &Fork, application: &Value, followed: &[FollowedSource]) -> Vec<String> {
-        let mut unknown = Vec::new();
+    fn unknown_values(&self, fork: &Fork, application: &Value, followed: &[FollowedSource]) -> BTreeSet<String> {
+        let mut unknown = BTreeSet::new();
         for (source, followed) in sources(application).into_iter().zip(followed) {
             if !matches!(followed.follow.origin, Origin::Chart(_)) {
                 continue;
@@ -133,8 +137,7 @@ impl Upstream {
             let offered = offered(&self.tree(fork, followed), &RepoPath::root());
             for file in fork.value_files(source) {
                 let given: Value = serde_yaml::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-                let file = file.file_name().unwrap().to_string_lossy().into_owned();
-                unknown.extend(offered.unknown(&given).iter().map(|path| format!("{file}: the chart has no {path}")));
+                unknown.extend(offered.unknown(&given));
             }
         }
         unknown
@@ -153,5 +156,19 @@ fn offered(tree: &AnyTree, chart: &RepoPath) -> Offered {
     let folder = below(chart, "charts");
     let names = tree.list(&folder).unwrap_or_default().into_iter().map(|(name, _)| name);
     let dependencies = names.map(|name| (name.clone(), offered(tree, &below(&folder, &name)))).collect();
-    Offered::read(String::from_utf8_lossy(&text).into_owned(), dependencies)
+    let templates = texts(tree, &below(chart, "templates"));
+    Offered::read(String::from_utf8_lossy(&text).into_owned(), templates, dependencies)
+}
+
+/// All files below a folder, one after the other.
+fn texts(tree: &AnyTree, folder: &RepoPath) -> String {
+    let entries = tree.list(folder).unwrap_or_default().into_iter();
+    let each = entries.map(|(name, _)| {
+        let path = folder.join(&name).unwrap();
+        match tree.read(&path, LARGEST) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+            Err(_) => texts(tree, &path),
+        }
+    });
+    each.collect()
 }

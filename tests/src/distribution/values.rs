@@ -9,15 +9,17 @@ pub struct Offered {
     pub values: Value,
     /// As they are written.
     pub text: String,
+    /// All of its templates: some values stand in these alone.
+    pub templates: String,
     /// The same of the charts that it depends on, by their names.
     pub dependencies: Vec<(String, Offered)>,
 }
 
 impl Offered {
     /// From the text of a `values.yaml`.
-    pub fn read(text: String, dependencies: Vec<(String, Offered)>) -> Self {
+    pub fn read(text: String, templates: String, dependencies: Vec<(String, Offered)>) -> Self {
         let values = serde_yaml::from_str(&text).unwrap_or_default();
-        Self { values, text, dependencies }
+        Self { values, text, templates, dependencies }
     }
 
     /// Paths of given values that the chart does not have. Below an empty default anything may stand.
@@ -38,7 +40,7 @@ impl Offered {
 
     fn walk(&self, key: &str, given: &Value, default: Option<&Value>, path: &str, unknown: &mut Vec<String>) {
         match (given, default) {
-            (_, None) if key != "global" && !self.mentions(key) => unknown.push(path.to_owned()),
+            (_, None) if key != "global" && !self.mentions(key) && !self.uses(path) => unknown.push(path.to_owned()),
             (Value::Object(given), Some(Value::Object(default))) if !default.is_empty() && !is_kubernetes(key) => {
                 for (key, value) in given {
                     self.walk(key, value, default.get(key), &format!("{path}.{key}"), unknown);
@@ -46,6 +48,13 @@ impl Offered {
             }
             _ => {}
         }
+    }
+
+    /// Whether a template reads it.
+    fn uses(&self, path: &str) -> bool {
+        let reads = format!(".Values.{path}");
+        let ends = |rest: &str| !rest.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_');
+        self.templates.split(&reads).skip(1).any(ends)
     }
 
     /// Whether a comment offers it.
@@ -73,10 +82,11 @@ mod tests {
     #[test]
     fn a_misspelt_value_is_found_and_what_charts_leave_open_is_not() {
         let text = "controller:\n  podSecurityContext: {fsGroup: 1}\n  replicas: 1\n  annotations: {}\n  # name: x\n  resources:\nglobal: {}\n";
-        let dependency = Offered::read("image:\n  tag: 1\n".to_owned(), Vec::new());
-        let chart = Offered::read(text.to_owned(), vec![("sub".to_owned(), dependency)]);
+        let dependency = Offered::read("image:\n  tag: 1\n".to_owned(), String::new(), Vec::new());
+        let templates = "{{ .Values.controller.port }} {{ .Values.controler2 }}".to_owned();
+        let chart = Offered::read(text.to_owned(), templates, vec![("sub".to_owned(), dependency)]);
         let given = serde_json::json!({
-            "controller": {"replica": 1, "replicas": 2, "annotations": {"any": "thing"}, "name": "x", "resources": {"cpu": 1},
+            "controller": {"port": 1, "replica": 1, "replicas": 2, "annotations": {"any": "thing"}, "name": "x", "resources": {"cpu": 1},
                            "podSecurityContext": {"runAsNonRoot": true}},
             "global": {"any": 1}, "sub": {"image": {"tag": 2, "tga": 3}}, "controler": {"replicas": 1},
         });
