@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::tools::{tool, workspace};
+use gitmoor_core::object::{GroupKind, group_of};
+use gitmoor_core::scope::{Scopes, definition};
 use gitmoor_core::setup_conf::{Override, SetupConf};
 use gitmoor_core::template::substitute;
 use serde::Deserialize;
@@ -55,6 +57,11 @@ impl Fork {
         }
     }
 
+    /// The environment that it was initialised for.
+    pub fn environment(&self) -> &str {
+        &self.environment
+    }
+
     /// A path of the fork.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.folder.path().join(relative)
@@ -95,6 +102,23 @@ impl Fork {
         texts.flat_map(|text| parse(&text)).filter(|object| object["kind"] == "Application").collect()
     }
 
+    /// Applications with the values files that stand commented out in them, for this environment.
+    pub fn variants(&self) -> Vec<Value> {
+        let others = format!("# Environment {}", self.environment);
+        let all = files(&self.path("distribution/applications"));
+        let variants = all.iter().filter_map(|file| {
+            let text = fs::read_to_string(file).unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            let of_environment = |above: &str| !above.contains("# Environment ") || above.contains(&others);
+            let offered = |pair: &&[&str]| pair[1].contains("# - $fork/") && of_environment(pair[0]);
+            let commented: Vec<&str> = lines.windows(2).filter(offered).map(|pair| pair[1]).collect();
+            let used =
+                commented.iter().fold(text.clone(), |text, line| text.replace(line, &line.replace("# - ", "- ")));
+            (!commented.is_empty()).then(|| parse(&used).remove(0))
+        });
+        variants.collect()
+    }
+
     /// Whether an Application can be selected in the environment of this fork: the other's may need what is not here.
     pub fn has(&self, application: &Value) -> bool {
         let name = text_at(application, "/metadata/name");
@@ -117,10 +141,16 @@ impl Fork {
         fs::read_to_string(file).map(|text| serde_yaml::from_str(&text).unwrap()).unwrap_or_default()
     }
 
+    /// The components without which an Application says that it cannot work in this environment.
+    pub fn needs(&self, application: &Value) -> BTreeSet<String> {
+        let of_environment = format!("needs-{}", self.environment);
+        [named(application, "needs"), named(application, &of_environment)].into_iter().flatten().collect()
+    }
+
     /// What an Application renders to from this repository: everything, unless it uses a chart of somebody else.
     pub fn render(&self, application: &Value) -> Vec<Value> {
         let own = sources(application).into_iter().filter(|source| !text_at(source, "/path").is_empty());
-        own.flat_map(|source| {
+        let objects = own.flat_map(|source| {
             let path = text_at(source, "/path");
             let has = |file: &str| self.path(path).join(file).exists();
             if has("Chart.yaml") {
@@ -132,8 +162,8 @@ impl Fork {
                 let plain = files(&self.path(path)).into_iter().filter(|file| is_yaml(file));
                 plain.flat_map(|file| parse(&fs::read_to_string(file).unwrap())).collect()
             }
-        })
-        .collect()
+        });
+        placed(objects.collect(), text_at(application, "/spec/destination/namespace"))
     }
 
     /// A chart of this repository, as the agent renders it.
@@ -192,10 +222,27 @@ pub fn sources(application: &Value) -> Vec<&Value> {
     }
 }
 
-/// The components without which an Application says that it cannot work.
-pub fn needs(application: &Value) -> BTreeSet<String> {
-    let named = text_at(application, "/metadata/annotations/gitmoor.dev~1needs").split(',').map(str::trim);
-    named.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+/// The components that an Application refers to and works without.
+pub fn uses(application: &Value) -> BTreeSet<String> {
+    named(application, "uses")
+}
+
+fn named(application: &Value, annotation: &str) -> BTreeSet<String> {
+    let text = text_at(application, &format!("/metadata/annotations/gitmoor.dev~1{annotation}"));
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// As the agent does it: what lives in namespaces and names none goes into the one of the Application.
+pub fn placed(mut objects: Vec<Value>, namespace: &str) -> Vec<Value> {
+    let scopes = Scopes::new(objects.iter().filter_map(definition));
+    for object in &mut objects {
+        let kind = GroupKind::new(group_of(text_at(object, "/apiVersion")), text_at(object, "/kind"));
+        let lacks_one = text_at(object, "/metadata/namespace").is_empty() && scopes.is_namespaced(&kind);
+        if lacks_one && !namespace.is_empty() {
+            object["metadata"]["namespace"] = namespace.into();
+        }
+    }
+    objects
 }
 
 /// All files below a folder, sorted.

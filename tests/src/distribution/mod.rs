@@ -6,6 +6,12 @@ pub mod fork;
 
 pub mod policy;
 
+pub mod references;
+
+pub mod keys;
+
+pub mod components;
+
 pub mod values;
 
 pub mod upstream;

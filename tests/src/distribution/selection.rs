@@ -31,8 +31,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Turns off every Application of a fork that takes a chart from elsewhere, and those that need one of these, as a user
-/// does: by a `#` in front of its line. Gives their names.
+/// Holds nothing before `gitmoor credentials` has been run: until then it needs nobody who opens it.
+const EMPTY_AT_FIRST: &str = "credentials";
+
+/// Turns off every Application of a fork that takes a chart from elsewhere, and those that need one of these in every
+/// environment, as a user does: by a `#` in front of its line. Gives their names.
 ///
 /// # Errors
 /// When a file can be neither read nor written.
@@ -57,7 +60,9 @@ pub fn turn_off_what_needs_a_network(fork: &Path) -> io::Result<BTreeSet<String>
     loop {
         let before = off.len();
         for (_, _, application) in &lines {
-            if application.contains("\n      chart: ") || needs(application).any(|name| off.contains(name)) {
+            let goes_with_one = || needs(application).any(|name| off.contains(name));
+            let stays = name(application) == Some(EMPTY_AT_FIRST);
+            if !stays && (application.contains("\n      chart: ") || goes_with_one()) {
                 off.extend(name(application).map(str::to_owned));
             }
         }

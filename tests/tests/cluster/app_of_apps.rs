@@ -6,7 +6,7 @@ use gitmoor_tests::harness::{ControlPlane, Installation, Request};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-const CHILDREN: [&str; 4] = ["gitmoor", "namespaces", "mlflow", "inference"];
+const CHILDREN: [&str; 5] = ["gitmoor", "namespaces", "credentials", "mlflow", "inference"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_distribution_becomes_synced_and_healthy_wave_by_wave() {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gitmoor_engine::helm::Capabilities;
+use gitmoor_tests::distribution::components::Components;
 use gitmoor_tests::distribution::dry_run::{dry_run, prepare};
 use gitmoor_tests::distribution::fork::{Fork, name_of, text_at};
 use gitmoor_tests::distribution::upstream::Upstream;
@@ -29,8 +30,7 @@ async fn what_renders_without_a_network_is_accepted_by_the_api_server() {
         let offered = fork.offered();
         let mut objects = offered.clone();
         for application in offered.iter().filter(|one| fork.has(one)) {
-            let namespace = text_at(application, "/spec/destination/namespace");
-            objects.extend(fork.render(application).into_iter().map(|object| placed(object, namespace)));
+            objects.extend(fork.render(application));
         }
         prepare(&client, &objects, &["gitmoor"]).await;
         let verdict = dry_run(&client, &objects).await;
@@ -39,25 +39,6 @@ async fn what_renders_without_a_network_is_accepted_by_the_api_server() {
         assert_eq!(verdict.unknown.iter().filter(strange).count(), 0, "{environment}: {:?}", verdict.unknown);
         assert!(verdict.accepted > 50, "{environment}: only {} objects", verdict.accepted);
     }
-}
-
-/// An object with the namespace of its Application's destination, where it names none.
-fn placed(mut object: Value, namespace: &str) -> Value {
-    const CLUSTER_SCOPED: [&str; 8] = [
-        "Namespace",
-        "CustomResourceDefinition",
-        "ClusterRole",
-        "ClusterRoleBinding",
-        "StorageClass",
-        "ClusterIssuer",
-        "ClusterSecretStore",
-        "ClusterExternalSecret",
-    ];
-    let named = !text_at(&object, "/metadata/namespace").is_empty();
-    if !named && !namespace.is_empty() && !CLUSTER_SCOPED.contains(&text_at(&object, "/kind")) {
-        object["metadata"]["namespace"] = Value::from(namespace);
-    }
-    object
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,46 +191,114 @@ async fn gp2_is_made_the_default_no_more_and_not_ours() {
 #[ignore = "needs a network, or GITMOOR_REPLACE_SOURCE: make verify-upstream"]
 async fn verify_upstream() {
     let replacements = std::env::var("GITMOOR_REPLACE_SOURCE").unwrap_or_default();
-    let wanted = std::env::var("GITMOOR_VERIFY").unwrap_or_default();
     let control_plane = ControlPlane::builder().start().await;
     let client = control_plane.client().await;
     definitions::install(&client).await;
-    let mut problems = BTreeSet::new();
+    let (mut problems, mut idle) = (BTreeSet::new(), None::<BTreeSet<String>>);
     for environment in ENVIRONMENTS {
-        let capabilities = capabilities(&client).await;
-        let upstream = Upstream::new(&replacements, capabilities);
-        let fork = Fork::new(environment);
-        let mut rendered = BTreeMap::new();
-        for application in fork.offered().iter().filter(|one| fork.has(one)) {
-            let name = text_at(application, "/metadata/name").to_owned();
-            if !wanted.is_empty() && !wanted.split(',').any(|one| one == name) {
-                continue;
-            }
-            match upstream.render(&fork, application).await {
-                Ok(found) => {
-                    println!("{environment}: {name}: {} objects", found.objects.len());
-                    problems.extend(found.warnings.iter().map(|warning| format!("{environment}: {name}: {warning}")));
-                    rendered.insert(name, found.objects);
-                }
-                Err(error) => drop(problems.insert(format!("{environment}: {error}"))),
-            }
-        }
-        let all: Vec<Value> = rendered.values().flatten().cloned().collect();
-        let namespaces: BTreeSet<&str> = all.iter().map(|object| text_at(object, "/metadata/namespace")).collect();
-        let namespaces: Vec<&str> = namespaces.into_iter().filter(|name| !name.is_empty()).collect();
-        prepare(&client, &all, &namespaces).await;
-        for (name, objects) in &rendered {
-            let verdict = dry_run(&client, objects).await;
-            problems.extend(verdict.faults.into_iter().map(|fault| format!("{environment}: {name}: {fault}")));
-            problems.extend(verdict.unknown.iter().map(|kind| format!("{environment}: {name}: nobody defines {kind}")));
-            let excuses = fork.excuses(name);
-            let faults = policy::faults_of_others(objects, &excuses);
-            problems.extend(faults.into_iter().map(|fault| format!("{environment}: {name}: {fault}")));
-            problems.extend(roles_that_differ(&fork, environment, name, objects));
-        }
+        let upstream = Upstream::new(&replacements, capabilities(&client).await);
+        let found = verify(&client, &upstream, &Fork::new(environment)).await;
+        problems.extend(found.problems.into_iter().map(|problem| format!("{environment}: {problem}")));
+        // Needed in one environment is needed.
+        idle = Some(idle.map_or(found.idle.clone(), |idle| &idle & &found.idle));
     }
+    problems.extend(idle.into_iter().flatten().map(|excuse| format!("{excuse} is excused, and needs no excuse")));
     let problems: Vec<String> = problems.into_iter().collect();
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+/// What is wrong with what an environment renders to.
+#[derive(Default)]
+struct Verdict {
+    problems: Vec<String>,
+    /// Excuses that nothing needed.
+    idle: BTreeSet<String>,
+}
+
+async fn verify(client: &kube::Client, upstream: &Upstream, fork: &Fork) -> Verdict {
+    let wanted = std::env::var("GITMOOR_VERIFY").unwrap_or_default();
+    let is_wanted = |application: &&Value| {
+        let name = text_at(application, "/metadata/name");
+        wanted.is_empty() || wanted.split(',').any(|one| one == name)
+    };
+    let offered: Vec<Value> = fork.offered().into_iter().filter(|one| fork.has(one)).collect();
+    let (mut rendered, mut variants, mut problems) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let (mut excused, mut needed) = (BTreeSet::new(), BTreeSet::new());
+    for application in offered.iter().filter(is_wanted) {
+        let name = text_at(application, "/metadata/name").to_owned();
+        for (at, rules) in fork.excuses(&name) {
+            excused.extend(rules.keys().map(|rule| format!("{name}: {at}: {rule}")));
+        }
+        let objects = render(upstream, fork, application, &mut problems, &mut needed).await;
+        rendered.extend(objects.map(|objects| (name, objects)));
+    }
+    for application in fork.variants().iter().filter(is_wanted) {
+        let objects = render(upstream, fork, application, &mut problems, &mut needed).await;
+        variants.extend(objects.map(|objects| (text_at(application, "/metadata/name").to_owned(), objects)));
+    }
+    let all: Vec<Value> =
+        rendered.values().chain(variants.iter().map(|(_, objects)| objects)).flatten().cloned().collect();
+    let namespaces: BTreeSet<&str> = all.iter().map(|object| text_at(object, "/metadata/namespace")).collect();
+    let namespaces: Vec<&str> = namespaces.into_iter().filter(|name| !name.is_empty()).collect();
+    prepare(client, &all, &namespaces).await;
+    for (name, objects) in rendered.iter().chain(variants.iter().map(|(name, objects)| (name, objects))) {
+        let verdict = dry_run(client, objects).await;
+        let (mut faults, excuses) = policy::faults_of_others(objects, &fork.excuses(name));
+        needed.extend(excuses.into_iter().map(|excuse| format!("{name}: {excuse}")));
+        faults.extend(verdict.faults);
+        faults.extend(verdict.unknown.iter().map(|kind| format!("nobody defines {kind}")));
+        faults.extend(roles_that_differ(fork, name, objects));
+        problems.extend(faults.into_iter().map(|fault| format!("{name}: {fault}")));
+    }
+    problems.extend(faults_of_selections(&Components::rendered(fork, &rendered), wanted.is_empty()));
+    if wanted.is_empty() {
+        for (name, objects) in variants {
+            let with_variant = rendered.iter().map(|(other, own)| (other.clone(), own.clone()));
+            let with_variant = with_variant.chain([(name.clone(), objects)]).collect();
+            let components = Components::rendered(fork, &with_variant);
+            problems.extend(components.missing(&components.names().map(str::to_owned).collect()));
+        }
+    }
+    Verdict { problems, idle: &excused - &needed }
+}
+
+/// What an Application renders to; what is wrong with that goes to the problems.
+async fn render(
+    upstream: &Upstream,
+    fork: &Fork,
+    application: &Value,
+    problems: &mut Vec<String>,
+    needed: &mut BTreeSet<String>,
+) -> Option<Vec<Value>> {
+    let name = text_at(application, "/metadata/name");
+    match upstream.render(fork, application).await {
+        Ok(found) => {
+            println!("{}: {name}: {} objects", fork.environment(), found.objects.len());
+            let (faults, excuses) = policy::faults_of_values(&found.unknown, &fork.excuses(name));
+            problems.extend(found.warnings.iter().chain(&faults).map(|warning| format!("{name}: {warning}")));
+            needed.extend(excuses.into_iter().map(|excuse| format!("{name}: {excuse}")));
+            Some(found.objects)
+        }
+        Err(error) => {
+            problems.push(error);
+            None
+        }
+    }
+}
+
+/// What components refer to and nobody brings: of each alone, and of all but one; or, where some were not rendered, nothing
+/// but whether charts bring what they are said to.
+fn faults_of_selections(components: &Components, complete: bool) -> BTreeSet<String> {
+    let mut faults: BTreeSet<String> = components.not_brought().into_iter().collect();
+    if complete {
+        for name in components.names() {
+            for on in [components.alone(name), components.without(name)] {
+                faults.extend(components.missing(&on));
+            }
+        }
+        faults.extend(components.idle_uses().into_iter().map(|uses| format!("{uses} is not referred to")));
+    }
+    faults
 }
 
 /// What the server tells charts about itself.
@@ -269,11 +318,11 @@ async fn capabilities(client: &kube::Client) -> Capabilities {
 }
 
 /// ServiceAccounts whose role is not the one that `distribution/iam` declares for them, and declarations without one.
-fn roles_that_differ(fork: &Fork, environment: &str, application: &str, objects: &[Value]) -> Vec<String> {
+fn roles_that_differ(fork: &Fork, application: &str, objects: &[Value]) -> Vec<String> {
     let mut faults = Vec::new();
     for declared in fork.roles().iter().filter(|declared| {
         declared["application"] == application
-            && declared["environment"] == environment
+            && declared["environment"] == fork.environment()
             && declared["serviceAccount"].is_string()
     }) {
         let account = objects.iter().find(|object| {
@@ -283,7 +332,7 @@ fn roles_that_differ(fork: &Fork, environment: &str, application: &str, objects:
         });
         let role = account.map(|account| text_at(account, "/metadata/annotations/eks.amazonaws.com~1role-arn"));
         if role != declared["role"].as_str() {
-            faults.push(format!("{application}: {declared} is declared, and the ServiceAccount has {role:?}"));
+            faults.push(format!("{declared} is declared, and the ServiceAccount has {role:?}"));
         }
     }
     for account in objects.iter().filter(|object| object["kind"] == "ServiceAccount") {

@@ -5,12 +5,15 @@ use std::fs;
 
 use gitmoor_core::setup_conf::SetupConf;
 use gitmoor_core::template::{Matcher, substitute};
-use gitmoor_tests::distribution::fork::{Fork, files, name_of, needs, sources, text_at};
+use gitmoor_tests::distribution::fork::{Fork, files, name_of, sources, text_at, uses};
 use gitmoor_tests::distribution::policy;
 use gitmoor_tests::harness::tools::workspace;
 use serde_json::{Value, json};
 
+mod alone;
+mod logins;
 mod off;
+mod promises;
 
 /// The overlays that `<<__environment__>>` chooses from.
 const ENVIRONMENTS: [&str; 2] = ["aws", "single-node"];
@@ -176,7 +179,7 @@ fn belongs_to(application: &Value, environment: &str) -> bool {
 }
 
 #[test]
-fn every_application_is_offered_and_every_component_described() {
+fn every_application_is_offered() {
     let distribution = workspace().join("distribution");
     for file in files(&distribution.join("applications")) {
         let name = file.file_name().unwrap().to_str().unwrap();
@@ -196,39 +199,69 @@ fn every_application_is_offered_and_every_component_described() {
         let stem = name.strip_suffix(".yaml").unwrap();
         assert!(application.contains(&format!("\n  name: {stem}\n")), "{} names another one", file.display());
     }
-    for entry in fs::read_dir(distribution.join("components")).unwrap() {
-        let readme = entry.unwrap().path().join("README.md");
-        let text = fs::read_to_string(&readme).unwrap_or_else(|error| panic!("{}: {error}", readme.display()));
-        for part in ["**Gives**", "**Needs**", "**Turn off**", "**Rendered with**"] {
-            assert!(text.contains(part), "{} lacks {part}", readme.display());
+}
+
+#[test]
+fn every_component_has_a_readme_of_ten_lines() {
+    let fork = Fork::new("aws");
+    let folder = |name: &str| {
+        let folders = ["distribution/components/", "distribution/"].map(|above| format!("{above}{name}/README.md"));
+        folders.into_iter().find(|path| fork.path(path).is_file()).unwrap_or_else(|| panic!("{name} has no README.md"))
+    };
+    for application in fork.offered() {
+        let name = text_at(&application, "/metadata/name");
+        let readme = folder(name);
+        let text = fs::read_to_string(fork.path(&readme)).unwrap();
+        assert!(text.starts_with(&format!("# {name}\n")), "{readme} is called otherwise");
+        for part in ["Gives", "Needs", "Reach it", "Turn off", "Rendered with"] {
+            assert!(text.contains(&format!("\n- **{part}**: ")), "{readme} lacks {part}");
         }
+        let lines = text.lines().count();
+        assert!(lines <= 15, "{readme} has {lines} lines: what is longer belongs into docs/");
+        let (_, rendered) = text.split_once("**Rendered with**: ").unwrap();
+        for source in sources(&application).into_iter().filter(|source| !text_at(source, "/chart").is_empty()) {
+            let chart = format!("chart {} {}", text_at(source, "/chart"), text_at(source, "/targetRevision"));
+            let said = rendered.starts_with(&chart) || rendered.starts_with("keys checked, not rendered");
+            assert!(said, "{readme}: rendered with {rendered}, and the Application takes {chart}");
+        }
+    }
+    // Each folder is a component that can be selected.
+    let offered: BTreeSet<String> =
+        fork.offered().iter().map(|one| text_at(one, "/metadata/name").to_owned()).collect();
+    for entry in fs::read_dir(workspace().join("distribution/components")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(offered.contains(&name), "there is no Application {name}");
     }
 }
 
 #[test]
 fn what_a_component_needs_is_selected_with_it_and_named_where_it_is_turned_off() {
-    let fork = Fork::new("aws");
-    let names = |applications: &[Value]| -> BTreeSet<String> {
-        applications.iter().map(|one| text_at(one, "/metadata/name").to_owned()).collect()
-    };
-    let offered = names(&fork.offered());
-    for application in fork.offered() {
-        let name = text_at(&application, "/metadata/name").to_owned();
-        for needed in needs(&application) {
-            assert!(offered.contains(&needed), "{name} needs {needed}, which there is not");
-            if needed != "namespaces" {
-                let folders = ["components/", ""].map(|folder| format!("distribution/{folder}{needed}/README.md"));
-                let readme = folders.iter().find_map(|path| fs::read_to_string(fork.path(path)).ok()).unwrap();
-                let (_, off) = readme.split_once("**Turn off**").unwrap_or_else(|| panic!("{needed}: {readme}"));
-                assert!(off.contains(&format!("`{name}`")), "{needed}'s README does not say that {name} goes with it");
+    for environment in ENVIRONMENTS {
+        let fork = Fork::new(environment);
+        let names = |applications: &[Value]| -> BTreeSet<String> {
+            applications.iter().map(|one| text_at(one, "/metadata/name").to_owned()).collect()
+        };
+        let all: Vec<Value> = fork.offered().into_iter().filter(|one| fork.has(one)).collect();
+        let offered = names(&all);
+        for application in &all {
+            let name = text_at(application, "/metadata/name");
+            for other in fork.needs(application).union(&uses(application)) {
+                assert!(offered.contains(other), "{name} needs {other}, which there is not in {environment}");
+                if other != "namespaces" {
+                    let folders = ["components/", ""].map(|folder| format!("distribution/{folder}{other}/README.md"));
+                    let readme = folders.iter().find_map(|path| fs::read_to_string(fork.path(path)).ok()).unwrap();
+                    let (_, off) = readme.split_once("**Turn off**").unwrap_or_else(|| panic!("{other}: {readme}"));
+                    assert!(
+                        off.contains(&format!("`{name}`")),
+                        "{other}'s README does not say what that is for {name}"
+                    );
+                }
             }
         }
-    }
-    for environment in ENVIRONMENTS {
-        let selection = Fork::new(environment).selection();
+        let selection = fork.selection();
         let selected = names(&selection);
         for application in &selection {
-            let missing: Vec<String> = needs(application).difference(&selected).cloned().collect();
+            let missing: Vec<String> = fork.needs(application).difference(&selected).cloned().collect();
             assert!(missing.is_empty(), "{} needs {missing:?} in {environment}", name_of(application));
         }
     }

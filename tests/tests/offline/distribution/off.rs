@@ -6,14 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use gitmoor_core::template::{Matcher, substitute};
-use gitmoor_tests::distribution::fork::{Fork, files, needs, text_at};
+use gitmoor_tests::distribution::components::Components;
+use gitmoor_tests::distribution::fork::{Fork, files};
+use gitmoor_tests::distribution::references::{provided, references};
 use gitmoor_tests::distribution::selection;
 use gitmoor_tests::harness::program;
 use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::tools::tool;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::ENVIRONMENTS;
+
+/// What the others live in, and what rolls them out.
+const ALWAYS_ON: [&str; 2] = ["namespaces", "gitmoor"];
 
 /// A fork as it was copied, with a setup.conf, and nothing done yet.
 struct Copied {
@@ -27,6 +33,21 @@ impl Copied {
         selection::copy_into(copied.top()).unwrap();
         fs::rename(copied.top().join("setup.conf.example"), copied.top().join("setup.conf")).unwrap();
         copied.edit("setup.conf", "<<__environment__>>=aws", &format!("<<__environment__>>={environment}"));
+        copied
+    }
+
+    /// With everything on that can be.
+    fn with_everything(environment: &'static str) -> Self {
+        let copied = Self::new(environment);
+        for selection in ["distribution/kustomization.yaml".to_owned(), selection_of(environment)] {
+            let path = copied.top().join(&selection);
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = text.lines().map(|line| match line.strip_prefix("  # - ") {
+                Some(file) if path.with_file_name(file).is_file() => format!("  - {file}"),
+                _ => line.to_owned(),
+            });
+            fs::write(&path, lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+        }
         copied
     }
 
@@ -106,34 +127,21 @@ fn placeholders(file: &Path) -> BTreeSet<String> {
     substitute(&text, &none).left_over.into_iter().map(|found| found.token).collect()
 }
 
-fn selected(environment: &str) -> Vec<Value> {
-    Fork::new(environment).selection()
+fn selection_of(environment: &str) -> String {
+    format!("distribution/applications/{environment}/kustomization.yaml")
 }
 
-fn name(application: &Value) -> &str {
-    text_at(application, "/metadata/name")
-}
-
-/// A component, and those that cannot work without it.
-fn with_those_that_need_it<'a>(component: &'a str, all: &'a [Value]) -> BTreeSet<&'a str> {
-    let mut off = BTreeSet::from([component]);
-    loop {
-        let more = all.iter().filter(|one| needs(one).iter().any(|needed| off.contains(needed.as_str()))).map(name);
-        let grown: BTreeSet<&str> = off.iter().copied().chain(more).collect();
-        if grown == off {
-            return off;
-        }
-        off = grown;
-    }
+/// The components that an environment offers.
+fn offered(environment: &str) -> Components {
+    Components::of_repository(&Fork::new(environment))
 }
 
 #[test]
 fn a_component_that_is_off_needs_no_values() {
     let mut tried = 0;
     for environment in ENVIRONMENTS {
-        for application in selected(environment) {
-            let component = name(&application);
-            let fork = Copied::new(environment);
+        for component in offered(environment).names() {
+            let fork = Copied::with_everything(environment);
             let own = fork.own_placeholders(component);
             if own.is_empty() {
                 continue;
@@ -152,7 +160,7 @@ fn a_component_that_is_off_needs_no_values() {
             }
         }
     }
-    assert!(tried > 5, "only {tried} components have placeholders of their own");
+    assert!(tried > 15, "only {tried} components have placeholders of their own");
 }
 
 #[test]
@@ -175,10 +183,11 @@ fn what_the_selection_reads_needs_every_value() {
 #[test]
 fn nothing_refers_to_a_component_that_is_off() {
     for environment in ENVIRONMENTS {
-        let all = selected(environment);
-        for application in all.iter().filter(|one| name(one) != "namespaces") {
-            let fork = Copied::new(environment);
-            let off = with_those_that_need_it(name(application), &all);
+        let components = offered(environment);
+        for component in components.names().filter(|name| !ALWAYS_ON.contains(name)) {
+            let fork = Copied::with_everything(environment);
+            let on = components.without(component);
+            let off: Vec<&str> = components.names().filter(|name| !on.contains(*name)).collect();
             off.iter().for_each(|component| fork.turn_off(component));
             let checked = fork.gitmoor(&["iam", "check"]);
             let said = String::from_utf8_lossy(&checked.stderr).into_owned();
@@ -197,5 +206,27 @@ fn nothing_refers_to_a_component_that_is_off() {
                 assert!(!rest.contains(&format!("\n  name: {component}\n")), "{component} is not off in {environment}");
             }
         }
+    }
+}
+
+#[test]
+fn what_is_written_for_people_refers_to_nothing_else() {
+    for environment in ENVIRONMENTS {
+        let fork = Copied::with_everything(environment);
+        let person = "profiles:\n  - { username: ada.lovelace, email: ada@example.com, role: Developer }\n";
+        fs::write(fork.top().join("profiles.yaml"), person).unwrap();
+        let written = fork.gitmoor(&["iam", "profiles"]);
+        assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+        let text = fs::read_to_string(fork.top().join("distribution/profiles/ada-lovelace.yaml")).unwrap();
+        let documents = serde_yaml::Deserializer::from_str(&text);
+        let objects: Vec<Value> = documents.map(|document| Value::deserialize(document).unwrap()).collect();
+        assert!(objects.len() > 5, "{text}");
+        let mut there = provided(&objects);
+        there.extend(provided(&Fork::new(environment).build("distribution/components/gitmoor/base")));
+        there.extend(provided(&Fork::new(environment).build("distribution/components/gitmoor/crds")));
+        let named = objects.iter().flat_map(references).filter(|target| !target.is_builtin());
+        let missing: BTreeSet<String> =
+            named.filter(|target| !there.contains(target)).map(|target| target.to_string()).collect();
+        assert!(missing.is_empty(), "{environment}: {missing:?}");
     }
 }
