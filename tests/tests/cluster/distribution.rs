@@ -198,6 +198,9 @@ async fn verify_upstream() {
     for environment in ENVIRONMENTS {
         let upstream = Upstream::new(&replacements, capabilities(&client).await);
         let found = verify(&client, &upstream, &Fork::new(environment)).await;
+        for (name, objects) in found.objects {
+            println!("{environment}: {name}: {objects} objects");
+        }
         problems.extend(found.problems.into_iter().map(|problem| format!("{environment}: {problem}")));
         // Needed in one environment is needed.
         idle = Some(idle.map_or(found.idle.clone(), |idle| &idle & &found.idle));
@@ -211,6 +214,8 @@ async fn verify_upstream() {
 #[derive(Default)]
 struct Verdict {
     problems: Vec<String>,
+    /// How many objects each Application has.
+    objects: Vec<(String, usize)>,
     /// Excuses that nothing needed.
     idle: BTreeSet<String>,
 }
@@ -250,6 +255,7 @@ async fn verify(client: &kube::Client, upstream: &Upstream, fork: &Fork) -> Verd
         faults.extend(roles_that_differ(fork, name, objects));
         problems.extend(faults.into_iter().map(|fault| format!("{name}: {fault}")));
     }
+    let objects = rendered.iter().map(|(name, objects)| (name.clone(), objects.len())).collect();
     problems.extend(faults_of_selections(&Components::rendered(fork, &rendered), wanted.is_empty()));
     if wanted.is_empty() {
         for (name, objects) in variants {
@@ -259,7 +265,7 @@ async fn verify(client: &kube::Client, upstream: &Upstream, fork: &Fork) -> Verd
             problems.extend(components.missing(&components.names().map(str::to_owned).collect()));
         }
     }
-    Verdict { problems, idle: &excused - &needed }
+    Verdict { problems, objects, idle: &excused - &needed }
 }
 
 /// What an Application renders to; what is wrong with that goes to the problems.
@@ -273,7 +279,6 @@ async fn render(
     let name = text_at(application, "/metadata/name");
     match upstream.render(fork, application).await {
         Ok(found) => {
-            println!("{}: {name}: {} objects", fork.environment(), found.objects.len());
             let (faults, excuses) = policy::faults_of_values(&found.unknown, &fork.excuses(name));
             problems.extend(found.warnings.iter().chain(&faults).map(|warning| format!("{name}: {warning}")));
             needed.extend(excuses.into_iter().map(|excuse| format!("{name}: {excuse}")));
