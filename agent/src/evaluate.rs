@@ -6,25 +6,26 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gitmoor_core::application::ApplicationSpec;
-use gitmoor_core::closure::SourceKind;
+use gitmoor_core::closure::{RemoteReference, SourceKind};
 use gitmoor_core::hook;
 use gitmoor_core::manifest::{ManifestError, Manifests, Rendered, Stamp, Stamped};
 use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::status::{Condition, ConditionKind, Revision};
 use gitmoor_core::template::placeholders_in;
-use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_core::tracking::{ApplicationKey, hex};
 use gitmoor_engine::git::CommitId;
 use gitmoor_engine::manifests;
 use gitmoor_engine::render::{Inputs, RenderError, RenderOutput};
 use gitmoor_engine::render_cache::render_cached;
 use gitmoor_engine::sources::Gathered;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::context::Context;
 use crate::handling;
 use crate::metrics::Result as ResultLabel;
 use crate::projects::Grant;
-use crate::sources::{evaluated, gather, reads};
+use crate::sources::{evaluated, gather, home, own_lock, reads};
 use crate::state::{EvaluatedSource, Evaluation, Position, Reads, Snapshot};
 
 /// What an evaluation gives.
@@ -79,14 +80,20 @@ impl Subject<'_> {
 pub(crate) async fn evaluate(context: &Context, subject: &Subject<'_>, bodies: bool) -> Evaluated {
     let gathered = gather(context, subject, subject.positions).await;
     let present = evaluated(&gathered, &subject.treatment(), |index| subject.positions[index].to_string());
-    let sources = with_revisions(context, subject, present, gathered.failures.is_empty()).await;
+    let charts = subject.before().map(|before| before.charts.clone()).unwrap_or_default();
+    let sources = with_revisions(context, subject, present.clone(), &charts).await;
     let result = if gathered.failures.is_empty() {
         if let Some(known) = unchanged(subject, &sources).filter(|_| !bodies) {
             context.metrics.renders_spared.inc();
-            remember(context, subject, &known, reads(&gathered));
+            remember(
+                context,
+                subject,
+                &known,
+                reads(&gathered).with_lock(home(subject).filter(|_| !charts.is_empty())),
+            );
             return Evaluated { evaluation: known, manifests: None, waiting_helps: false, from_cache: false };
         }
-        rendered(context, subject, gathered, sources).await
+        rendered(context, subject, gathered, (present, sources)).await
     } else {
         let waiting_helps = gathered.failures.iter().any(|(_, error)| error.waiting_helps());
         let problems =
@@ -111,16 +118,19 @@ fn unchanged(subject: &Subject<'_>, sources: &[EvaluatedSource]) -> Option<Arc<E
 }
 
 /// Each source with the last commit (or version) that changed its inputs: the present one, unless they are what they were.
-/// After a start, what they were is what they are at the revisions in the status.
+/// After a start, what they were is what they are at the revisions in the status. `charts`: what its objects carry of the
+/// lock file.
 async fn with_revisions(
     context: &Context,
     subject: &Subject<'_>,
     mut sources: Vec<EvaluatedSource>,
-    complete: bool,
+    charts: &BTreeSet<RemoteReference>,
 ) -> Vec<EvaluatedSource> {
+    add_locked(context, subject, subject.positions, charts, &mut sources).await;
+    let complete = sources.iter().all(|source| !source.inputs.is_empty());
     let before = match subject.before() {
         Some(before) => before.sources.clone(),
-        None if complete => in_status(context, subject).await,
+        None if complete => in_status(context, subject, charts).await,
         None => Vec::new(),
     };
     if before.len() == sources.len() {
@@ -134,7 +144,11 @@ async fn with_revisions(
 }
 
 /// The sources at the revisions in the status; none when nothing has moved since, or when they cannot be told.
-async fn in_status(context: &Context, subject: &Subject<'_>) -> Vec<EvaluatedSource> {
+async fn in_status(
+    context: &Context,
+    subject: &Subject<'_>,
+    charts: &BTreeSet<RemoteReference>,
+) -> Vec<EvaluatedSource> {
     let Some(revision) = Revision::read(&subject.snapshot.object["status"]["sync"]) else { return Vec::new() };
     let at = |(text, present): (&String, &Position)| match present {
         Position::Commit(_) => CommitId::parse(text).map(Position::Commit),
@@ -147,14 +161,37 @@ async fn in_status(context: &Context, subject: &Subject<'_>) -> Vec<EvaluatedSou
         return Vec::new();
     }
     let gathered = gather(context, subject, &positions).await;
-    evaluated(&gathered, &subject.treatment(), |index| positions[index].to_string())
+    let mut sources = evaluated(&gathered, &subject.treatment(), |index| positions[index].to_string());
+    add_locked(context, subject, &positions, charts, &mut sources).await;
+    sources
+}
+
+/// Adds what the lock file says of these charts to the inputs.
+async fn add_locked(
+    context: &Context,
+    subject: &Subject<'_>,
+    at: &[Position],
+    charts: &BTreeSet<RemoteReference>,
+    sources: &mut [EvaluatedSource],
+) {
+    if charts.is_empty() {
+        return;
+    }
+    let locked = match own_lock(context, subject, at).await {
+        Ok(lock) => lock.only(charts).write(),
+        // Said where it is used; another commit may mend it.
+        Err(error) => format!("{error} {at:?}"),
+    };
+    for source in sources.iter_mut().filter(|source| !source.inputs.is_empty()) {
+        source.inputs = hex(Sha256::digest(format!("{}{locked}", source.inputs)).as_slice());
+    }
 }
 
 async fn rendered(
     context: &Context,
     subject: &Subject<'_>,
     gathered: Gathered,
-    sources: Vec<EvaluatedSource>,
+    (present, mut sources): (Vec<EvaluatedSource>, Vec<EvaluatedSource>),
 ) -> Evaluated {
     let mut reads = reads(&gathered);
     let inputs: Vec<_> = gathered.inputs.into_iter().flatten().collect();
@@ -171,8 +208,23 @@ async fn rendered(
         context.metrics.whole_tree_renders.inc();
     }
     let mut warnings = of_renderers(&outputs);
+    let charts;
     let (manifests, problems) = match read(subject, outputs, &mut warnings).await {
-        Ok(manifests) => {
+        Ok(mut manifests) => {
+            charts = manifests.charts();
+            if !charts.is_empty() {
+                reads = reads.with_lock(home(subject));
+                match own_lock(context, subject, subject.positions).await {
+                    Ok(lock) => manifests.pin(&lock),
+                    Err(error) => {
+                        let problems = vec![problem(error.category(), error.to_string())];
+                        return refused(context, subject, problems, reads, sources, error.waiting_helps());
+                    }
+                }
+            }
+            if subject.before().map_or(&BTreeSet::new(), |before| &before.charts) != &charts {
+                sources = with_revisions(context, subject, present, &charts).await;
+            }
             let (mut manifests, mut problems) = stamp(context, subject, manifests).await;
             problems.extend(subject.grant.narrow(&mut manifests));
             if let Err(error) = manifests::settle(subject.spec, &mut manifests, "/proc/self/exe".into()).await {
@@ -194,6 +246,7 @@ async fn rendered(
         problems,
         warnings,
         asks_cluster,
+        charts,
     });
     remember(context, subject, &evaluation, reads);
     let waiting_helps = evaluation.unknown_kinds;
@@ -249,6 +302,8 @@ fn refused(
         warnings: Vec::new(),
         unknown_kinds: false,
         asks_cluster: false,
+        // They are found out again.
+        charts: BTreeSet::new(),
     });
     remember(context, subject, &evaluation, reads);
     Evaluated { evaluation, manifests: None, waiting_helps, from_cache: false }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
-use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, Remotes, Wanted};
+use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, Remotes};
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::git::Credentials;
 use gitmoor_engine::reach::Hosts;
-use gitmoor_engine::remotes::{Access, FetchRemotes, Pin, RemoteError, RemoteStore};
+use gitmoor_engine::remotes::{Access, Ask, FetchRemotes, Pin, RemoteError, RemoteStore};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::credentials::CredentialStore;
@@ -36,8 +36,8 @@ pub(crate) struct RemoteFollowers {
     queue: Queue,
     metrics: Arc<Metrics>,
     /// What is known, one lock each, so that nothing is fetched twice at the same time.
-    known: Mutex<HashMap<RemoteReference, Arc<AsyncMutex<Option<Known>>>>>,
-    users: Mutex<BTreeMap<ApplicationKey, Wanted>>,
+    known: Mutex<HashMap<Ask, Arc<AsyncMutex<Option<Known>>>>>,
+    users: Mutex<BTreeMap<ApplicationKey, BTreeSet<Ask>>>,
 }
 
 /// What a look has found.
@@ -82,8 +82,8 @@ impl RemoteFollowers {
     pub(crate) async fn follow(self: Arc<Self>) {
         loop {
             tokio::time::sleep(self.interval).await;
-            let used: Wanted = self.users().values().flatten().cloned().collect();
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|reference, _| used.contains(reference));
+            let used: BTreeSet<Ask> = self.users().values().flatten().cloned().collect();
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|ask, _| used.contains(ask));
             self.look_again(&used).await;
         }
     }
@@ -99,19 +99,19 @@ impl RemoteFollowers {
         self.users().remove(key);
     }
 
-    fn users(&self) -> std::sync::MutexGuard<'_, BTreeMap<ApplicationKey, Wanted>> {
+    fn users(&self) -> std::sync::MutexGuard<'_, BTreeMap<ApplicationKey, BTreeSet<Ask>>> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look_again(&self, references: &Wanted) {
-        for reference in references {
-            let slot = self.slot(reference);
+    async fn look_again(&self, asked: &BTreeSet<Ask>) {
+        for ask in asked {
+            let slot = self.slot(ask);
             let mut known = slot.lock().await;
             let Some(before) = known.clone() else { continue };
-            if before.found.as_ref().is_ok_and(|pin| pin.is_fixed(reference)) {
+            if before.found.as_ref().is_ok_and(|pin| pin.is_fixed(ask)) {
                 continue;
             }
-            let after = self.look(reference).await;
+            let after = self.look(ask).await;
             let news = match (&before.found, &after) {
                 (Ok(before), Ok(after)) => before != after,
                 (Err(_), Ok(_)) => true,
@@ -122,59 +122,59 @@ impl RemoteFollowers {
             *known = Some(Known { found, looked: Instant::now() });
             drop(known);
             if news {
-                self.tell(reference);
+                self.tell(ask);
             }
         }
     }
 
-    fn tell(&self, reference: &RemoteReference) {
-        tracing::info!(%reference, "something from elsewhere has changed");
+    fn tell(&self, ask: &Ask) {
+        tracing::info!(reference = %ask, "something from elsewhere has changed");
         let users = self.users();
         let told: BTreeSet<ApplicationKey> =
-            users.iter().filter(|(_, used)| used.contains(reference)).map(|(key, _)| key.clone()).collect();
+            users.iter().filter(|(_, used)| used.contains(ask)).map(|(key, _)| key.clone()).collect();
         drop(users);
         self.queue.extend(self.state.inputs_changed(&told));
     }
 
-    fn slot(&self, reference: &RemoteReference) -> Arc<AsyncMutex<Option<Known>>> {
+    fn slot(&self, ask: &Ask) -> Arc<AsyncMutex<Option<Known>>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry(reference.clone()).or_default())
+        Arc::clone(known.entry(ask.clone()).or_default())
     }
 
     /// What it is: known, pinned on disk, or looked at now.
-    async fn find(&self, reference: &RemoteReference) -> RemoteContent {
-        let slot = self.slot(reference);
+    async fn find(&self, ask: &Ask) -> RemoteContent {
+        let slot = self.slot(ask);
         let mut known = slot.lock().await;
         let fresh = |known: &Known| match &known.found {
-            Ok(pin) => pin.is_fixed(reference) || known.looked.elapsed() < self.interval,
+            Ok(pin) => pin.is_fixed(ask) || known.looked.elapsed() < self.interval,
             Err(_) => known.looked.elapsed() < RETRY.min(self.interval),
         };
         if let Some(Known { found, .. }) = known.as_ref().filter(|known| fresh(known)) {
             match found {
                 Err(error) => return failed(error),
                 Ok(pin) => {
-                    if let Some(content) = self.content(reference, pin).await {
+                    if let Some(content) = self.content(&ask.reference, pin).await {
                         return content;
                     }
                 }
             }
-        } else if let Some(pin) = self.store.known(reference).filter(|pin| pin.is_fixed(reference))
-            && let Some(content) = self.content(reference, &pin).await
+        } else if let Some(pin) = self.store.known(ask).filter(|pin| pin.is_fixed(ask))
+            && let Some(content) = self.content(&ask.reference, &pin).await
         {
             *known = Some(Known { found: Ok(pin), looked: Instant::now() });
             return content;
         }
-        let mut found = self.look(reference).await;
-        if let (Err(error), Some(pin)) = (&found, self.store.known(reference))
+        let mut found = self.look(ask).await;
+        if let (Err(error), Some(pin)) = (&found, self.store.known(ask))
             && error.category == Category::RemoteUnreachable
         {
-            tracing::warn!(%reference, %error, "what was fetched before is used");
+            tracing::warn!(reference = %ask, %error, "what was fetched before is used");
             found = Ok(pin);
         }
         *known = Some(Known { found: found.clone(), looked: Instant::now() });
         match found {
             Err(error) => failed(&error),
-            Ok(pin) => self.content(reference, &pin).await.unwrap_or_else(|| {
+            Ok(pin) => self.content(&ask.reference, &pin).await.unwrap_or_else(|| {
                 let reason = "cannot be read from the disk".to_owned();
                 failed(&RemoteError { category: Category::RemoteUnreachable, reason })
             }),
@@ -186,10 +186,10 @@ impl RemoteFollowers {
         tokio::task::spawn_blocking(move || store.content(&reference, &pin)).await.ok()?
     }
 
-    async fn look(&self, reference: &RemoteReference) -> Result<Pin, RemoteError> {
+    async fn look(&self, ask: &Ask) -> Result<Pin, RemoteError> {
         self.credentials.read_once().await;
-        let access = Access { credentials: self.credentials_of(reference), hosts: self.hosts() };
-        let found = self.store.look(reference, &access).await;
+        let access = Access { credentials: self.credentials_of(&ask.reference), hosts: self.hosts() };
+        let found = self.store.look(ask, &access).await;
         let label = found.as_ref().map_or_else(|error| error.category.as_str(), |_| "success");
         self.metrics.remote_fetches.get_or_create(&ResultLabel::of(label)).inc();
         found
@@ -219,16 +219,16 @@ impl RemoteFollowers {
 }
 
 impl FetchRemotes for ForApplication<'_> {
-    fn fetch(&self, wanted: Wanted) -> BoxFuture<'_, Remotes> {
-        self.all.users().entry(self.key.clone()).or_default().extend(wanted.iter().cloned());
-        let one = move |reference: RemoteReference| async move {
-            let content = match self.refusal(&reference) {
+    fn fetch(&self, asked: BTreeSet<Ask>) -> BoxFuture<'_, Remotes> {
+        self.all.users().entry(self.key.clone()).or_default().extend(asked.iter().cloned());
+        let one = move |ask: Ask| async move {
+            let content = match self.refusal(&ask.reference) {
                 Some(reason) => RemoteContent::Failed { category: Category::RemoteRefused, reason },
-                None => self.all.find(&reference).await,
+                None => self.all.find(&ask).await,
             };
-            (reference, content)
+            (ask.reference, content)
         };
-        async move { Remotes(join_all(wanted.into_iter().map(one)).await.into_iter().collect()) }.boxed()
+        async move { Remotes(join_all(asked.into_iter().map(one)).await.into_iter().collect()) }.boxed()
     }
 }
 

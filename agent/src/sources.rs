@@ -2,8 +2,9 @@
 
 use futures::FutureExt as _;
 use gitmoor_core::closure::{ReadSet, SourceKind};
+use gitmoor_core::lock::Lock;
 use gitmoor_core::tree::{RepoPath, TreeError};
-use gitmoor_engine::inputs::AnyTree;
+use gitmoor_engine::inputs::{AnyTree, lock_of};
 use gitmoor_engine::render::RenderError;
 use gitmoor_engine::sources::{self, Gathered};
 
@@ -45,6 +46,18 @@ async fn tree(context: &Context, source: &FollowedSource, at: &Position) -> Resu
             Err(RenderError::Tree(TreeError::unreadable(&RepoPath::root(), reason)))
         }
     }
+}
+
+/// The source whose tree has the lock file for the Applications that this one brings: the first of Git.
+pub(crate) fn home(subject: &Subject<'_>) -> Option<usize> {
+    subject.snapshot.sources.iter().position(|source| matches!(source.follow.origin, Origin::Git(_)))
+}
+
+/// The lock file of that tree.
+pub(crate) async fn own_lock(context: &Context, subject: &Subject<'_>, at: &[Position]) -> Result<Lock, RenderError> {
+    let Some(home) = home(subject) else { return Ok(Lock::default()) };
+    let tree = tree(context, &subject.snapshot.sources[home], &at[home]).await?;
+    tokio::task::spawn_blocking(move || lock_of(&tree)).await?
 }
 
 /// What is known of each source; `revision` gives where it stands, and `treatment` all else that bodies depend on.

@@ -258,6 +258,7 @@ mod tests {
             sources: vec![EvaluatedSource { revision: commit(digit).to_string(), inputs: String::new(), kind: None }],
             several: false,
             asks_cluster: false,
+            charts: std::collections::BTreeSet::new(),
             desired: Some(vec![object].into()),
             images: Arc::new([]),
             problems: Vec::new(),

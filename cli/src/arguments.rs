@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::{
-        bootstrap, completions, credentials, diff, doctor, explain, history, iam, init, logs, plan, prune, refresh,
-        rehearse, render, seal, secrets, status, suspend, sync, upgrade,
+        bootstrap, completions, credentials, diff, doctor, explain, history, iam, init, lock, logs, plan, prune,
+        refresh, rehearse, render, seal, secrets, status, suspend, sync, upgrade,
     },
     failure::EXIT_STATUS_HELP,
 };
@@ -53,6 +53,7 @@ pub(crate) enum Command {
     Credentials(Box<credentials::Arguments>),
     Iam(Box<iam::Arguments>),
     Render(Box<render::Arguments>),
+    Lock(Box<lock::Arguments>),
     Plan(Box<plan::Arguments>),
     Rehearse(Box<rehearse::Arguments>),
     Bootstrap(Box<bootstrap::Arguments>),

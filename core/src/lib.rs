@@ -14,6 +14,7 @@ pub mod webhook;
 pub mod application;
 pub mod chart;
 pub mod closure;
+pub mod lock;
 pub mod manifest;
 pub mod replacement;
 pub mod resource;

@@ -3,7 +3,7 @@
 //! A manifest is read (`Rendered`), then bound to what the cluster serves and stamped with label, tracking id and
 //! digest (`Stamped`). Only stamped manifests can be planned and applied.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -11,9 +11,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use crate::closure::RemoteReference;
 use crate::handling::Handling;
 use crate::hook::Role;
-use crate::names::{ANNOTATION_DIGEST, ANNOTATION_TRACKING_ID, LABEL_APPLICATION};
+use crate::lock::{self, Lock};
+use crate::names::{ANNOTATION_DIGEST, ANNOTATION_TRACKING_ID, APPLICATION_GROUP, APPLICATION_KIND, LABEL_APPLICATION};
 use crate::object::{GroupKind, ObjectId, annotation, group_of, text_at};
 use crate::resource::Resources;
 use crate::tracking::{ApplicationKey, Digester, Installation};
@@ -158,6 +160,18 @@ impl Manifests<Rendered> {
             items.extend(source.items);
         }
         (Self { items, by_id: HashMap::new(), stage: PhantomData }, repeated)
+    }
+
+    /// Charts that Applications among them name.
+    pub fn charts(&self) -> BTreeSet<RemoteReference> {
+        self.items.iter().flat_map(|manifest| lock::charts_of(&manifest.object)).collect()
+    }
+
+    /// Has Applications among them carry what is locked of their charts.
+    pub fn pin(&mut self, lock: &Lock) {
+        let applications =
+            self.items.iter_mut().filter(|manifest| manifest.id.group_kind.is(APPLICATION_GROUP, APPLICATION_KIND));
+        applications.for_each(|manifest| lock.pin(&mut manifest.object));
     }
 }
 

@@ -16,6 +16,8 @@ pub const ANNOTATION_TRACKING_ID: &str = "gitmoor.dev/tracking-id";
 pub const ANNOTATION_DIGEST: &str = "gitmoor.dev/digest";
 /// Annotation on an Application that confirms a list of deletions by its digest.
 pub const ANNOTATION_CONFIRM_PRUNE: &str = "gitmoor.dev/confirm-prune";
+/// Annotation on an Application with what the lock file of the repository that brought it says of its charts.
+pub const ANNOTATION_LOCK: &str = "gitmoor.dev/lock";
 /// Annotation on an object of the repository: `Prune=false` and friends.
 pub const ANNOTATION_SYNC_OPTIONS: &str = "argocd.argoproj.io/sync-options";
 /// Annotation on an object of the repository: one more field manager whose fields become ours at adoption.

@@ -1,15 +1,19 @@
 //! What a source is rendered from: the read-set of its own tree, and files of other sources' trees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gitmoor_core::chart::Traits;
-use gitmoor_core::closure::{self, Member, ReadSet, RemoteContent, RemoteReference, RemoteUsed, Remotes, SourceKind};
+use gitmoor_core::closure::{
+    self, ClosureError, Member, Place, Problem, ReadSet, RemoteContent, RemoteReference, RemoteUsed, Remotes,
+    SourceKind, Wanted,
+};
+use gitmoor_core::lock::{self, Lock, LockFileError};
 use gitmoor_core::source::{Recipe, ValueFile};
-use gitmoor_core::tree::{Tree, TreeError, TreeErrorKind};
+use gitmoor_core::tree::{RepoPath, Tree, TreeError, TreeErrorKind};
 use sha2::{Digest as _, Sha256};
 
 use crate::helm::Capabilities;
-use crate::remotes::FetchRemotes;
+use crate::remotes::{Ask, FetchRemotes};
 use crate::render::{RenderError, blocking};
 
 /// Any tree that can go to another thread.
@@ -104,21 +108,57 @@ async fn walked(
         })
         .await;
     };
-    let mut remotes = Remotes::default();
+    let (mut remotes, mut lock) = (Remotes::default(), None);
     for _ in 0..MOST_ROUNDS {
         let walked;
-        (recipe, tree, remotes, walked) = blocking(move || {
+        (recipe, tree, remotes, lock, walked) = blocking(move || {
             let walked = closure::read_set_with(&tree, &recipe, &remotes)?;
-            Ok((recipe, tree, remotes, walked))
+            let lock = match lock {
+                None if walked.is_err() => Some(lock_of(&tree)?),
+                lock => lock,
+            };
+            Ok((recipe, tree, remotes, lock, walked))
         })
         .await?;
         match walked {
             Ok(read_set) => return Ok((recipe, tree, read_set, remotes)),
-            Err(wanted) => remotes.0.extend(fetch.fetch(wanted).await.0),
+            Err(wanted) => remotes.0.extend(fetch.fetch(asked(wanted, lock.as_ref())).await.0),
         }
     }
     let reason = "what it uses from elsewhere leads to more and more";
     Err(TreeError::invalid(&recipe.path, reason).into())
+}
+
+fn asked(wanted: Wanted, lock: Option<&Lock>) -> BTreeSet<Ask> {
+    let ask = |reference: RemoteReference| {
+        let locked = lock.and_then(|lock| lock.get(&reference)).cloned();
+        Ask { reference, locked }
+    };
+    wanted.into_iter().map(ask).collect()
+}
+
+/// The lock file at the top of a tree; empty when there is none. Blocking.
+///
+/// # Errors
+/// When there is one that cannot be used.
+pub fn lock_of(tree: &AnyTree) -> Result<Lock, RenderError> {
+    Lock::of_tree(tree).map_err(|error| {
+        let problem = match error {
+            LockFileError::Tree(error) => Problem::Tree(error),
+            LockFileError::Lock(error) => {
+                Problem::Lock { at: Place { file: lock::path(), line: error.line }, reason: error.reason }
+            }
+        };
+        ClosureError { problems: vec![problem], read_set: Box::new(lock_reads()) }.into()
+    })
+}
+
+/// For the index of paths: whoever uses something from elsewhere looks into the lock file, whether it is there or not.
+/// What it says is no part of any digest: what it leads to is.
+pub fn lock_reads() -> ReadSet {
+    let members = BTreeMap::from([(lock::path(), Member::Absent)]);
+    let (path, remotes) = (RepoPath::root(), Vec::new());
+    ReadSet { charts: false, path, source: SourceKind::Directory, members, remotes }
 }
 
 fn files_of_others(recipe: &Recipe, trees: Vec<(usize, AnyTree)>, own: &ReadSet) -> Result<Vec<Other>, RenderError> {

@@ -8,11 +8,14 @@
 //! Repositories are kept as mirrors, beside those that Applications follow; files by their digest; charts where charts
 //! are kept. A pin of something that moves (a branch, an address of a file, a range) is used when nothing newer can be had.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, RemoteTree, Remotes, Wanted};
+use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, RemoteTree, Remotes};
+use gitmoor_core::lock::Locked;
 use gitmoor_core::tree::{RepoPath, Tree, TreeError};
 use serde::{Deserialize, Serialize};
 
@@ -29,10 +32,28 @@ const LARGEST_FILE: u64 = 16 << 20;
 /// Bytes of all files on disk.
 const MOST_BYTES: u64 = 256 << 20;
 
+/// Something from elsewhere that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ask {
+    /// What it is asked for by.
+    pub reference: RemoteReference,
+    /// What the lock file of the tree that names it says.
+    pub locked: Option<Locked>,
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.locked {
+            Some(locked) => write!(f, "{}, locked to {}", self.reference, locked.short()),
+            None => write!(f, "{}", self.reference),
+        }
+    }
+}
+
 /// Gives what renders need from elsewhere.
 pub trait FetchRemotes: Send + Sync {
     /// What is wanted, each with its content or with why it cannot be had.
-    fn fetch(&self, wanted: Wanted) -> BoxFuture<'_, Remotes>;
+    fn fetch(&self, asked: BTreeSet<Ask>) -> BoxFuture<'_, Remotes>;
 }
 
 /// Where something from elsewhere stands.
@@ -65,9 +86,10 @@ pub enum Pin {
 }
 
 impl Pin {
-    /// Whether it stays what it is: a commit, a tag, an exact version.
-    pub fn is_fixed(&self, reference: &RemoteReference) -> bool {
-        match (self, reference) {
+    /// Whether it stays what it is: a commit, a tag, an exact version, and all that is locked.
+    pub fn is_fixed(&self, ask: &Ask) -> bool {
+        match (self, &ask.reference) {
+            _ if ask.locked.is_some() => true,
             (Self::Commit { reference, .. }, RemoteReference::Repository { revision, .. }) => {
                 CommitId::parse(revision).is_some()
                     || reference.as_ref().is_some_and(|name| {
@@ -127,30 +149,78 @@ impl RemoteStore {
         self.addresses.repository(address).map(Some).map_err(|error| refused(&error))
     }
 
-    /// What a reference was when it was looked at last; also after a restart.
-    pub fn known(&self, reference: &RemoteReference) -> Option<Pin> {
-        serde_json::from_slice(&self.store.note(&note(reference))?).ok()
+    /// What was fetched of it before: as it is locked, or else as it was when it was looked at last; also after a
+    /// restart.
+    pub fn known(&self, ask: &Ask) -> Option<Pin> {
+        match (&ask.locked, &ask.reference) {
+            (None, reference) => serde_json::from_slice(&self.store.note(&note(reference))?).ok(),
+            (Some(Locked::Commit(commit)), RemoteReference::Repository { .. }) => {
+                Some(Pin::Commit { commit: CommitId::parse(commit)?, reference: None })
+            }
+            (Some(Locked::File(None)), RemoteReference::File { .. }) => Some(Pin::NoFile),
+            (Some(Locked::File(Some(digest))), RemoteReference::File { address }) => {
+                self.store.note(&had(address, digest))?;
+                Some(Pin::File { digest: digest.clone(), etag: None })
+            }
+            // Charts know by themselves what they have had.
+            (Some(_), _) => None,
+        }
     }
 
-    /// Looks at a reference anew, over the network.
+    /// Looks at something anew, over the network; at what is locked only when it is not on disk as it is locked.
+    ///
+    /// # Errors
+    /// When it cannot be had, or not as it is locked.
+    pub async fn look(&self, ask: &Ask, access: &Access) -> Result<Pin, RemoteError> {
+        self.look_with(ask, access, false).await
+    }
+
+    /// The same, which asks upstream also for exact versions that are on disk.
     ///
     /// # Errors
     /// When it cannot be had.
-    pub async fn look(&self, reference: &RemoteReference, access: &Access) -> Result<Pin, RemoteError> {
+    pub async fn look_anew(&self, ask: &Ask, access: &Access) -> Result<Pin, RemoteError> {
+        self.look_with(ask, access, true).await
+    }
+
+    async fn look_with(&self, ask: &Ask, access: &Access, anew: bool) -> Result<Pin, RemoteError> {
+        let Ask { reference, locked } = ask;
         let pin = match reference {
             RemoteReference::Repository { revision, .. } => {
                 let Some(url) = self.repository(reference)? else { return Ok(Pin::NoFile) };
-                self.commit(url, revision, access).await?
+                match locked {
+                    // A commit is what it is, whatever the tag that led to it stands for by now.
+                    Some(Locked::Commit(commit)) => {
+                        let found = self.commit(url, commit, access).await?;
+                        found.ok_or_else(|| RemoteError {
+                            category: Category::LockMismatch,
+                            reason: format!(
+                                "does not have the commit {commit} of the lock file any more; run `gitmoor lock --update`"
+                            ),
+                        })?
+                    }
+                    _ => self.commit(url, revision, access).await?.ok_or_else(|| RemoteError {
+                        category: Category::RemoteRefused,
+                        reason: format!("has no branch, tag or commit `{revision}`; push it, or correct the entry"),
+                    })?,
+                }
             }
             RemoteReference::File { address } => {
                 let (this, address, access) = (self.clone(), address.clone(), access.clone());
-                blocking(move || this.file(&address, &access)).await?
+                let pin = blocking(move || this.file(&address, &access)).await?;
+                match locked {
+                    Some(Locked::File(locked)) => as_locked(pin, locked.as_deref())?,
+                    _ => pin,
+                }
             }
             RemoteReference::Chart { .. } => {
-                let (this, reference, access) = (self.clone(), reference.clone(), access.clone());
-                blocking(move || this.chart(&reference, &access)).await?
+                let (this, ask, access) = (self.clone(), ask.clone(), access.clone());
+                blocking(move || this.chart(&ask, anew, &access)).await?
             }
         };
+        if locked.is_some() {
+            return Ok(pin);
+        }
         let text = serde_json::to_vec(&pin).unwrap_or_default();
         // Only a matter of speed: it can be looked at again.
         if let Err(error) = self.store.write_note(&note(reference), &text) {
@@ -159,7 +229,7 @@ impl RemoteStore {
         Ok(pin)
     }
 
-    async fn commit(&self, url: RepositoryUrl, revision: &str, access: &Access) -> Result<Pin, RemoteError> {
+    async fn commit(&self, url: RepositoryUrl, revision: &str, access: &Access) -> Result<Option<Pin>, RemoteError> {
         let mirror = Mirror::new(&self.data, url, self.fetcher.clone());
         let request = FetchRequest {
             credentials: access.credentials.clone(),
@@ -177,13 +247,8 @@ impl RemoteStore {
             },
             reason: format!("cannot be fetched: {} ({})", error.reason, error.kind.way_out()),
         })?;
-        match outcome.heads.get(revision) {
-            Some(head) => Ok(Pin::Commit { commit: head.commit.clone(), reference: head.reference.clone() }),
-            None => Err(RemoteError {
-                category: Category::RemoteRefused,
-                reason: format!("has no branch, tag or commit `{revision}`; push it, or correct the entry"),
-            }),
-        }
+        let head = outcome.heads.get(revision);
+        Ok(head.map(|head| Pin::Commit { commit: head.commit.clone(), reference: head.reference.clone() }))
     }
 
     fn file(&self, address: &str, access: &Access) -> Result<Pin, RemoteError> {
@@ -192,9 +257,10 @@ impl RemoteStore {
         if let Some(path) = local.filter(|_| url != address) {
             let path = path.split(['?', '#']).next().unwrap_or_default();
             let bytes = local::read(std::path::Path::new(path), LARGEST_FILE).map_err(|error| of_chart(&error))?;
-            return self.kept(&bytes, None);
+            return self.kept(address, &bytes, None);
         }
-        let before = self.known(&RemoteReference::File { address: address.to_owned() });
+        let reference = RemoteReference::File { address: address.to_owned() };
+        let before = self.known(&Ask { reference, locked: None });
         let before = match before {
             Some(Pin::File { digest, etag }) if self.store.get(&digest).is_some() => Some((digest, etag)),
             _ => None,
@@ -217,7 +283,7 @@ impl RemoteStore {
         match (answer.status, before) {
             (304, Some((digest, etag))) => Ok(Pin::File { digest, etag }),
             (200..=299, _) if page => Ok(Pin::NoFile),
-            (200..=299, _) => self.kept(&answer.body, answer.etag),
+            (200..=299, _) => self.kept(address, &answer.body, answer.etag),
             (404 | 410, _) => Ok(Pin::NoFile),
             (status @ 400..=499, _) if status != 408 && status != 429 => Err(RemoteError {
                 category: Category::RemoteRefused,
@@ -230,20 +296,28 @@ impl RemoteStore {
         }
     }
 
-    fn kept(&self, bytes: &[u8], etag: Option<String>) -> Result<Pin, RemoteError> {
-        let kept = self.store.put(bytes).map(|digest| Pin::File { digest, etag });
+    fn kept(&self, address: &str, bytes: &[u8], etag: Option<String>) -> Result<Pin, RemoteError> {
+        let kept = self.store.put(bytes).and_then(|digest| {
+            self.store.write_note(&had(address, &digest), b"")?;
+            Ok(Pin::File { digest, etag })
+        });
         kept.map_err(|error| RemoteError {
             category: Category::RemoteUnreachable,
             reason: format!("cannot be kept on disk: {error}"),
         })
     }
 
-    fn chart(&self, reference: &RemoteReference, access: &Access) -> Result<Pin, RemoteError> {
-        let RemoteReference::Chart { repository, name, version } = reference else { return Ok(Pin::NoFile) };
+    fn chart(&self, ask: &Ask, anew: bool, access: &Access) -> Result<Pin, RemoteError> {
+        let RemoteReference::Chart { repository, name, version } = &ask.reference else { return Ok(Pin::NoFile) };
         let address = self.addresses.chart(repository, name).map_err(|error| refused(&error))?;
-        let revision = if version.is_empty() { "HEAD" } else { version };
+        let revision = match &ask.locked {
+            Some(Locked::Chart { version, digest }) => format!("{version}@sha256:{digest}"),
+            _ if version.is_empty() => "HEAD".to_owned(),
+            _ => version.clone(),
+        };
         let charts = self.charts.clone().with_hosts(access.hosts.clone()).away_from_home();
-        match charts.resolve(&address, revision, &access.credentials).map_err(|error| of_chart(&error))? {
+        let charts = if anew { charts.anew() } else { charts };
+        match charts.resolve(&address, &revision, &access.credentials).map_err(|error| of_chart(&error))? {
             Some(ChartVersion { version, digest }) => Ok(Pin::Chart { version, digest }),
             None => Err(RemoteError {
                 category: Category::RemoteRefused,
@@ -301,6 +375,28 @@ fn note(reference: &RemoteReference) -> String {
     format!("pin {reference:?}")
 }
 
+/// A digest alone does not say where a file came from, and who may have it.
+fn had(address: &str, digest: &str) -> String {
+    format!("had {address} {digest}")
+}
+
+/// What was found, unless the lock file says something else.
+fn as_locked(found: Pin, locked: Option<&str>) -> Result<Pin, RemoteError> {
+    let now = match &found {
+        Pin::File { digest, .. } if locked == Some(digest.as_str()) => return Ok(found),
+        Pin::NoFile if locked.is_none() => return Ok(found),
+        Pin::File { digest, .. } => format!("sha256:{digest}"),
+        _ => "no file".to_owned(),
+    };
+    let said = locked.map_or_else(|| "no file".to_owned(), |digest| format!("sha256:{digest}"));
+    Err(RemoteError {
+        category: Category::LockMismatch,
+        reason: format!(
+            "is {now} now, and the lock file says {said}; if that is what you want, run `gitmoor lock --update`"
+        ),
+    })
+}
+
 /// Host and port of an address.
 pub fn host(address: &str) -> String {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
@@ -315,6 +411,7 @@ fn refused(error: &dyn std::error::Error) -> RemoteError {
 fn of_chart(error: &ChartError) -> RemoteError {
     let category = match error.kind {
         ChartErrorKind::Unreachable | ChartErrorKind::Other => Category::RemoteUnreachable,
+        ChartErrorKind::LockMismatch => Category::LockMismatch,
         _ => Category::RemoteRefused,
     };
     RemoteError { category, reason: format!("cannot be fetched: {}", error.message) }

@@ -9,6 +9,7 @@ use std::fmt;
 use futures::future::BoxFuture;
 use gitmoor_core::application::{ApplicationSpec, SpecError};
 use gitmoor_core::closure::ReadSet;
+use gitmoor_core::lock::Lock;
 use gitmoor_core::source::{Names, Recipe, Source, recipes};
 use gitmoor_core::tracking::ApplicationKey;
 use sha2::{Digest as _, Sha256};
@@ -17,7 +18,7 @@ use crate::addresses::Addresses;
 use crate::charts::ChartAddress;
 use crate::git::RepositoryUrl;
 use crate::helm::Capabilities;
-use crate::inputs::{AnyTree, Inputs, inputs_with};
+use crate::inputs::{AnyTree, Inputs, inputs_with, lock_reads};
 use crate::remotes::FetchRemotes;
 use crate::render::RenderError;
 
@@ -62,7 +63,7 @@ impl fmt::Display for Origin {
 pub struct Follow {
     /// Of what.
     pub origin: Origin,
-    /// Branch, tag, range of tags or commit; version or range of versions: as the Application has it.
+    /// Branch, tag, range of tags or commit; version or range of versions: as the Application has it, or its lock file.
     pub revision: String,
 }
 
@@ -75,7 +76,8 @@ pub struct FollowedSource {
     pub recipe: Recipe,
 }
 
-/// The sources of an Application, in their order.
+/// The sources of an Application, in their order. `lock`: what the Application carries of the lock file of the repository
+/// that brought it.
 ///
 /// # Errors
 /// When the spec cannot be worked with as a whole.
@@ -83,13 +85,17 @@ pub fn followed(
     key: &ApplicationKey,
     spec: &ApplicationSpec,
     addresses: &Addresses,
+    lock: &Lock,
 ) -> Result<Vec<FollowedSource>, SpecError> {
     let sources = spec.validate()?;
     let namespace = spec.destination.namespace.as_deref().unwrap_or_default();
     let names = Names { name: &key.name, namespace, project: &spec.project };
     let recipes = recipes(sources, &names)?;
     let followed = sources.iter().zip(recipes).map(|(source, recipe)| {
-        let follow = Follow { origin: Origin::of(source, addresses)?, revision: source.revision().to_owned() };
+        let revision = source.revision();
+        let locked = source.chart().and_then(|chart| lock.revision(&source.repo_url, chart, revision));
+        let revision = locked.unwrap_or_else(|| revision.to_owned());
+        let follow = Follow { origin: Origin::of(source, addresses)?, revision };
         Ok(FollowedSource { follow, recipe })
     });
     followed.collect()
@@ -178,10 +184,15 @@ impl Gathered {
             let Some(inputs) = inputs else { continue };
             sets.push((index, inputs.read_set.clone()));
             sets.extend(inputs.others.iter().map(|other| (other.source, other.read_set.clone())));
+            if !inputs.remotes.0.is_empty() {
+                sets.push((index, lock_reads()));
+            }
         }
         for (index, failure) in &self.failures {
             match failure {
-                RenderError::Inputs(error) => sets.push((*index, (*error.read_set).clone())),
+                RenderError::Inputs(error) => {
+                    sets.extend([(*index, (*error.read_set).clone()), (*index, lock_reads())]);
+                }
                 RenderError::OtherInputs { position, error, own } => {
                     sets.extend([(*index, (**own).clone()), (*position, (*error.read_set).clone())]);
                 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gitmoor_core::application::{ApplicationSpec, SpecError};
-use gitmoor_core::object::text_at;
+use gitmoor_core::lock::Lock;
+use gitmoor_core::names::ANNOTATION_LOCK;
+use gitmoor_core::object::{annotation, text_at};
 use gitmoor_core::operation::effective;
 use gitmoor_core::project::DEFAULT;
 use gitmoor_core::tracking::ApplicationKey;
@@ -35,7 +37,9 @@ impl State {
         }
         let before = inner.applications.get(key);
         let spec_changed = before.is_none_or(|before| {
-            effective(&before.whole())["spec"] != effective(&object)["spec"] || before.object["spec"] != object["spec"]
+            effective(&before.whole())["spec"] != effective(&object)["spec"]
+                || before.object["spec"] != object["spec"]
+                || annotation(&before.object, ANNOTATION_LOCK) != annotation(&object, ANNOTATION_LOCK)
         });
         let (spec, sources) = match before.filter(|_| !spec_changed) {
             Some(before) => (Arc::clone(&before.spec), Arc::clone(&before.sources)),
@@ -75,6 +79,7 @@ impl State {
         let mut inner = self.lock();
         let Some(tracked) = inner.applications.get_mut(key) else { return false };
         let known = text_at(&tracked.object, &["metadata", "uid"]) == text_at(&object, &["metadata", "uid"])
+            && annotation(&tracked.object, ANNOTATION_LOCK) == annotation(&object, ANNOTATION_LOCK)
             && tracked.object["spec"] == object["spec"];
         if !known || is_older(&object, &tracked.object) {
             return false;
@@ -182,9 +187,16 @@ impl State {
 type ReadSpec = (Arc<Result<ApplicationSpec, SpecError>>, Arc<[FollowedSource]>);
 
 fn read_spec(key: &ApplicationKey, object: &Value, addresses: &Addresses) -> ReadSpec {
-    let read = ApplicationSpec::read(&effective(object))
-        .and_then(|spec| followed(key, &spec, addresses).map(|sources| (spec, sources)));
-    match read {
+    let read = || {
+        let spec = ApplicationSpec::read(&effective(object))?;
+        let lock = Lock::of_application(object).map_err(|error| SpecError::Invalid {
+            field: "the annotation gitmoor.dev/lock",
+            reason: error.to_string(),
+        })?;
+        let sources = followed(key, &spec, addresses, &lock)?;
+        Ok((spec, sources))
+    };
+    match read() {
         Ok((spec, sources)) => (Arc::new(Ok(spec)), sources.into()),
         Err(error) => (Arc::new(Err(error)), Arc::new([])),
     }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use gitmoor_core::application::{ApplicationSpec, SpecError};
-use gitmoor_core::closure::{PathIndex, ReadSet};
+use gitmoor_core::closure::{PathIndex, ReadSet, RemoteReference};
 use gitmoor_core::live::LiveIndex;
 use gitmoor_core::packed::Packed;
 use gitmoor_core::plan::DesiredObject;
@@ -26,6 +26,7 @@ use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::charts::ChartVersion;
 use gitmoor_engine::git::CommitId;
 use gitmoor_engine::helm::Capabilities;
+use gitmoor_engine::inputs::lock_reads;
 pub(crate) use gitmoor_engine::sources::{Follow, FollowedSource, Origin};
 use serde_json::Value;
 
@@ -86,6 +87,8 @@ pub(crate) struct Evaluation {
     pub unknown_kinds: bool,
     /// It depends on what the cluster serves.
     pub asks_cluster: bool,
+    /// Charts of Applications among its objects: those carry what the lock file says of them.
+    pub charts: BTreeSet<RemoteReference>,
 }
 
 /// One source of an evaluation.
@@ -198,6 +201,19 @@ pub(crate) enum Reads {
     Everything,
     /// It did not get so far, and has to be repeated.
     Unknown,
+}
+
+impl Reads {
+    /// The same, and the lock file in the tree of this source.
+    pub(crate) fn with_lock(self, source: Option<usize>) -> Self {
+        match (self, source) {
+            (Self::Sets(mut sets), Some(source)) => {
+                sets.push((source, lock_reads()));
+                Self::Sets(sets)
+            }
+            (reads, _) => reads,
+        }
+    }
 }
 
 #[derive(Debug, Default)]

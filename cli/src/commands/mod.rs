@@ -9,6 +9,7 @@ pub(crate) mod explain;
 pub(crate) mod history;
 pub(crate) mod iam;
 pub(crate) mod init;
+pub(crate) mod lock;
 pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod prune;
@@ -45,6 +46,7 @@ pub(crate) fn run(command: Command, terminal: &mut Terminal) -> Result<Exit, Fai
         Command::Iam(arguments) => iam::run(*arguments, terminal),
         Command::Plan(arguments) => plan::run(*arguments, terminal),
         Command::Render(arguments) => render::run(*arguments, terminal),
+        Command::Lock(arguments) => lock::run(*arguments, terminal),
         Command::Rehearse(arguments) => rehearse::run(*arguments, terminal),
         Command::Init(arguments) => init::run(arguments, terminal),
         Command::Upgrade(arguments) => upgrade::run(arguments, terminal),

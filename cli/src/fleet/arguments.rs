@@ -26,7 +26,7 @@ use super::{
     Ground, Surveyor,
     cache::Cache,
     ground::Values,
-    origins::Origins,
+    origins::{Origins, Update},
     renders::{Renders, hex},
     survey,
 };
@@ -165,6 +165,16 @@ impl Prepared {
 
     /// What surveys trees with these roots; `cluster` is what charts see when there is one.
     pub(crate) fn surveyor(&self, roots: &[Value], cluster: Option<Capabilities>) -> Result<Surveyor, Failure> {
+        self.surveyor_updating(roots, cluster, Update::default())
+    }
+
+    /// The same, which finds some things out anew, whatever the lock file says.
+    pub(crate) fn surveyor_updating(
+        &self,
+        roots: &[Value],
+        cluster: Option<Capabilities>,
+        update: Update,
+    ) -> Result<Surveyor, Failure> {
         let renders = self.renders(cluster)?;
         // What may be read of this machine is decided where it is looked for.
         let policy = UrlPolicy { allow_local: true, ..UrlPolicy::default() };
@@ -195,6 +205,7 @@ impl Prepared {
             allow_local: self.arguments.allow_local_repositories,
             known: Mutex::new(HashMap::new()),
             remotes: Mutex::default(),
+            update,
         };
         Ok(Surveyor { renders: Arc::new(renders), origins: Arc::new(origins) })
     }

@@ -53,7 +53,7 @@ impl Surveyor {
     ) -> Result<Bound, Vec<String>> {
         let Some(surveyed) = fleet.applications.get(key) else { return Err(vec![format!("there is no {key}")]) };
         let known = self.with_bodies(ground, key, surveyed).await?;
-        let bodies = self.renders.bodies(&known.digest).ok_or_else(|| vec![format!("{key} was not rendered")])?;
+        let bodies = self.renders.bodies(&known.render).ok_or_else(|| vec![format!("{key} was not rendered")])?;
         let warnings = known.content.warnings.clone();
         let project = project(fleet, key, surveyed).map_err(|refusal| vec![refusal.to_string()])?;
         let (mut manifests, mut problems) = stamp(&bodies, key, surveyed, binder);
@@ -87,7 +87,9 @@ fn stamp(
         told = binder.scopes.resources([&**bodies]);
         &told
     };
-    let (manifests, errors) = Manifests::clone(bodies).stamp(&Stamp {
+    let mut manifests = Manifests::clone(bodies);
+    manifests.pin(&surveyed.lock);
+    let (manifests, errors) = manifests.stamp(&Stamp {
         installation: binder.installation,
         application: key,
         namespace: surveyed.destination(),

@@ -21,7 +21,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gitmoor_core::{
     application::ApplicationSpec,
-    closure::Member,
+    closure::{Member, RemoteReference},
+    lock::{Lock, Locked},
     object::{GroupKind, ObjectId},
     scope::Scopes,
     tracking::ApplicationKey,
@@ -33,6 +34,7 @@ use serde_json::Value;
 pub(crate) use arguments::{Prepared, RenderArguments};
 pub(crate) use bind::{AllBound, Binder, Bound, idle_digester};
 pub(crate) use ground::Ground;
+pub(crate) use origins::Update;
 pub(crate) use survey::Surveyor;
 
 /// Every Application of a tree.
@@ -52,6 +54,10 @@ pub(crate) struct Surveyed {
     pub(crate) parent: Option<ApplicationKey>,
     /// What it reads of this repository.
     pub(crate) reads: Arc<BTreeMap<RepoPath, Member>>,
+    /// What it uses from elsewhere that the lock file of this repository is about, as it is now.
+    pub(crate) elsewhere: Arc<BTreeMap<RemoteReference, Locked>>,
+    /// The lock file that holds for the Applications that it brings.
+    pub(crate) lock: Arc<Lock>,
     /// What it holds, or why that cannot be told.
     pub(crate) outcome: Result<Known, Vec<String>>,
 }
@@ -61,6 +67,8 @@ pub(crate) struct Surveyed {
 pub(crate) struct Known {
     /// Equal digests hold the same.
     pub(crate) digest: String,
+    /// That of the render alone, without what Applications in it carry of the lock file.
+    render: String,
     pub(crate) content: Arc<Content>,
 }
 

@@ -8,7 +8,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use gitmoor_core::tree::{RepoPath, TreeError};
+use gitmoor_core::{
+    closure::RemoteReference,
+    lock::{Locked, is_named},
+    tree::{RepoPath, TreeError},
+};
 use gitmoor_engine::{
     addresses::Addresses,
     charts::{ChartVersion, Charts, is_exact},
@@ -40,6 +44,26 @@ pub(crate) struct Origins {
     pub(super) known: Mutex<HashMap<Follow, Looked>>,
     /// What comes from elsewhere.
     pub(super) remotes: super::remotes::Seen,
+    /// What is found out anew.
+    pub(super) update: Update,
+}
+
+/// What is found out anew, whatever the lock file says of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Update {
+    /// All of it.
+    pub(crate) all: bool,
+    /// What goes by these names.
+    pub(crate) names: Vec<String>,
+    /// Upstream is asked for all that is not locked, also for exact versions and tags that were fetched before.
+    pub(crate) anew: bool,
+}
+
+impl Update {
+    /// Whether it is to be found out anew.
+    pub(super) fn covers(&self, reference: &RemoteReference) -> bool {
+        self.all || self.names.iter().any(|name| is_named(reference, name))
+    }
 }
 
 /// What a look gave, once it has.
@@ -117,13 +141,23 @@ impl Origins {
                 if self.offline && !is_exact(revision) {
                     return Err(format!("{address} {revision} cannot be looked up with --offline"));
                 }
-                let (charts, address, revision) = (Charts::new(self.data.clone()), address.clone(), revision.clone());
+                let charts = Charts::new(self.data.clone()).with_addresses(self.addresses.clone());
+                let charts = if self.update.anew && !self.offline { charts.anew() } else { charts };
+                let (address, revision) = (address.clone(), revision.clone());
                 let found = tokio::task::spawn_blocking(move || {
                     let found = charts.resolve(&address, &revision, &Credentials::None);
                     found.map_err(|error| error.message)?.ok_or_else(|| format!("{address} has no version {revision}"))
                 });
                 found.await.unwrap_or_else(|error| Err(error.to_string())).map(Standing::Chart)
             }
+        }
+    }
+
+    /// What a chart is locked to when it stays as it is.
+    pub(super) async fn locked(&self, follow: &Follow) -> Option<Locked> {
+        match self.standing(follow).await.ok()? {
+            Standing::Chart(ChartVersion { version, digest }) => Some(Locked::Chart { version, digest }),
+            Standing::Here | Standing::InClone(..) | Standing::Fetched(..) => None,
         }
     }
 

@@ -1,26 +1,32 @@
 //! Bases, files and charts from elsewhere, fetched into the user's cache without credentials.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Mutex,
+};
 
 use futures::{FutureExt as _, future::BoxFuture};
-use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, Remotes, Wanted};
+use gitmoor_core::closure::{Category, RemoteContent, Remotes};
 use gitmoor_engine::{
     reach::Hosts,
-    remotes::{Access, FetchRemotes, RemoteError, RemoteStore, host},
+    remotes::{Access, Ask, FetchRemotes, RemoteError, RemoteStore, host},
 };
 
 use super::origins::Origins;
 
 /// What was found in this run.
-pub(super) type Seen = Mutex<HashMap<RemoteReference, RemoteContent>>;
+pub(super) type Seen = Mutex<HashMap<Ask, RemoteContent>>;
 
 impl FetchRemotes for Origins {
-    fn fetch(&self, wanted: Wanted) -> BoxFuture<'_, Remotes> {
+    fn fetch(&self, asked: BTreeSet<Ask>) -> BoxFuture<'_, Remotes> {
         async move {
             let mut found = Remotes::default();
-            for reference in wanted {
-                let content = self.remote(&reference).await;
-                found.0.insert(reference, content);
+            for mut ask in asked {
+                if self.update.covers(&ask.reference) {
+                    ask.locked = None;
+                }
+                let content = self.remote(&ask).await;
+                found.0.insert(ask.reference, content);
             }
             found
         }
@@ -30,18 +36,18 @@ impl FetchRemotes for Origins {
 
 impl Origins {
     /// One look for each in a run.
-    async fn remote(&self, reference: &RemoteReference) -> RemoteContent {
+    async fn remote(&self, ask: &Ask) -> RemoteContent {
         let seen = |content: Option<RemoteContent>| {
             let mut seen = self.remotes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             match content {
-                Some(content) => seen.insert(reference.clone(), content),
-                None => seen.get(reference).cloned(),
+                Some(content) => seen.insert(ask.clone(), content),
+                None => seen.get(ask).cloned(),
             }
         };
         if let Some(known) = seen(None) {
             return known;
         }
-        let content = self.found(reference).await.unwrap_or_else(|error| {
+        let content = self.found(ask).await.unwrap_or_else(|error| {
             let RemoteError { category, reason } = error;
             RemoteContent::Failed { category, reason }
         });
@@ -49,10 +55,11 @@ impl Origins {
         content
     }
 
-    async fn found(&self, reference: &RemoteReference) -> Result<RemoteContent, RemoteError> {
+    async fn found(&self, ask: &Ask) -> Result<RemoteContent, RemoteError> {
+        let anew = self.update.anew && ask.locked.is_none() && !self.offline;
         let store = RemoteStore::new(self.data.clone(), self.fetcher.clone(), self.addresses.clone());
-        let known = store.known(reference).filter(|pin| self.offline || pin.is_fixed(reference));
-        if let Some(content) = known.and_then(|pin| store.content(reference, &pin)) {
+        let known = store.known(ask).filter(|pin| self.offline || (pin.is_fixed(ask) && !anew));
+        if let Some(content) = known.and_then(|pin| store.content(&ask.reference, &pin)) {
             return Ok(content);
         }
         let lost = |reason: &str| RemoteError { category: Category::RemoteUnreachable, reason: reason.to_owned() };
@@ -62,8 +69,8 @@ impl Origins {
         let own = self.own.iter().filter_map(|url| url.host().map(str::to_owned));
         let mirrors = self.addresses.replacements().iter().map(|replacement| host(&replacement.to));
         let access = Access { hosts: Hosts::new(own.chain(mirrors)), ..Access::default() };
-        let pin = store.look(reference, &access).await?;
-        let (wanted, reader) = (reference.clone(), store.clone());
+        let pin = if anew { store.look_anew(ask, &access).await? } else { store.look(ask, &access).await? };
+        let (wanted, reader) = (ask.reference.clone(), store.clone());
         let content = tokio::task::spawn_blocking(move || reader.content(&wanted, &pin)).await.ok().flatten();
         content.ok_or_else(|| lost("cannot be read from the cache"))
     }

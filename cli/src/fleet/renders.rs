@@ -73,7 +73,7 @@ impl Renders {
         if !bodies || self.bodies(&digest).is_some() {
             let known = self.contents.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
             if let Some(content) = known {
-                return Ok(Known { digest, content });
+                return Ok(known_as(digest, content));
             }
             if let Some(content) = self.cache.as_ref().filter(|_| !bodies).and_then(|cache| cache.get(&digest)) {
                 return Ok(self.remember(digest, content));
@@ -122,7 +122,7 @@ impl Renders {
         let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         contents.insert(digest.clone(), Arc::clone(&content));
         drop(contents);
-        Known { digest, content }
+        known_as(digest, content)
     }
 
     /// Whether the program is there, in a version whose renders are the agent's. Asked before it is used first.
@@ -151,6 +151,10 @@ impl Renders {
             }
         }
     }
+}
+
+fn known_as(digest: String, content: Arc<Content>) -> Known {
+    Known { render: digest.clone(), digest, content }
 }
 
 fn warnings(output: &RenderOutput) -> Vec<String> {

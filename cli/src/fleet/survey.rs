@@ -9,7 +9,8 @@ use std::{
 use futures::FutureExt as _;
 use gitmoor_core::{
     application::ApplicationSpec,
-    closure::Member,
+    closure::{Member, RemoteReference},
+    lock::{self, Lock, Locked},
     names::{APPLICATION_GROUP, APPLICATION_KIND},
     object::{group_of, text_at},
     tracking::ApplicationKey,
@@ -17,15 +18,16 @@ use gitmoor_core::{
     yaml::{Limits, read_documents},
 };
 use gitmoor_engine::{
+    inputs::lock_of,
     render::RenderError,
-    sources::{FollowedSource, followed, gather_with},
+    sources::{FollowedSource, Gathered, Origin, followed, gather_with},
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
 use super::{
-    Fleet, Ground, Known, Surveyed,
+    Content, Fleet, Ground, Known, Surveyed,
     origins::Origins,
     renders::{Job, Renders, hex},
 };
@@ -51,6 +53,8 @@ struct Found {
     key: ApplicationKey,
     object: Arc<Value>,
     parent: Option<ApplicationKey>,
+    /// It comes from the tree at hand, whose lock file it carries.
+    from_here: bool,
 }
 
 impl Surveyor {
@@ -76,7 +80,7 @@ impl Surveyor {
 
     /// Every Application from the roots on. An Application that does not render is said to, and stops no other.
     pub(crate) async fn survey(&self, ground: &Ground, roots: Vec<Value>) -> Result<Fleet, Failure> {
-        let roots = roots.into_iter().filter_map(|object| found(object, DEFAULT_NAMESPACE, None));
+        let roots = roots.into_iter().filter_map(|object| found(object, DEFAULT_NAMESPACE, None, false));
         let mut fleet = Fleet::default();
         self.walk(ground, &mut fleet, roots.collect()).await?;
         Ok(fleet)
@@ -92,6 +96,7 @@ impl Surveyor {
             key: key.clone(),
             object: Arc::clone(&surveyed.object),
             parent: surveyed.parent.clone(),
+            from_here: false,
         });
         let orphans = orphans.collect();
         self.walk(ground, fleet, orphans).await
@@ -106,15 +111,15 @@ impl Surveyor {
             {
                 if seen.insert(next.key.clone()) {
                     let (this, ground) = (self.clone(), ground.clone());
-                    running.spawn(async move { (next.key.clone(), this.one(&ground, &next).await) });
+                    running.spawn(async move { (next.key.clone(), Box::pin(this.one(&ground, &next)).await) });
                 }
             }
             let Some(done) = running.join_next().await else { return Ok(()) };
-            let (key, surveyed) = done.map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
+            let (key, (surveyed, from_here)) = done.map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
             if let Ok(known) = &surveyed.outcome {
                 let namespace = surveyed.destination().unwrap_or(&key.namespace);
                 let children = known.content.applications.iter().cloned();
-                pending.extend(children.filter_map(|object| found(object, namespace, Some(&key))));
+                pending.extend(children.filter_map(|object| found(object, namespace, Some(&key), from_here)));
             }
             fleet.applications.insert(key, surveyed);
         }
@@ -128,36 +133,83 @@ impl Surveyor {
         surveyed: &Surveyed,
     ) -> Result<Known, Vec<String>> {
         let known = surveyed.outcome.clone()?;
-        if self.renders.bodies(&known.digest).is_some() {
+        if self.renders.bodies(&known.render).is_some() {
             return Ok(known);
         }
-        let job = self.job(ground, key, surveyed.object.clone()).await.1?;
-        self.renders.content(job, true).await
+        let job = self.job(ground, key, surveyed.object.clone(), false).await.1?;
+        let rendered = self.renders.content(job, true).await?;
+        Ok(Known { render: rendered.render, ..known })
     }
 
-    async fn one(&self, ground: &Ground, found: &Found) -> Surveyed {
-        let Found { key, object, parent } = found;
-        let (seen, job) = self.job(ground, key, Arc::clone(object)).await;
+    /// One Application, and whether it brings others from the tree at hand.
+    async fn one(&self, ground: &Ground, found: &Found) -> (Surveyed, bool) {
+        let Found { key, object, parent, from_here } = found;
+        let (mut seen, job) = self.job(ground, key, Arc::clone(object), *from_here).await;
         let outcome = match job {
             Ok(job) => self.renders.content(job, false).await,
             Err(reasons) => Err(reasons),
         };
-        let Seen { spec, reads } = seen;
-        Surveyed { object: Arc::clone(object), spec, parent: parent.clone(), reads: Arc::new(reads), outcome }
+        let (lock, outcome) = match self.carried(ground, &mut seen, outcome).await {
+            Ok((lock, known)) => (lock, Ok(known)),
+            Err(reasons) => (Lock::default(), Err(reasons)),
+        };
+        let Seen { spec, reads, elsewhere, home } = seen;
+        let brings_here = home.is_some_and(|home| self.origins.is_here(&home));
+        let (object, parent) = (Arc::clone(object), parent.clone());
+        let (reads, elsewhere, lock) = (Arc::new(reads), Arc::new(elsewhere), Arc::new(lock));
+        (Surveyed { object, spec, parent, reads, elsewhere, lock, outcome }, brings_here)
+    }
+
+    /// Has the Applications among the objects carry what is locked of their charts, as the agent does; gives the lock file
+    /// of that.
+    async fn carried(
+        &self,
+        ground: &Ground,
+        seen: &mut Seen,
+        outcome: Result<Known, Vec<String>>,
+    ) -> Result<(Lock, Known), Vec<String>> {
+        let known = outcome?;
+        let charts: BTreeSet<RemoteReference> = known.content.applications.iter().flat_map(lock::charts_of).collect();
+        let Some(home) = seen.home.clone().filter(|_| !charts.is_empty()) else {
+            return Ok((Lock::default(), known));
+        };
+        let tree = self.origins.tree(ground, &home).await.map_err(|error| vec![words(&error)])?;
+        let lock =
+            tokio::task::spawn_blocking(move || lock_of(&tree)).await.map_err(|error| vec![error.to_string()])?;
+        let mut lock = lock.map_err(|error| vec![words(&error)])?;
+        lock.retain(|reference| !self.origins.update.covers(reference));
+        if self.origins.is_here(&home) {
+            seen.looked_up(&lock, &charts);
+        }
+        let mut content = Content::clone(&known.content);
+        content.applications.iter_mut().for_each(|application| lock.pin(application));
+        let digest = hex(Sha256::digest(format!("{} {}", known.digest, lock.only(&charts).write())).as_slice());
+        Ok((lock, Known { digest, render: known.render, content: Arc::new(content) }))
     }
 
     /// What an Application reads, and what there is to render.
-    async fn job(&self, ground: &Ground, key: &ApplicationKey, object: Arc<Value>) -> (Seen, Result<Job, Vec<String>>) {
+    async fn job(
+        &self,
+        ground: &Ground,
+        key: &ApplicationKey,
+        object: Arc<Value>,
+        from_here: bool,
+    ) -> (Seen, Result<Job, Vec<String>>) {
         let mut seen = Seen::default();
         let spec = match ApplicationSpec::read(&object) {
             Ok(spec) => Arc::new(spec),
             Err(error) => return (seen, Err(vec![described(&error)])),
         };
         seen.spec = Some(Arc::clone(&spec));
-        let sources = match followed(key, &spec, &self.origins.addresses) {
+        let lock = match Lock::of_application(&object) {
+            Ok(lock) => lock,
+            Err(error) => return (seen, Err(vec![format!("the annotation gitmoor.dev/lock {error}")])),
+        };
+        let sources = match followed(key, &spec, &self.origins.addresses, &lock) {
             Ok(sources) => sources,
             Err(error) => return (seen, Err(vec![hinted(described(&error))])),
         };
+        seen.home = sources.iter().find(|source| matches!(source.follow.origin, Origin::Git(_))).cloned();
         let tree = |index: usize| self.origins.tree(ground, &sources[index]).boxed();
         let gathered = gather_with(&sources, &self.renders.capabilities, &tree, Some(&*self.origins)).await;
         for (source, set) in gathered.read_sets().unwrap_or_default() {
@@ -169,10 +221,47 @@ impl Surveyor {
             let reasons = gathered.failures.iter().map(|(_, error)| hinted(words(error)));
             return (seen, Err(reasons.collect()));
         }
+        let used = self.used(&sources, &gathered);
+        if !used.is_empty() {
+            match self.own_lock(ground).await {
+                Ok(lock) => seen.looked_up(&lock, &used.keys().cloned().collect()),
+                Err(reason) => return (seen, Err(vec![reason])),
+            }
+        }
+        seen.elsewhere.extend(used);
+        if from_here {
+            seen.elsewhere.extend(self.charts(&spec, &sources).await);
+        }
         let digest = self.digest(ground, &spec, &sources, &|index| gathered.digest(index, ""));
         let namespace = spec.destination.namespace.clone().unwrap_or_default();
         let inputs = gathered.inputs.into_iter().flatten().collect();
         (seen, Ok(Job { digest, inputs, namespace }))
+    }
+
+    /// What sources of the tree at hand use from elsewhere, as it is.
+    fn used(&self, sources: &[FollowedSource], gathered: &Gathered) -> BTreeMap<RemoteReference, Locked> {
+        let here = sources.iter().zip(&gathered.inputs).filter(|(source, _)| self.origins.is_here(source));
+        let found = here.filter_map(|(_, inputs)| inputs.as_ref()).flat_map(|inputs| &inputs.remotes.0);
+        found.filter_map(|(reference, content)| Some((reference.clone(), Locked::of(reference, content)?))).collect()
+    }
+
+    /// The charts that an Application itself names, as they are.
+    async fn charts(&self, spec: &ApplicationSpec, sources: &[FollowedSource]) -> BTreeMap<RemoteReference, Locked> {
+        let mut charts = BTreeMap::new();
+        for (source, followed) in spec.sources().iter().zip(sources) {
+            let Some(chart) = source.chart() else { continue };
+            if let Some(locked) = self.origins.locked(&followed.follow).await {
+                charts.insert(lock::chart_reference(&source.repo_url, chart, source.revision()), locked);
+            }
+        }
+        charts
+    }
+
+    /// The lock file of the tree at hand.
+    async fn own_lock(&self, ground: &Ground) -> Result<Lock, String> {
+        let ground = ground.clone();
+        let read = tokio::task::spawn_blocking(move || lock_of(&ground.open()?)).await;
+        read.map_err(|error| error.to_string())?.map_err(|error| words(&error))
     }
 
     /// Over everything that the objects depend on.
@@ -201,6 +290,17 @@ impl Surveyor {
 struct Seen {
     spec: Option<Arc<ApplicationSpec>>,
     reads: BTreeMap<RepoPath, Member>,
+    elsewhere: BTreeMap<RemoteReference, Locked>,
+    /// The source whose tree has the lock file for the Applications that this one brings.
+    home: Option<FollowedSource>,
+}
+
+impl Seen {
+    /// What the lock file says of these is read; what it says of others is not.
+    fn looked_up(&mut self, lock: &Lock, references: &BTreeSet<RemoteReference>) {
+        let digest = hex(Sha256::digest(lock.only(references).write()).as_slice());
+        self.reads.insert(lock::path(), Member::Listing { digest });
+    }
 }
 
 fn words(error: &RenderError) -> String {
@@ -216,11 +316,11 @@ fn hinted(reason: String) -> String {
     }
 }
 
-fn found(object: Value, namespace: &str, parent: Option<&ApplicationKey>) -> Option<Found> {
+fn found(object: Value, namespace: &str, parent: Option<&ApplicationKey>, from_here: bool) -> Option<Found> {
     let name = text_at(&object, &["metadata", "name"])?.to_owned();
     let own = text_at(&object, &["metadata", "namespace"]).filter(|namespace| !namespace.is_empty());
     let key = ApplicationKey { namespace: own.unwrap_or(namespace).to_owned(), name };
-    Some(Found { key, object: Arc::new(object), parent: parent.cloned() })
+    Some(Found { key, object: Arc::new(object), parent: parent.cloned(), from_here })
 }
 
 /// The Applications in a root file; `None` when there is no such file.

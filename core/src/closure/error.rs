@@ -104,6 +104,14 @@ pub enum Problem {
         /// The class of the failure.
         category: Category,
     },
+    /// The lock file cannot be used, and something from elsewhere needs it.
+    #[error("{at} {reason}")]
+    Lock {
+        /// Where.
+        at: Place,
+        /// What is wrong, and the way out.
+        reason: String,
+    },
     /// Something is wrong in what comes from elsewhere.
     #[error("in {remote}: {problem}")]
     Within {
@@ -241,6 +249,7 @@ impl Problem {
             | Self::NoValueFile { .. }
             | Self::NoChart { .. }
             | Self::NotWhatIsAskedFor { .. }
+            | Self::Lock { .. }
             | Self::Unreadable { .. } => Category::InvalidSource,
         }
     }

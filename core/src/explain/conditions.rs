@@ -105,6 +105,12 @@ fn content(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
                 .mended_by(format!("see it on your machine: gitmoor render {app}"))
                 .about(path)
         }
+        "LockMismatch" => {
+            Finding::new(Cause::LockMismatch, format!("upstream is not what gitmoor.lock says any more: {text}"))
+                .mended_by("see why it was published again; what runs keeps running")
+                .mended_by("to take it as it is: gitmoor lock --update NAME, commit and push")
+                .about("gitmoor.lock")
+        }
         "UnresolvedPlaceholder" => Finding::new(Cause::UnresolvedPlaceholder, text)
             .mended_by("give it a value in setup.conf, then gitmoor init setup.conf --commit, and push"),
         "UnknownKind" => Finding::new(Cause::KindMissing, text)

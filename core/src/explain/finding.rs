@@ -23,6 +23,8 @@ pub enum Cause {
     PathMissing,
     /// The chart, or its version, does not exist.
     ChartNotFound,
+    /// What comes from elsewhere is not what the lock file says.
+    LockMismatch,
     /// A file of the repository cannot be read.
     BrokenFile,
     /// kustomize or helm refuses.

@@ -17,6 +17,7 @@ pub(crate) mod store;
 use std::path::PathBuf;
 
 use gitmoor_core::chart::Entry;
+use gitmoor_core::lock::locked_version;
 use gitmoor_core::version::{Range, Version};
 
 pub use address::{ChartAddress, ChartAddressError, Transport};
@@ -63,6 +64,8 @@ pub enum ChartErrorKind {
     InvalidArchive,
     /// The archive is another one than the index says.
     DigestMismatch,
+    /// The archive is another one than the lock file says.
+    LockMismatch,
     /// Everything else, such as a full disk.
     Other,
 }
@@ -79,6 +82,7 @@ impl ChartErrorKind {
             Self::InvalidIndex => "InvalidIndex",
             Self::InvalidArchive => "InvalidArchive",
             Self::DigestMismatch => "DigestMismatch",
+            Self::LockMismatch => "LockMismatch",
             Self::Other => "Other",
         }
     }
@@ -101,6 +105,8 @@ pub struct Charts {
     limits: Limits,
     addresses: Addresses,
     reach: Reach,
+    /// Upstream is asked also for what is known.
+    anew: bool,
 }
 
 /// Which hosts may be inside.
@@ -114,7 +120,7 @@ pub(crate) struct Reach {
 
 /// Whether a revision names one version, which stays what it is.
 pub fn is_exact(revision: &str) -> bool {
-    Version::parse(revision).is_some_and(|version| version.is_complete())
+    locked_version(revision).is_some() || Version::parse(revision).is_some_and(|version| version.is_complete())
 }
 
 impl Charts {
@@ -126,6 +132,7 @@ impl Charts {
             limits: Limits::default(),
             addresses: Addresses::default(),
             reach: Reach { hosts: Hosts::default(), home: true },
+            anew: false,
         }
     }
 
@@ -144,8 +151,53 @@ impl Charts {
         Self { reach: Reach { home: false, ..self.reach }, ..self }
     }
 
-    /// The version that a revision means, fetched; `None` when there is none. `HEAD` is the highest release.
+    /// The same, which asks upstream also for versions that are known already.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Self { anew: true, ..self }
+    }
+
+    /// The version that a revision means, fetched; `None` when there is none. `HEAD` is the highest release, and
+    /// `VERSION@sha256:DIGEST` that version with an archive of this digest, whatever the repository has by now.
     pub fn resolve(
+        &self,
+        address: &ChartAddress,
+        revision: &str,
+        credentials: &Credentials,
+    ) -> Result<Option<ChartVersion>, ChartError> {
+        let Some((version, digest)) = locked_version(revision) else {
+            return self.resolve_moving(address, revision, credentials);
+        };
+        if let Some(had) = self.had(address, version, digest) {
+            return Ok(Some(had));
+        }
+        let found = self.clone().anew().resolve_moving(address, version, credentials)?;
+        match found {
+            Some(found) if found.digest != digest => Err(ChartError {
+                kind: ChartErrorKind::LockMismatch,
+                message: format!(
+                    "the archive of {address} {version} has the digest sha256:{}, and the lock file says \
+                     sha256:{digest}: it was published again; if that is what you want, run `gitmoor lock --update \
+                     {}`",
+                    found.digest,
+                    address.chart()
+                ),
+            }),
+            found => Ok(found),
+        }
+    }
+
+    /// An archive that this address has given once, when it is still on disk.
+    fn had(&self, address: &ChartAddress, version: &str, digest: &str) -> Option<ChartVersion> {
+        let is_known = || self.known(address, version).is_some_and(|known| known.digest == digest);
+        if self.store.note(&had(address, version, digest)).is_none() && !is_known() {
+            return None;
+        }
+        self.store.get(digest)?;
+        Some(ChartVersion { version: version.to_owned(), digest: digest.to_owned() })
+    }
+
+    fn resolve_moving(
         &self,
         address: &ChartAddress,
         revision: &str,
@@ -214,6 +266,9 @@ impl Charts {
 
     /// What an exact version was, when it is still on disk.
     fn known(&self, address: &ChartAddress, version: &str) -> Option<ChartVersion> {
+        if self.anew {
+            return None;
+        }
         let digest = String::from_utf8(self.store.note(&note(address, version))?).ok()?;
         self.store.get(&digest)?;
         Some(ChartVersion { version: version.to_owned(), digest })
@@ -234,8 +289,10 @@ impl Charts {
             return Err(ChartError { kind: ChartErrorKind::DigestMismatch, message });
         }
         self.unpacked(bytes, &what)?;
-        let kept =
-            self.store.put(bytes).and_then(|digest| self.store.write_note(&note(address, version), digest.as_bytes()));
+        let kept = self.store.put(bytes).and_then(|digest| {
+            self.store.write_note(&had(address, version, &digest), b"")?;
+            self.store.write_note(&note(address, version), digest.as_bytes())
+        });
         kept.map_err(|error| ChartError {
             kind: ChartErrorKind::Other,
             message: format!("{what} cannot be kept on disk: {error}"),
@@ -246,6 +303,11 @@ impl Charts {
 
 fn note(address: &ChartAddress, version: &str) -> String {
     format!("version {} {version}", address.location())
+}
+
+/// A digest alone does not say where an archive came from, and who may have it.
+fn had(address: &ChartAddress, version: &str, digest: &str) -> String {
+    format!("had {} {version} {digest}", address.location())
 }
 
 /// As Helm's `IndexFile.Get`: the very version, else the highest that the range holds.

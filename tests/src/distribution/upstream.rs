@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use gitmoor_core::application::ApplicationSpec;
+use gitmoor_core::lock::Lock;
 use gitmoor_core::replacement::Replacement;
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_core::tree::RepoPath;
@@ -78,7 +79,7 @@ impl Upstream {
         let text = |at: &str| text_at(application, at).to_owned();
         let key = ApplicationKey { namespace: text("/metadata/namespace"), name: text("/metadata/name") };
         let spec = ApplicationSpec::read(application).map_err(|error| error.to_string())?;
-        let sources = followed(&key, &spec, &self.addresses).map_err(|error| error.to_string())?;
+        let sources = followed(&key, &spec, &self.addresses, &Lock::default()).map_err(|error| error.to_string())?;
         for source in &sources {
             if let Origin::Chart(address) = &source.follow.origin {
                 self.resolve(address, &source.follow.revision).await?;

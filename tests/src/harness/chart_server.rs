@@ -136,11 +136,7 @@ impl ChartServer {
 
     /// What `helm push` would leave in a registry.
     fn push(&self, chart: &str, version: &str, content: &[u8]) {
-        let digest = |bytes: &[u8]| {
-            use sha2::Digest as _;
-            let digest = sha2::Sha256::digest(bytes);
-            format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-        };
+        let digest = |bytes: &[u8]| format!("sha256:{}", hexadecimal(bytes));
         let config = json!({"name": chart, "version": version, "apiVersion": "v2"}).to_string();
         let manifest = json!({
             "schemaVersion": 2,
@@ -169,6 +165,12 @@ impl Drop for ChartServer {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// SHA-256.
+fn hexadecimal(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Runs the real helm.
@@ -231,7 +233,7 @@ fn answer(served: &Served, path: &str, headers: &HeaderMap) -> Response<Body> {
         };
         return response(StatusCode::OK, &[(header::CONTENT_TYPE, kind)], content);
     }
-    let etag = format!("\"{}\"", content.len());
+    let etag = format!("\"{}\"", hexadecimal(&content));
     if headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()) == Some(etag.as_str()) {
         return response(StatusCode::NOT_MODIFIED, &[(header::ETAG, &etag)], Vec::new());
     }

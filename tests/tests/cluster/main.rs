@@ -14,6 +14,7 @@ mod harness;
 mod hooks;
 mod image;
 mod kills;
+mod lock;
 mod model;
 mod operate;
 mod options;

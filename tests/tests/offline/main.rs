@@ -11,6 +11,7 @@ mod git;
 mod harness;
 mod iam;
 mod init;
+mod lock;
 mod plan;
 mod render;
 mod seal;

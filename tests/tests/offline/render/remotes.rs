@@ -1,15 +1,16 @@
 //! What comes from elsewhere, with the real kustomize and helm.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use gitmoor_core::closure::{RemoteContent, RemoteReference, RemoteTree, Remotes, Wanted};
+use gitmoor_core::closure::{RemoteContent, RemoteReference, RemoteTree, Remotes};
 use gitmoor_core::source::Recipe;
 use gitmoor_core::tree::{Tree, TreeError};
 use gitmoor_engine::helm::Capabilities;
 use gitmoor_engine::inputs::inputs_with;
-use gitmoor_engine::remotes::FetchRemotes;
+use gitmoor_engine::remotes::{Ask, FetchRemotes};
 use gitmoor_engine::render::{RenderError, RenderOutput, Renderer, render_inputs};
 use gitmoor_tests::harness::scratch::Scratch;
 
@@ -20,8 +21,8 @@ use super::{OWN, path, renderer, text};
 pub(super) struct Shelf(pub(super) Remotes);
 
 impl FetchRemotes for Shelf {
-    fn fetch(&self, wanted: Wanted) -> BoxFuture<'_, Remotes> {
-        let found = wanted.into_iter().map(|reference| {
+    fn fetch(&self, asked: BTreeSet<Ask>) -> BoxFuture<'_, Remotes> {
+        let found = asked.into_iter().map(|Ask { reference, .. }| {
             let content = self.0.0.get(&reference).cloned().unwrap_or_else(|| panic!("{reference:?} is not there"));
             (reference, content)
         });
