@@ -1,5 +1,6 @@
 //! Renders with the real kustomize.
 
+mod edits;
 mod memory;
 mod random;
 mod remotes;
@@ -276,7 +277,7 @@ async fn no_edit_is_missed_by_the_read_set() {
     let scratch = Scratch::new("render-edits");
     let renderer = renderer(&scratch);
     let mut tally = Tally::default();
-    for seed in 0..8 {
+    for seed in random::seeds(8) {
         let mut random = Random(seed);
         let tree = random::tree(&mut random);
         let built = whole(&renderer, &tree).await.unwrap();

@@ -17,13 +17,20 @@ impl Random {
         usize::try_from(self.next() % end as u64).unwrap()
     }
 
-    fn one_in(&mut self, chances: usize) -> bool {
+    pub(super) fn one_in(&mut self, chances: usize) -> bool {
         self.below(chances) == 0
     }
 
     pub(super) fn pick<'i, V: ?Sized>(&mut self, items: &[&'i V]) -> &'i V {
         items[self.below(items.len())]
     }
+}
+
+/// `GITMOOR_ROUNDS` trees, else so many, from the seed `GITMOOR_SEED` (0) on.
+pub(super) fn seeds(otherwise: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let first = number("GITMOOR_SEED").unwrap_or(0);
+    first..first + number("GITMOOR_ROUNDS").unwrap_or(otherwise)
 }
 
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
