@@ -12,9 +12,15 @@ use gitmoor_core::source::{Recipe, ValueFile};
 use gitmoor_core::tree::{RepoPath, Tree, TreeError, TreeErrorKind};
 use sha2::{Digest as _, Sha256};
 
+use crate::charts::{ChartTree, Limits};
 use crate::helm::Capabilities;
 use crate::remotes::{Ask, FetchRemotes};
 use crate::render::{RenderError, blocking};
+
+/// How much of a packed chart among a chart's files is looked through.
+const PACKED: Limits = Limits { files: 2_000, file: 5 << 20, total: 20 << 20 };
+/// What may be asked for by what was not looked through.
+const ANYTHING: Traits = Traits { asks_cluster: true, may_change: true };
 
 /// Any tree that can go to another thread.
 pub type AnyTree = Box<dyn Tree + Send>;
@@ -214,14 +220,36 @@ fn look_through(traits: &mut Traits, tree: &AnyTree, set: &ReadSet) -> Result<()
         let Member::File { .. } = member else { continue };
         let name = path.as_str().rsplit('/').next().unwrap_or_default();
         match tree.read(path, LARGEST_TEMPLATE) {
-            // What is in a packed chart is not known without unpacking it.
-            Ok(_) if name.ends_with(".tgz") => *traits = Traits { asks_cluster: true, may_change: true },
+            Ok(bytes) if is_packed(name) => look_into(traits, &bytes),
             Ok(bytes) => traits.add(name, &bytes),
+            // It may ask for anything.
+            Err(error) if error.kind == TreeErrorKind::TooLarge && is_packed(name) => *traits = ANYTHING,
             Err(error) if error.kind == TreeErrorKind::TooLarge => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+/// Looks through a packed chart, as helm reads it from the folder `charts` of another one. Of one that is too large, or
+/// has packed charts in turn, nothing is known; whether it can be used at all says helm.
+fn look_into(traits: &mut Traits, packed: &[u8]) {
+    let Ok(tree) = ChartTree::read(packed, &PACKED) else {
+        *traits = ANYTHING;
+        return;
+    };
+    for (path, bytes) in tree.files() {
+        let name = path.as_str().rsplit('/').next().unwrap_or_default();
+        if is_packed(name) {
+            *traits = ANYTHING;
+        } else {
+            traits.add(name, bytes);
+        }
+    }
+}
+
+fn is_packed(name: &str) -> bool {
+    name.ends_with(".tgz")
 }
 
 /// Charts from elsewhere that a chart depends on, and those that they depend on.

@@ -107,6 +107,11 @@ impl ChartTree {
         Ok(Self { files: Arc::new(files) })
     }
 
+    /// All files, with what is in them.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&RepoPath, &[u8])> {
+        self.files.iter().map(|(path, (_, bytes))| (path, bytes.as_slice()))
+    }
+
     fn is_folder(&self, path: &RepoPath) -> bool {
         let below = below(path);
         path.as_str().is_empty() || self.files.keys().any(|file| file.as_str().starts_with(&below))

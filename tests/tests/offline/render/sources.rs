@@ -9,6 +9,8 @@ use gitmoor_engine::helm::{self, Capabilities};
 use gitmoor_engine::inputs::{AnyTree, inputs};
 use gitmoor_engine::materialise;
 use gitmoor_engine::render::{RenderError, RenderOutput, Renderer, render_inputs};
+use gitmoor_engine::work_folder::WorkFolder;
+use gitmoor_tests::harness::chart_server::helm as helm_program;
 use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::tools;
 use serde_json::{Value, json};
@@ -221,6 +223,34 @@ async fn the_cluster_is_part_of_the_inputs_only_when_a_template_asks() {
             digests.push(inputs.own_digest().to_owned());
         }
         assert_eq!(digests[0] != digests[1], depends);
+    }
+}
+
+#[tokio::test]
+async fn packed_charts_are_looked_into() {
+    for (template, changes, asks) in [
+        ("kind: X\n", false, false),
+        ("kind: X\na: {{ randAlphaNum 8 }}\n", true, false),
+        ("kind: X\na: {{ .Capabilities.KubeVersion }}\n", false, true),
+    ] {
+        let folder = Scratch::new("chart-packed");
+        folder.write("sub/Chart.yaml", "apiVersion: v2\nname: sub\nversion: 1.0.0\n");
+        folder.write("sub/templates/x.yaml", template);
+        folder.write("app/Chart.yaml", CHART);
+        std::fs::create_dir(folder.path().join("app/charts")).unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        helm_program(&["package", &at("sub"), "--destination", &at("app/charts")]);
+        let found = async || {
+            let (tree, inside) = WorkFolder::around(&folder.path().join("app")).unwrap();
+            let recipe = recipe_of(&json!({"repoURL": "x", "path": inside.as_str()}));
+            inputs(recipe, Box::new(tree), Vec::new(), &cluster()).await.unwrap().traits
+        };
+        let looked = found().await;
+        assert_eq!((looked.may_change, looked.asks_cluster), (changes, asks), "{template}");
+        // What cannot be looked into may be anything.
+        folder.write("app/charts/sub-1.0.0.tgz", "no archive");
+        let found = found().await;
+        assert!(found.may_change && found.asks_cluster);
     }
 }
 
