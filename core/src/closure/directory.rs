@@ -18,6 +18,10 @@ impl Walk<'_> {
             if depth > self.limits.depth {
                 return self.too_large(&folder, "folders are nested too deeply", self.limits.depth);
             }
+            // A few trees can stand for more folders than can ever be listed.
+            if self.looked > self.limits.entries {
+                return self.too_large(&folder, "it has too many entries to look through", self.limits.entries);
+            }
             for below in self.manifests(&top, &folder, options)? {
                 folders.push((below, depth + 1));
             }
@@ -31,6 +35,7 @@ impl Walk<'_> {
             Ok(entries) => entries,
             Err(error) => return self.stop(Problem::Tree(error)),
         };
+        self.looked += entries.len();
         let (mut listing, mut below) = (Sha256::new(), Vec::new());
         for (name, entry) in entries {
             let Some(path) = folder.join(&name) else { continue };

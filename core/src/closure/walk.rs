@@ -20,6 +20,8 @@ use crate::tree::{EntryKind, RepoPath, Tree, TreeEntry};
 pub struct Limits {
     /// Paths in one read-set.
     pub members: usize,
+    /// Entries of folders that are looked through for manifests.
+    pub entries: usize,
     /// Kustomizations inside each other.
     pub depth: usize,
     /// Bytes of one kustomization or plugin configuration.
@@ -32,7 +34,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { members: 20_000, depth: 64, document: 4 << 20, documents: 32 << 20, problems: 50 }
+        Self { members: 20_000, entries: 200_000, depth: 64, document: 4 << 20, documents: 32 << 20, problems: 50 }
     }
 }
 
@@ -110,6 +112,8 @@ pub(super) struct Walk<'t> {
     walked: HashSet<(RepoPath, Option<RepoPath>)>,
     /// Bytes of documents read.
     read: usize,
+    /// Entries of folders looked at.
+    pub(super) looked: usize,
 }
 
 /// Where a path is named, for messages.
@@ -124,7 +128,7 @@ impl<'t> Walk<'t> {
         let (path, members, remotes) = (path.clone(), BTreeMap::new(), Vec::new());
         let set = ReadSet { path, source: SourceKind::Kustomize, members, remotes, charts: false };
         let (problems, roots, walked) = (Vec::new(), Vec::new(), HashSet::new());
-        Self { tree, limits, elsewhere, set, problems, roots, walked, read: 0 }
+        Self { tree, limits, elsewhere, set, problems, roots, walked, read: 0, looked: 0 }
     }
 }
 
