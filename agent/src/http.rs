@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 
 use crate::metrics::Metrics;
 use crate::queue::Queue;
+use crate::remotes::RemoteFollowers;
 use crate::repositories::Repositories;
 use crate::state::{Origin, State};
 
@@ -38,6 +39,8 @@ pub(crate) struct Served {
     pub webhook_secret: Option<Sensitive<Vec<u8>>>,
     /// Told of webhooks, as soon as this agent works.
     pub repositories: OnceCell<Arc<Repositories>>,
+    /// The same, for what is used from elsewhere.
+    pub remotes: OnceCell<Arc<RemoteFollowers>>,
 }
 
 /// The routes.
@@ -92,7 +95,9 @@ async fn webhook(Shared(served): Shared<Arc<Served>>, headers: HeaderMap, body: 
     let own = Addresses::from(UrlPolicy { allow_local: true, allow_plain_http: true });
     let readings = named.iter().flat_map(|text| [served.state.addresses.repository(text), own.repository(text)]);
     let urls: BTreeSet<RepositoryUrl> = readings.flatten().collect();
-    let looked = urls.into_iter().filter(|url| repositories.look(&Origin::Git(url.clone()))).count() > 0;
+    let bases = served.remotes.get().is_some_and(|remotes| remotes.pushed(&urls));
+    let followed = urls.into_iter().filter(|url| repositories.look(&Origin::Git(url.clone()))).count() > 0;
+    let looked = bases || followed;
     let result = if looked { "success" } else { "NotFollowed" };
     served.metrics.webhooks.get_or_create(&crate::metrics::Result::of(result)).inc();
     (StatusCode::ACCEPTED, "accepted\n").into_response()

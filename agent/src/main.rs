@@ -8,6 +8,7 @@ mod applications;
 mod charts;
 mod credentials;
 mod heads;
+mod mirrors;
 mod projects;
 mod remotes;
 mod repositories;

@@ -34,6 +34,10 @@ pub(crate) struct Metrics {
     pub chart_fetches: Family<Result, Counter>,
     /// Looks at what comes from elsewhere, by result.
     pub remote_fetches: Family<Result, Counter>,
+    /// Mirrors removed, since nobody followed them any more.
+    pub mirrors_removed: Counter,
+    /// Bytes of all mirrors.
+    pub mirror_bytes: Gauge,
     /// Webhooks, by result.
     pub webhooks: Family<Result, Counter>,
     /// Renders of Applications, by result.
@@ -83,6 +87,13 @@ impl Metrics {
             "remote_fetches",
             "Looks at bases, files and charts from elsewhere, by result"
         );
+        let mirrors_removed = register!(
+            Counter::default(),
+            "git_mirrors_removed",
+            "Mirrors removed, since nobody followed them any more"
+        );
+        let mirror_bytes =
+            register!(Gauge::default(), "git_mirror_bytes", "Bytes of mirrors, when they were looked at last");
         let webhooks = register!(Family::default(), "webhooks", "Webhooks of Git servers, by result");
         let renders = register!(Family::default(), "renders", "Renders of Applications, by result");
         let renders_cached = register!(Counter::default(), "renders_cached", "Renders that were on disk");
@@ -104,6 +115,8 @@ impl Metrics {
             fetches,
             chart_fetches,
             remote_fetches,
+            mirrors_removed,
+            mirror_bytes,
             webhooks,
             renders,
             renders_cached,

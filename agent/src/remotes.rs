@@ -10,10 +10,11 @@ use futures::future::{BoxFuture, join_all};
 use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, Remotes};
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::addresses::Addresses;
-use gitmoor_engine::git::Credentials;
+use gitmoor_engine::git::{Credentials, RepositoryUrl};
 use gitmoor_engine::reach::Hosts;
 use gitmoor_engine::remotes::{Access, Ask, FetchRemotes, Pin, RemoteError, RemoteStore};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::time::MissedTickBehavior;
 
 use crate::credentials::CredentialStore;
 use crate::metrics::{Metrics, Result as ResultLabel};
@@ -38,6 +39,9 @@ pub(crate) struct RemoteFollowers {
     /// What is known, one lock each, so that nothing is fetched twice at the same time.
     known: Mutex<HashMap<Ask, Arc<AsyncMutex<Option<Known>>>>>,
     users: Mutex<BTreeMap<ApplicationKey, BTreeSet<Ask>>>,
+    /// What a webhook has told of, and nobody has looked at yet.
+    told: Mutex<BTreeSet<Ask>>,
+    look: Notify,
 }
 
 /// What a look has found.
@@ -74,18 +78,52 @@ impl RemoteFollowers {
         (state, queue, metrics): (Arc<State>, Queue, Arc<Metrics>),
     ) -> Self {
         let addresses = state.addresses.clone();
-        let (known, users) = (Mutex::default(), Mutex::default());
-        Self { store, addresses, hosts, interval, credentials, state, queue, metrics, known, users }
+        let (known, users, told, look) = (Mutex::default(), Mutex::default(), Mutex::default(), Notify::new());
+        Self { store, addresses, hosts, interval, credentials, state, queue, metrics, known, users, told, look }
     }
 
-    /// Looks again at what moves, and at what could not be had, as long as the agent runs.
+    /// Looks again at what moves, and at what could not be had, as long as the agent runs; at what a webhook tells of at
+    /// once.
     pub(crate) async fn follow(self: Arc<Self>) {
+        let mut looks = tokio::time::interval(self.interval);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks.tick().await;
         loop {
-            tokio::time::sleep(self.interval).await;
+            tokio::select! {
+                () = self.look.notified() => {
+                    let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+                    self.look_again(&told).await;
+                    continue;
+                }
+                _ = looks.tick() => {}
+            }
             let used: BTreeSet<Ask> = self.users().values().flatten().cloned().collect();
             self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|ask, _| used.contains(ask));
             self.look_again(&used).await;
         }
+    }
+
+    /// Somebody has pushed to one of these: what is used of them, and moves, is looked at soon, once for any number of
+    /// pushes. False when nothing is.
+    pub(crate) fn pushed(&self, urls: &BTreeSet<RepositoryUrl>) -> bool {
+        let used: BTreeSet<Ask> = self.users().values().flatten().cloned().collect();
+        let moves = |ask: &Ask| {
+            let url = self.store.repository(&ask.reference).ok().flatten();
+            ask.locked.is_none() && url.is_some_and(|url| urls.contains(&url))
+        };
+        let moving: BTreeSet<Ask> = used.into_iter().filter(moves).collect();
+        let any = !moving.is_empty();
+        if any {
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(moving);
+            self.look.notify_one();
+        }
+        any
+    }
+
+    /// Repositories that something is used of.
+    pub(crate) fn repositories(&self) -> BTreeSet<RepositoryUrl> {
+        let used: BTreeSet<Ask> = self.users().values().flatten().cloned().collect();
+        used.iter().filter_map(|ask| self.store.repository(&ask.reference).ok().flatten()).collect()
     }
 
     /// Looks again at what an Application uses.

@@ -32,6 +32,7 @@ use crate::http::{self, Served};
 use crate::kinds::Kinds;
 use crate::lease::{Lease, Lost};
 use crate::metrics::Metrics;
+use crate::mirrors::Tidy;
 use crate::mutations::Mutations;
 use crate::projects::Projects;
 use crate::queue::{self, Queue};
@@ -74,6 +75,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         queue: queue.clone(),
         webhook_secret: webhook_secret(&settings)?,
         repositories: OnceCell::new(),
+        remotes: OnceCell::new(),
     });
     let mut tasks = JoinSet::new();
     let listener = tokio::net::TcpListener::bind(settings.http_listen).await;
@@ -109,6 +111,14 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
     ));
     tasks.spawn(Arc::clone(&remotes).follow());
+    let tidy = Tidy {
+        data: settings.data_dir.clone(),
+        interval: settings.tidy_interval,
+        state: Arc::clone(&state),
+        remotes: Arc::clone(&remotes),
+        metrics: Arc::clone(&metrics),
+    };
+    tasks.spawn(tidy.run());
     let repositories = Arc::new(Repositories::new(
         settings.data_dir.clone(),
         fetcher(&settings),
@@ -126,6 +136,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         ),
     ));
     // Set here alone, so that it cannot be set already.
+    let _ = served.remotes.set(Arc::clone(&remotes));
     let _ = served.repositories.set(Arc::clone(&repositories));
     let kinds = Arc::new(Kinds::new(cluster.clone(), Arc::clone(&state)));
     kinds.discover().await.context("the kinds that the cluster serves cannot be discovered")?;

@@ -56,6 +56,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "GITMOOR_CHART_INTERVAL", default_value = "300", value_parser = seconds)]
     pub chart_interval: Duration,
 
+    /// Seconds between two looks for mirrors on disk that nobody follows; one that is not used at two of them goes
+    #[arg(long, env = "GITMOOR_TIDY_INTERVAL", default_value = "600", value_parser = seconds)]
+    pub tidy_interval: Duration,
+
     /// Seconds that a fetch may take
     #[arg(long, env = "GITMOOR_FETCH_TIMEOUT", default_value = "120", value_parser = seconds)]
     pub fetch_timeout: Duration,

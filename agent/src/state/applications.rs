@@ -124,6 +124,12 @@ impl State {
         }
     }
 
+    /// Whether of every Application that can be followed is known what it uses.
+    pub(crate) fn all_evaluated(&self) -> bool {
+        let known = |tracked: &Tracked| tracked.sources.is_empty() || tracked.evaluation.is_some();
+        self.knows_all_applications() && self.lock().applications.values().all(known)
+    }
+
     /// All Applications.
     pub(crate) fn applications(&self) -> Vec<ApplicationKey> {
         self.lock().applications.keys().cloned().collect()

@@ -6,7 +6,7 @@ use git2::{ErrorCode, Repository};
 use gitmoor_core::tree::RepoPath;
 
 use super::commit::{self, CommitId, CommitInfo};
-use super::{FetchError, FetchOutcome, FetchRequest, Fetcher, GitTree, MirrorError, RepositoryUrl, diff};
+use super::{FetchError, FetchOutcome, FetchRequest, Fetcher, GitTree, MirrorError, RepositoryUrl, diff, on_disk};
 
 /// The mirror of one repository. Cloning is cheap; all clones and processes work on the same folder under a lock.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct Mirror {
 impl Mirror {
     /// The mirror of `url` below `data`; touches nothing yet.
     pub fn new(data: &Path, url: RepositoryUrl, fetcher: Fetcher) -> Self {
-        let directory = data.join("repositories").join(url.directory_name());
+        let directory = data.join(on_disk::FOLDER).join(url.directory_name());
         Self { url, directory, fetcher }
     }
 

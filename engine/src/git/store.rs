@@ -92,6 +92,13 @@ pub(super) fn note(directory: &Path, outcome: &FetchOutcome) -> io::Result<bool>
     Ok(changed)
 }
 
+/// Removes a mirror, and clones that were to take its place.
+pub(super) fn remove_all(directory: &Path) -> io::Result<()> {
+    [directory.to_owned(), beside(directory, ".new"), beside(directory, ".old")]
+        .iter()
+        .try_for_each(|path| remove(path))
+}
+
 /// Folder for a clone that will take the mirror's place.
 pub(super) fn new_directory(directory: &Path) -> PathBuf {
     beside(directory, ".new")
