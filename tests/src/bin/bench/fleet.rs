@@ -10,20 +10,31 @@ pub(crate) struct Fleet {
     pub applications: usize,
     /// Objects of each.
     pub objects: usize,
+    /// Applications that share a base; 0 where there are no bases.
+    pub shared: usize,
 }
 
 impl Fleet {
     /// Every file of the repository, as path and content.
     pub(crate) fn files(self) -> Vec<(String, String)> {
-        (0..self.applications).flat_map(|application| self.files_of(application)).collect()
+        let bases = if self.shared == 0 { 0 } else { self.applications.div_ceil(self.shared) };
+        let bases = (0..bases).flat_map(|base| {
+            let listed = (format!("{}/kustomization.yaml", base_folder(base)), kustomization(&["map.yaml"]));
+            [listed, changed_base(base, 0)]
+        });
+        bases.chain((0..self.applications).flat_map(|application| self.files_of(application))).collect()
     }
 
     fn files_of(self, application: usize) -> Vec<(String, String)> {
         let folder = folder(application);
         let names: Vec<String> = (0..self.objects).map(|index| format!("{index}.yaml")).collect();
-        let listed: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut listed: Vec<&str> = names.iter().map(String::as_str).collect();
+        let base = application.checked_div(self.shared).map(|base| format!("../../{}", base_folder(base)));
+        listed.extend(base.as_deref());
+        // What is shared has a name of its own in each.
+        let prefix = base.as_ref().map_or_else(String::new, |_| format!("namePrefix: {}-\n", name(application)));
         let manifest = |index: usize| serde_yaml::to_string(&object(application, index, 0)).unwrap_or_default();
-        let mut files = vec![(format!("{folder}/kustomization.yaml"), kustomization(&listed))];
+        let mut files = vec![(format!("{folder}/kustomization.yaml"), kustomization(&listed) + &prefix)];
         files.extend(names.iter().enumerate().map(|(index, name)| (format!("{folder}/{name}"), manifest(index))));
         files
     }
@@ -44,6 +55,17 @@ pub(crate) fn name(application: usize) -> String {
 /// Its folder in the repository.
 pub(crate) fn folder(application: usize) -> String {
     format!("apps/{}", name(application))
+}
+
+fn base_folder(base: usize) -> String {
+    format!("bases/base-{base:03}")
+}
+
+/// The object of a base, as path and content.
+pub(crate) fn changed_base(base: usize, generation: usize) -> (String, String) {
+    let mut object = object(0, 0, generation);
+    object["metadata"]["name"] = "shared".into();
+    (format!("{}/map.yaml", base_folder(base)), serde_yaml::to_string(&object).unwrap_or_default())
 }
 
 /// The object with a namespace.
@@ -105,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_push_changes_one_object_of_one_application() {
-        let fleet = Fleet { applications: 2, objects: 10 };
+        let fleet = Fleet { applications: 2, objects: 10, shared: 0 };
         let files = fleet.files();
         assert_eq!(files.len(), 2 * 11);
         let (path, changed) = changed_file(1, 1);

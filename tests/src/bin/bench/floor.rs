@@ -31,10 +31,15 @@ pub(crate) async fn apply_all(stage: &Stage) -> anyhow::Result<Duration> {
 
 /// `kustomize build` of every Application of a fleet, as many at once as there are cores.
 pub(crate) async fn build_all(stage: &Stage) -> anyhow::Result<Duration> {
+    build_these(stage, &(0..stage.fleet.applications).collect::<Vec<_>>()).await
+}
+
+/// `kustomize build` of these Applications, as many at once as there are cores.
+pub(crate) async fn build_these(stage: &Stage, applications: &[usize]) -> anyhow::Result<Duration> {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let tree = stage.world.repository.tree();
     let started = Instant::now();
-    let builds = (0..stage.fleet.applications).map(|application| build(tree, application));
+    let builds = applications.iter().map(|application| build(tree, *application));
     stream::iter(builds).buffer_unordered(cores).try_collect::<()>().await?;
     Ok(started.elapsed())
 }

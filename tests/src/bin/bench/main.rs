@@ -8,6 +8,7 @@
 //! use only in a release build and on a machine that does nothing else.
 
 mod cold;
+mod commits;
 mod drift;
 mod figures;
 mod fleet;
@@ -41,6 +42,9 @@ struct Arguments {
     /// Objects of each Application
     #[arg(long, default_value_t = 10)]
     objects: usize,
+    /// Applications of the repository whose commits are measured; a hundred share a base
+    #[arg(long, default_value_t = 1000)]
+    large: usize,
     /// Pushes at each size
     #[arg(long, default_value_t = 15)]
     pushes: usize,
@@ -70,6 +74,8 @@ enum Scenario {
     Steady,
     /// An agent that starts with everything in sync.
     Restart,
+    /// Commits to a large repository whose Applications share bases.
+    Commits,
 }
 
 impl Arguments {
@@ -109,8 +115,9 @@ async fn measure(arguments: Arguments) -> anyhow::Result<Figures> {
     let control_plane = ControlPlane::builder().start().await;
     let mut figures = Figures::default();
     let last = arguments.applications.last().copied().unwrap_or_default();
-    for &size in &arguments.applications {
-        let fleet = Fleet { applications: size, objects: arguments.objects };
+    let sizes: &[usize] = if arguments.scenarios == [Scenario::Commits] { &[] } else { &arguments.applications };
+    for &size in sizes {
+        let fleet = Fleet { applications: size, objects: arguments.objects, shared: 0 };
         say(&format!("{size} applications of {} objects: starting an agent", arguments.objects));
         let mut stage = Stage::start(&control_plane, fleet, &arguments.agent_env).await?;
         cold::measure(&mut stage, &mut figures, size == last && arguments.wants(Scenario::Cold)).await?;
@@ -129,6 +136,13 @@ async fn measure(arguments: Arguments) -> anyhow::Result<Figures> {
         if size == last && arguments.wants(Scenario::Restart) {
             restart::measure(&mut stage, &mut figures).await?;
         }
+    }
+    if arguments.wants(Scenario::Commits) {
+        let fleet = Fleet { applications: arguments.large, objects: 2, shared: 100.min(arguments.large) };
+        say(&format!("{} applications, of which {} share a base: starting an agent", fleet.applications, fleet.shared));
+        let mut stage = Stage::start(&control_plane, fleet, &arguments.agent_env).await?;
+        cold::measure(&mut stage, &mut figures, false).await?;
+        commits::measure(&mut stage, &mut figures).await?;
     }
     Ok(figures)
 }
