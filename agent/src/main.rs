@@ -54,7 +54,6 @@ mod environment;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use gitmoor_core::builtin as objects;
 use gitmoor_engine::git::{self, Fetcher};
 use gitmoor_engine::jq;
@@ -68,7 +67,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == jq::SUBCOMMAND) {
         return jq::child_main();
     }
-    let settings = Settings::parse();
+    let settings = Settings::read();
     start_log(settings.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

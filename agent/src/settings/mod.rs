@@ -1,16 +1,22 @@
-//! What the agent is told: flags, each also as an environment variable.
+//! What the agent is told: flags, each also as an environment variable and in a file.
+
+mod file;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use gitmoor_core::replacement::Replacement;
 
 /// Follows Git repositories from inside a Kubernetes cluster.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gitmoor-agent", version, about, long_about = None)]
 pub(crate) struct Settings {
+    /// File with settings, as YAML: names of flags without their dashes, and their values
+    #[arg(long, env = "GITMOOR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Namespace of the agent's own objects and of Applications [default: that of the pod or kubeconfig]
     #[arg(long, env = "GITMOOR_NAMESPACE")]
     pub namespace: Option<String>,
@@ -103,6 +109,17 @@ pub(crate) struct Settings {
     pub secrets: crate::secrets::Options,
 }
 
+impl Settings {
+    /// From the command line, else the environment, else the file, else the defaults. Ends the process with what is
+    /// wrong.
+    pub(crate) fn read() -> Self {
+        match file::complete(&Self::command(), std::env::args_os().collect()) {
+            Ok(arguments) => Self::parse_from(arguments),
+            Err(error) => Self::command().error(clap::error::ErrorKind::ValueValidation, error).exit(),
+        }
+    }
+}
+
 /// Form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
@@ -124,16 +141,15 @@ mod tests {
     use std::fmt::Write as _;
     use std::path::Path;
 
-    use clap::CommandFactory as _;
-
     use super::*;
 
     const INTRODUCTION: &str = "\
 # Settings of the agent
 
 Made from the program's own list of flags: a test compares the two. None is needed. Every flag is also an environment
-variable; in the cluster a setting is a key of the ConfigMap `gitmoor-agent-settings` in the agent's namespace, by the
-name of the variable, and holds from the next start of a pod:
+variable, and a line of the file that `--config` names (`poll-interval: 30`, `allow-host: [git.example]`); the command
+line wins over the environment, and that over the file. In the cluster a setting is a key of the ConfigMap
+`gitmoor-agent-settings` in the agent's namespace, by the name of the variable, and holds from the next start of a pod:
 
 ```sh
 kubectl create configmap gitmoor-agent-settings -n gitmoor --from-literal=GITMOOR_POLL_INTERVAL=30
