@@ -50,6 +50,12 @@ pub const FINALIZER_CASCADE: &str = "resources-finalizer.argocd.argoproj.io";
 pub const FINALIZER_CASCADE_BACKGROUND: &str = "resources-finalizer.argocd.argoproj.io/background";
 /// Label on Secrets that hold the credentials of a repository.
 pub const LABEL_SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
+/// ConfigMap with the host keys of SSH servers, Argo CD's.
+pub const NAME_KNOWN_HOSTS: &str = "argocd-ssh-known-hosts-cm";
+/// Its key.
+pub const KEY_KNOWN_HOSTS: &str = "ssh_known_hosts";
+/// ConfigMap with certificates of authorities by name of a host, Argo CD's.
+pub const NAME_TLS_CERTIFICATES: &str = "argocd-tls-certs-cm";
 /// Group of the Application and AppProject kinds.
 pub const APPLICATION_GROUP: &str = "argoproj.io";
 /// Kind of the AppProject.

@@ -45,7 +45,8 @@ impl<'a> Proof<'a> {
 
 /// Every address of the repository that a body is about.
 pub fn addresses(body: &[u8]) -> Vec<String> {
-    const FIELDS: [&str; 6] = ["clone_url", "html_url", "git_http_url", "http_url", "web_url", "url"];
+    const FIELDS: [&str; 8] =
+        ["clone_url", "html_url", "git_http_url", "http_url", "web_url", "url", "ssh_url", "git_ssh_url"];
     let Ok(body) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
     let mut found: Vec<String> = ["repository", "project"]
         .iter()
@@ -104,8 +105,8 @@ mod tests {
         let github =
             br#"{"ref": "refs/heads/main", "repository": {"clone_url": "https://g/a.git", "html_url": "https://g/a"}}"#;
         assert_eq!(addresses(github), ["https://g/a", "https://g/a.git"]);
-        let gitlab = br#"{"project": {"git_http_url": "https://l/a.git", "id": 1}}"#;
-        assert_eq!(addresses(gitlab), ["https://l/a.git"]);
+        let gitlab = br#"{"project": {"git_http_url": "https://l/a.git", "git_ssh_url": "git@l:a.git", "id": 1}}"#;
+        assert_eq!(addresses(gitlab), ["git@l:a.git", "https://l/a.git"]);
         assert!(addresses(b"not json").is_empty() && addresses(b"[]").is_empty());
         assert!(addresses(br#"{"repository": "x", "project": {"url": 3}}"#).is_empty());
     }

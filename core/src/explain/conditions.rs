@@ -65,6 +65,7 @@ fn repository(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
         "Unreachable"
         | "TimedOut"
         | "UntrustedCertificate"
+        | "UntrustedHostKey"
         | "NotARepository"
         | "TooLarge"
         | "Corrupt"
