@@ -41,7 +41,12 @@ impl Authority {
 
     /// A certificate for a server on loopback.
     pub fn for_server(&self) -> Result<Certified, rcgen::Error> {
-        let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
+        self.for_server_named(&["localhost"])
+    }
+
+    /// A certificate for a server on loopback that also goes by these names.
+    pub fn for_server_named(&self, names: &[&str]) -> Result<Certified, rcgen::Error> {
+        let mut parameters = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
         parameters.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(parameters)
@@ -59,7 +64,9 @@ impl Authority {
         self.sign(parameters)
     }
 
-    fn sign(&self, parameters: CertificateParams) -> Result<Certified, rcgen::Error> {
+    fn sign(&self, mut parameters: CertificateParams) -> Result<Certified, rcgen::Error> {
+        // Authorities have one name; by this they are told apart.
+        parameters.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = parameters.signed_by(&key, &self.issuer)?.pem();
         Ok(Certified { certificate, key: key.serialize_pem() })

@@ -8,8 +8,8 @@
 # Each is built from source by the Go module beside this script (moto: a Python
 # venv); what is there in its pinned version is skipped. A program of a fitting
 # version in $KUBEBUILDER_ASSETS or on PATH is linked instead of built. buildah
-# and runc, which only the test of the container image needs, are Debian's
-# packages. Nothing else that is prebuilt is downloaded.
+# and runc, which only the test of the container image needs, and sshd are
+# Debian's packages. Nothing else that is prebuilt is downloaded.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -121,11 +121,12 @@ put_moto() {
     say "moto $moto: installed in $((SECONDS - started)) s"
 }
 
-# Debian's packages: what builds the container image, and what starts it.
+# Debian's packages: what builds the container image, and what starts it; the SSH server that tests fetch from.
 put_packages() {
     local missing=()
     command -v buildah >/dev/null || missing+=(buildah)
     PATH=$PATH:/usr/sbin command -v runc >/dev/null || missing+=(runc)
+    [[ -x /usr/sbin/sshd ]] || missing+=(openssh-server)
     if ((${#missing[@]} == 0)); then return; fi
     command -v apt-get >/dev/null && [[ $(id -u) == 0 ]] ||
         fail "${missing[*]} missing: install with your package manager (Debian, as root: apt install ${missing[*]})"
@@ -149,7 +150,7 @@ list() {
         printf '%s %s\n' "$name" "$version"
     done
     printf 'moto %s\n' "$moto"
-    printf 'packages buildah, runc\n'
+    printf 'packages buildah, runc, openssh-server\n'
 }
 
 if [[ ${1:-} == --list ]]; then

@@ -15,7 +15,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::certificates::Authority;
 use super::scratch::Scratch;
+use super::tls;
 use super::tools;
 
 /// Where the repository is served; the registry is `/v2/`.
@@ -35,6 +37,7 @@ pub struct ChartRequest {
 #[derive(Debug)]
 pub struct ChartServer {
     served: Arc<Served>,
+    scheme: &'static str,
     port: u16,
     stop: CancellationToken,
     scratch: Scratch,
@@ -46,7 +49,8 @@ struct Served {
     redirects: Mutex<BTreeMap<String, String>>,
     credentials: Mutex<Option<(String, String)>>,
     requests: Mutex<Vec<ChartRequest>>,
-    port: Mutex<u16>,
+    /// Where the registry sends those who need a token.
+    realm: Mutex<String>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -58,17 +62,36 @@ impl ChartServer {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         let port = listener.local_addr().expect("a bound socket has an address").port();
-        let served = Arc::new(Served { port: Mutex::new(port), ..Served::default() });
-        let stop = CancellationToken::new();
+        let (served, stop) = (Arc::new(Served::default()), CancellationToken::new());
+        *locked(&served.realm) = format!("http://127.0.0.1:{port}");
         let router = Router::new().fallback(respond).with_state(Arc::clone(&served));
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stopped).await });
-        Self { served, port, stop, scratch: Scratch::new("charts") }
+        Self { served, scheme: "http", port, stop, scratch: Scratch::new("charts") }
+    }
+
+    /// An empty one over TLS, which goes by a name too; `mutual` when callers need a certificate of the same authority.
+    pub async fn over_tls(authority: &Authority, name: &str, mutual: bool) -> Self {
+        let (served, stop) = (Arc::new(Served::default()), CancellationToken::new());
+        *locked(&served.realm) = format!("https://{name}");
+        let router = Router::new().fallback(respond).with_state(Arc::clone(&served));
+        let running = tls::serve_as(router, authority, &["localhost", name], mutual).await;
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            stopped.cancelled().await;
+            running.server.abort();
+        });
+        Self { served, scheme: "https", port: running.address.port(), stop, scratch: Scratch::new("charts") }
     }
 
     /// The address of the repository.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}{}", self.port, REPOSITORY.trim_end_matches('/'))
+        format!("{}://{}{}", self.scheme, self.authority(), REPOSITORY.trim_end_matches('/'))
+    }
+
+    /// `127.0.0.1:PORT`
+    pub fn authority(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// The address of the registry.
@@ -209,7 +232,7 @@ fn answer(served: &Served, path: &str, headers: &HeaderMap) -> Response<Body> {
         let wanted = if path.starts_with("/v2/") { bearer } else { basic };
         if given != Some(wanted.as_str()) {
             let challenge = if path.starts_with("/v2/") {
-                format!("Bearer realm=\"http://127.0.0.1:{}/token\",service=\"test\"", locked(&served.port))
+                format!("Bearer realm=\"{}/token\",service=\"test\"", locked(&served.realm))
             } else {
                 "Basic realm=\"charts\"".to_owned()
             };

@@ -14,9 +14,11 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::certificates::Authority;
 use super::cgi;
 use super::repository::Repository;
 use super::scratch::Scratch;
+use super::tls;
 
 /// The largest push, in bytes.
 const BODY_LIMIT: usize = 1 << 30;
@@ -53,6 +55,7 @@ pub struct GitRequest {
 #[derive(Debug)]
 pub struct GitRemote {
     state: Arc<Served>,
+    scheme: &'static str,
     port: u16,
     stop: CancellationToken,
     // Last: goes when nothing writes to it any more.
@@ -79,9 +82,30 @@ impl GitRemote {
         Self::serve(Some((user.to_owned(), password.to_owned()))).await
     }
 
+    /// One over TLS, with a certificate of an authority that it goes by these names too.
+    pub async fn over_tls(authority: &Authority, names: &[&str], credentials: Option<(&str, &str)>) -> Self {
+        let credentials = credentials.map(|(user, password)| (user.to_owned(), password.to_owned()));
+        let (state, stop, scratch) = Self::prepare(credentials);
+        let served = tls::serve_as(Self::router(&state), authority, names, false).await;
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            stopped.cancelled().await;
+            served.server.abort();
+        });
+        Self { state, scheme: "https", port: served.address.port(), stop, scratch }
+    }
+
     async fn serve(credentials: Option<(String, String)>) -> Self {
-        let scratch = Scratch::new("git");
-        let stop = CancellationToken::new();
+        let (state, stop, scratch) = Self::prepare(credentials);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
+        let port = listener.local_addr().expect("a bound socket has an address").port();
+        let (router, stopped) = (Self::router(&state), stop.clone().cancelled_owned());
+        tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stopped).await });
+        Self { state, scheme: "http", port, stop, scratch }
+    }
+
+    fn prepare(credentials: Option<(String, String)>) -> (Arc<Served>, CancellationToken, Scratch) {
+        let (scratch, stop) = (Scratch::new("git"), CancellationToken::new());
         let state = Arc::new(Served {
             folder: scratch.folder("served"),
             stop: stop.clone(),
@@ -89,17 +113,21 @@ impl GitRemote {
             credentials: Mutex::new(credentials),
             requests: Mutex::default(),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
-        let router = Router::new().fallback(respond).with_state(Arc::clone(&state));
-        let stopped = stop.clone().cancelled_owned();
-        tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stopped).await });
-        Self { state, port, stop, scratch }
+        (state, stop, scratch)
     }
 
-    /// `http://127.0.0.1:PORT`
+    fn router(state: &Arc<Served>) -> Router {
+        Router::new().fallback(respond).with_state(Arc::clone(state))
+    }
+
+    /// `http://127.0.0.1:PORT`, or `https`
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://{}", self.scheme, self.authority())
+    }
+
+    /// `127.0.0.1:PORT`
+    pub fn authority(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Makes a bare repository that is served as `/NAME.git`.

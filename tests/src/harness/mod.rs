@@ -38,6 +38,12 @@ pub mod git_remote;
 
 pub mod chart_server;
 
+pub mod ssh_server;
+
+pub mod forward_proxy;
+
+pub mod github;
+
 pub mod aws;
 
 pub mod aws_proxy;
@@ -73,13 +79,16 @@ pub use aws::Aws;
 pub use aws_proxy::{AwsCall, AwsProxy, Fault};
 pub use chart_server::ChartServer;
 pub use control_plane::ControlPlane;
+pub use forward_proxy::ForwardProxy;
 pub use git_remote::{GitRemote, Mode};
+pub use github::GitHubApi;
 pub use identity::Identity;
 pub use kubelet::Kubelet;
 pub use metrics::Metrics;
 pub use namespaces::{create_namespace, unique_name};
 pub use program::program;
 pub use repository::Repository;
+pub use ssh_server::SshServer;
 pub use usage::Usage;
 pub use webhook::Webhook;
 
