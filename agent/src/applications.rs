@@ -32,7 +32,7 @@ pub(crate) struct Applications {
 impl Applications {
     /// Ends with the agent.
     pub(crate) async fn follow(self, cluster: Cluster) {
-        let selector = Selector { namespace: Some(self.namespace.clone()), labels: None };
+        let selector = Selector { namespace: Some(self.namespace.clone()), ..Selector::default() };
         let mut changes = cluster.watch(&objects::applications(), &selector);
         let mut listing: Option<BTreeSet<ApplicationKey>> = None;
         while let Some(change) = changes.next().await {

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gitmoor_engine::charts::{ChartAddress, ChartError, ChartTree, ChartVersion, Charts, is_exact};
+use gitmoor_engine::access::Access;
+use gitmoor_engine::charts::{ChartAddress, ChartError, ChartErrorKind, ChartTree, ChartVersion, Charts, is_exact};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -32,6 +33,12 @@ struct Shared {
     state: Arc<State>,
     queue: Queue,
     metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    async fn access(&self, address: &ChartAddress) -> Result<Access, ChartError> {
+        Ok(self.credentials.open(self.credentials.find_chart(address)).await?)
+    }
 }
 
 struct Task {
@@ -94,25 +101,24 @@ impl ChartFollowers {
     /// The files of a version.
     pub(crate) async fn tree(&self, address: &ChartAddress, version: &ChartVersion) -> Result<ChartTree, ChartError> {
         let (shared, address, version) = (self.shared.clone(), address.clone(), version.clone());
+        let access = self.shared.access(&address).await;
         let read = move || {
             if let Some(tree) = shared.charts.tree(&version)? {
                 return Ok(tree);
             }
             // The disk has lost it.
-            let credentials = shared.credentials.find_chart(&address);
-            let again = shared.charts.resolve(&address, &version.version, &credentials)?;
+            let again = shared.charts.resolve(&address, &version.version, &access?)?;
             let tree = again.filter(|again| *again == version).map(|again| shared.charts.tree(&again)).transpose()?;
             tree.flatten().ok_or_else(|| ChartError {
-                kind: gitmoor_engine::charts::ChartErrorKind::NotFound,
+                kind: ChartErrorKind::NotFound,
                 message: format!("{address} {} is no longer what it was; refresh the Application", version.version),
             })
         };
         match tokio::task::spawn_blocking(read).await {
             Ok(tree) => tree,
-            Err(_) => Err(ChartError {
-                kind: gitmoor_engine::charts::ChartErrorKind::Other,
-                message: "reading the chart was interrupted".to_owned(),
-            }),
+            Err(_) => {
+                Err(ChartError { kind: ChartErrorKind::Other, message: "reading the chart was interrupted".to_owned() })
+            }
         }
     }
 }
@@ -180,10 +186,16 @@ impl Follower {
 
     async fn resolve(&self, revision: String) -> Result<Option<ChartVersion>, ChartError> {
         let (charts, address) = (self.shared.charts.clone(), self.address.clone());
-        let credentials = self.shared.credentials.find_chart(&address);
-        let resolved = tokio::task::spawn_blocking(move || charts.resolve(&address, &revision, &credentials)).await;
+        let access = self.shared.access(&address).await?;
+        let asked = address.clone();
+        let resolved = tokio::task::spawn_blocking(move || charts.resolve(&asked, &revision, &access)).await;
+        if let Ok(Err(error)) = &resolved
+            && error.kind == ChartErrorKind::RefusedCredentials
+        {
+            self.shared.credentials.refused(&self.shared.credentials.find_chart(&address));
+        }
         resolved.unwrap_or_else(|_| {
-            let kind = gitmoor_engine::charts::ChartErrorKind::Other;
+            let kind = ChartErrorKind::Other;
             Err(ChartError { kind, message: "fetching the chart was interrupted".to_owned() })
         })
     }

@@ -15,6 +15,11 @@ pub(crate) fn now_micros() -> String {
     PRINTER.timestamp_to_string(&Timestamp::now())
 }
 
+/// Now, to compute with.
+pub(crate) fn timestamp() -> Timestamp {
+    Timestamp::now()
+}
+
 /// Now, in seconds since 1970.
 pub(crate) fn unix_seconds() -> i64 {
     Timestamp::now().as_second()

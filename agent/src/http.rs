@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::remotes::RemoteFollowers;
 use crate::repositories::Repositories;
-use crate::state::{Origin, State};
+use crate::state::State;
 
 /// Bodies of pushes with many commits are large; larger ones say nothing more.
 const LARGEST_BODY: usize = 4 << 20;
@@ -95,9 +95,9 @@ async fn webhook(Shared(served): Shared<Arc<Served>>, headers: HeaderMap, body: 
     let own = Addresses::from(UrlPolicy { allow_local: true, allow_plain_http: true });
     let readings = named.iter().flat_map(|text| [served.state.addresses.repository(text), own.repository(text)]);
     let urls: BTreeSet<RepositoryUrl> = readings.flatten().collect();
-    let bases = served.remotes.get().is_some_and(|remotes| remotes.pushed(&urls));
-    let followed = urls.into_iter().filter(|url| repositories.look(&Origin::Git(url.clone()))).count() > 0;
-    let looked = bases || followed;
+    let places: BTreeSet<_> = urls.iter().map(RepositoryUrl::place).collect();
+    let bases = served.remotes.get().is_some_and(|remotes| remotes.pushed(&places));
+    let looked = repositories.look_at_places(&places) || bases;
     let result = if looked { "success" } else { "NotFollowed" };
     served.metrics.webhooks.get_or_create(&crate::metrics::Result::of(result)).inc();
     (StatusCode::ACCEPTED, "accepted\n").into_response()

@@ -131,7 +131,7 @@ impl Projects {
 
     /// Follows the projects; ends with the agent.
     pub(crate) async fn follow(self: Arc<Self>, cluster: Cluster, state: Arc<State>, queue: Queue) {
-        let selector = Selector { namespace: Some(self.namespace.clone()), labels: None };
+        let selector = Selector { namespace: Some(self.namespace.clone()), ..Selector::default() };
         let mut changes = cluster.watch(&objects::projects(), &selector);
         let mut listing: Option<ByName> = None;
         while let Some(change) = changes.next().await {

@@ -9,14 +9,15 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, Remotes};
 use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_engine::access::Access;
 use gitmoor_engine::addresses::Addresses;
-use gitmoor_engine::git::{Credentials, RepositoryUrl};
+use gitmoor_engine::git::RepositoryUrl;
 use gitmoor_engine::reach::Hosts;
-use gitmoor_engine::remotes::{Access, Ask, FetchRemotes, Pin, RemoteError, RemoteStore};
+use gitmoor_engine::remotes::{Ask, FetchRemotes, Means, Pin, RemoteError, RemoteStore};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::MissedTickBehavior;
 
-use crate::credentials::CredentialStore;
+use crate::credentials::{CredentialStore, Found};
 use crate::metrics::{Metrics, Result as ResultLabel};
 use crate::projects::Grant;
 use crate::queue::Queue;
@@ -105,11 +106,11 @@ impl RemoteFollowers {
 
     /// Somebody has pushed to one of these: what is used of them, and moves, is looked at soon, once for any number of
     /// pushes. False when nothing is.
-    pub(crate) fn pushed(&self, urls: &BTreeSet<RepositoryUrl>) -> bool {
+    pub(crate) fn pushed(&self, places: &BTreeSet<(String, String)>) -> bool {
         let used: BTreeSet<Ask> = self.users().values().flatten().cloned().collect();
         let moves = |ask: &Ask| {
             let url = self.store.repository(&ask.reference).ok().flatten();
-            ask.locked.is_none() && url.is_some_and(|url| urls.contains(&url))
+            ask.locked.is_none() && url.is_some_and(|url| places.contains(&url.place()))
         };
         let moving: BTreeSet<Ask> = used.into_iter().filter(moves).collect();
         let any = !moving.is_empty();
@@ -226,24 +227,30 @@ impl RemoteFollowers {
 
     async fn look(&self, ask: &Ask) -> Result<Pin, RemoteError> {
         self.credentials.read_once().await;
-        let access = Access { credentials: self.credentials_of(&ask.reference), hosts: self.hosts() };
-        let found = self.store.look(ask, &access).await;
+        let access = match self.found(&ask.reference) {
+            Some(found) => self.credentials.open(found).await,
+            None => Ok(Access::default()),
+        };
+        let found = match access {
+            Ok(access) => self.store.look(ask, &Means { access, hosts: self.hosts() }).await,
+            Err(error) => Err(error.into()),
+        };
         let label = found.as_ref().map_or_else(|error| error.category.as_str(), |_| "success");
         self.metrics.remote_fetches.get_or_create(&ResultLabel::of(label)).inc();
         found
     }
 
-    fn credentials_of(&self, reference: &RemoteReference) -> Credentials {
-        match reference {
+    /// What is known of where it comes from; `None` when that is no address.
+    fn found(&self, reference: &RemoteReference) -> Option<Found> {
+        Some(match reference {
             RemoteReference::Repository { address, .. } => {
-                self.addresses.repository(address).map_or(Credentials::None, |url| self.credentials.find(&url))
+                self.credentials.find(&self.addresses.repository(address).ok()?)
             }
             RemoteReference::File { address } => self.credentials.find_address(&self.addresses.file(address)),
-            RemoteReference::Chart { repository, name, .. } => self
-                .addresses
-                .chart(repository, name)
-                .map_or(Credentials::None, |address| self.credentials.find_chart(&address)),
-        }
+            RemoteReference::Chart { repository, name, .. } => {
+                self.credentials.find_chart(&self.addresses.chart(repository, name).ok()?)
+            }
+        })
     }
 
     fn hosts(&self) -> Hosts {
@@ -273,7 +280,7 @@ impl FetchRemotes for ForApplication<'_> {
 impl ForApplication<'_> {
     /// Credentials of the agent open only what the project lets an Application read by itself.
     fn refusal(&self, reference: &RemoteReference) -> Option<String> {
-        if self.all.credentials_of(reference) == Credentials::None {
+        if !self.all.found(reference).is_some_and(|found| found.opens()) {
             return None;
         }
         let address = match reference {

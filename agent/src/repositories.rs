@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gitmoor_core::tree::RepoPath;
-use gitmoor_engine::git::{CommitId, FetchOutcome, FetchRequest, Fetcher, Mirror, RepositoryUrl};
+use gitmoor_engine::git::{
+    CommitId, FetchError, FetchErrorKind, FetchOutcome, FetchRequest, Fetcher, Mirror, RepositoryUrl,
+};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -114,7 +116,14 @@ impl Repositories {
         tasks.get(url).inspect(|task| task.look.notify_one()).is_some()
     }
 
-    /// The same; the future ends when what a look finds that begins from now on is known.
+    /// Looks now at the repositories of these places, by whatever scheme they are followed; false when nobody follows any.
+    pub(crate) fn look_at_places(&self, places: &BTreeSet<(String, String)>) -> bool {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = tasks.iter().filter(|(url, _)| places.contains(&url.place()));
+        named.inspect(|(_, task)| task.look.notify_one()).count() > 0
+    }
+
+    /// The same as [`Self::look`]; the future ends when what a look finds that begins from now on is known.
     pub(crate) fn look_through(&self, origin: &Origin) -> impl Future<Output = ()> + Send + use<> {
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let task = match origin {
@@ -193,9 +202,15 @@ impl Follower {
     async fn fetch(&mut self, revisions: BTreeSet<String>) -> Duration {
         let url = self.mirror.url().clone();
         let origin = Origin::Git(url.clone());
-        let request =
-            FetchRequest { credentials: self.credentials.find(&url), revisions: revisions.clone(), hosts: None };
-        match self.mirror.fetch(&request).await {
+        let found = self.credentials.find(&url);
+        let fetched = match self.credentials.open(found.clone()).await {
+            Ok(access) => self.mirror.fetch(&FetchRequest { access, revisions: revisions.clone(), hosts: None }).await,
+            Err(error) => Err(FetchError::before(&url, error)),
+        };
+        if fetched.as_ref().is_err_and(|error| error.kind == FetchErrorKind::RefusedCredentials) {
+            self.credentials.refused(&found);
+        }
+        match fetched {
             Ok(outcome) => {
                 self.metrics.fetches.get_or_create(&ResultLabel::of("success")).inc();
                 self.failures = 0;

@@ -113,7 +113,7 @@ impl Watches {
             task.abort();
         }
         let (sender, receiver) = watch::channel(Progress::default());
-        let selector = Selector { namespace: None, labels: Some(LABEL_APPLICATION.to_owned()) };
+        let selector = Selector { labels: Some(LABEL_APPLICATION.to_owned()), ..Selector::default() };
         let stream = match watch_of(&resource.group_kind) {
             Watch::Full => self.cluster.watch(resource, &selector),
             Watch::Metadata => self.cluster.watch_metadata(resource, &selector),

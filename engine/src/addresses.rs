@@ -4,8 +4,9 @@ use std::path::{Path, absolute};
 
 use gitmoor_core::replacement::{Replacement, Replacements, normal};
 
+use crate::access::Credentials;
 use crate::charts::{ChartAddress, ChartAddressError};
-use crate::git::{Credentials, RepositoryUrl, UrlError, UrlPolicy, refuse_forbidden};
+use crate::git::{RepositoryUrl, UrlError, UrlPolicy, refuse_forbidden};
 
 /// Reads addresses as users write them.
 #[derive(Clone, Debug, Default)]

@@ -1,5 +1,6 @@
 //! The input and output that Gitmoor's programs share. Each kind of it has one owner module.
 
+pub mod access;
 pub mod addresses;
 pub mod aws;
 mod changing;

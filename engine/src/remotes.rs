@@ -19,12 +19,12 @@ use gitmoor_core::lock::Locked;
 use gitmoor_core::tree::{RepoPath, Tree, TreeError};
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Access, OpenError};
 use crate::addresses::Addresses;
 use crate::charts::http::{Get, get};
-use crate::charts::registry_basic;
 use crate::charts::store::Store;
 use crate::charts::{ChartError, ChartErrorKind, ChartTree, ChartVersion, Charts, Reach, is_exact, local};
-use crate::git::{CommitId, Credentials, FetchErrorKind, FetchRequest, Fetcher, Mirror, RepositoryUrl};
+use crate::git::{CommitId, FetchErrorKind, FetchRequest, Fetcher, Mirror, RepositoryUrl};
 use crate::reach::Hosts;
 
 /// Bytes of a file.
@@ -105,9 +105,9 @@ impl Pin {
 
 /// What something is fetched with.
 #[derive(Clone, Debug, Default)]
-pub struct Access {
-    /// Opens the repository, chart repository or registry.
-    pub credentials: Credentials,
+pub struct Means {
+    /// Of the repository, chart repository, registry or server.
+    pub access: Access,
     /// Hosts that may be inside.
     pub hosts: Hosts,
 }
@@ -120,6 +120,13 @@ pub struct RemoteError {
     pub category: Category,
     /// Why, without credentials.
     pub reason: String,
+}
+
+impl From<OpenError> for RemoteError {
+    fn from(error: OpenError) -> Self {
+        let category = if error.refused { Category::RemoteRefused } else { Category::RemoteUnreachable };
+        Self { category, reason: format!("cannot be fetched: {error}") }
+    }
 }
 
 /// Fetches and keeps what comes from elsewhere.
@@ -171,19 +178,19 @@ impl RemoteStore {
     ///
     /// # Errors
     /// When it cannot be had, or not as it is locked.
-    pub async fn look(&self, ask: &Ask, access: &Access) -> Result<Pin, RemoteError> {
-        self.look_with(ask, access, false).await
+    pub async fn look(&self, ask: &Ask, means: &Means) -> Result<Pin, RemoteError> {
+        self.look_with(ask, means, false).await
     }
 
     /// The same, which asks upstream also for exact versions that are on disk.
     ///
     /// # Errors
     /// When it cannot be had.
-    pub async fn look_anew(&self, ask: &Ask, access: &Access) -> Result<Pin, RemoteError> {
-        self.look_with(ask, access, true).await
+    pub async fn look_anew(&self, ask: &Ask, means: &Means) -> Result<Pin, RemoteError> {
+        self.look_with(ask, means, true).await
     }
 
-    async fn look_with(&self, ask: &Ask, access: &Access, anew: bool) -> Result<Pin, RemoteError> {
+    async fn look_with(&self, ask: &Ask, means: &Means, anew: bool) -> Result<Pin, RemoteError> {
         let Ask { reference, locked } = ask;
         let pin = match reference {
             RemoteReference::Repository { revision, .. } => {
@@ -191,7 +198,7 @@ impl RemoteStore {
                 match locked {
                     // A commit is what it is, whatever the tag that led to it stands for by now.
                     Some(Locked::Commit(commit)) => {
-                        let found = self.commit(url, commit, access).await?;
+                        let found = self.commit(url, commit, means).await?;
                         found.ok_or_else(|| RemoteError {
                             category: Category::LockMismatch,
                             reason: format!(
@@ -199,23 +206,23 @@ impl RemoteStore {
                             ),
                         })?
                     }
-                    _ => self.commit(url, revision, access).await?.ok_or_else(|| RemoteError {
+                    _ => self.commit(url, revision, means).await?.ok_or_else(|| RemoteError {
                         category: Category::RemoteRefused,
                         reason: format!("has no branch, tag or commit `{revision}`; push it, or correct the entry"),
                     })?,
                 }
             }
             RemoteReference::File { address } => {
-                let (this, address, access) = (self.clone(), address.clone(), access.clone());
-                let pin = blocking(move || this.file(&address, &access)).await?;
+                let (this, address, means) = (self.clone(), address.clone(), means.clone());
+                let pin = blocking(move || this.file(&address, &means)).await?;
                 match locked {
                     Some(Locked::File(locked)) => as_locked(pin, locked.as_deref())?,
                     _ => pin,
                 }
             }
             RemoteReference::Chart { .. } => {
-                let (this, ask, access) = (self.clone(), ask.clone(), access.clone());
-                blocking(move || this.chart(&ask, anew, &access)).await?
+                let (this, ask, means) = (self.clone(), ask.clone(), means.clone());
+                blocking(move || this.chart(&ask, anew, &means)).await?
             }
         };
         if locked.is_some() {
@@ -229,12 +236,12 @@ impl RemoteStore {
         Ok(pin)
     }
 
-    async fn commit(&self, url: RepositoryUrl, revision: &str, access: &Access) -> Result<Option<Pin>, RemoteError> {
+    async fn commit(&self, url: RepositoryUrl, revision: &str, means: &Means) -> Result<Option<Pin>, RemoteError> {
         let mirror = Mirror::new(&self.data, url, self.fetcher.clone());
         let request = FetchRequest {
-            credentials: access.credentials.clone(),
+            access: means.access.clone(),
             revisions: [revision.to_owned()].into(),
-            hosts: Some(access.hosts.clone()),
+            hosts: Some(means.hosts.clone()),
         };
         let outcome = mirror.fetch(&request).await.map_err(|error| RemoteError {
             category: match error.kind {
@@ -242,7 +249,8 @@ impl RemoteStore {
                 | FetchErrorKind::NotARepository
                 | FetchErrorKind::ForbiddenAddress
                 | FetchErrorKind::TooLarge
-                | FetchErrorKind::UntrustedCertificate => Category::RemoteRefused,
+                | FetchErrorKind::UntrustedCertificate
+                | FetchErrorKind::UntrustedHostKey => Category::RemoteRefused,
                 _ => Category::RemoteUnreachable,
             },
             reason: format!("cannot be fetched: {} ({})", error.reason, error.kind.way_out()),
@@ -251,7 +259,7 @@ impl RemoteStore {
         Ok(head.map(|head| Pin::Commit { commit: head.commit.clone(), reference: head.reference.clone() }))
     }
 
-    fn file(&self, address: &str, access: &Access) -> Result<Pin, RemoteError> {
+    fn file(&self, address: &str, means: &Means) -> Result<Pin, RemoteError> {
         let url = self.addresses.file(address);
         let local = url.strip_prefix("file://").or_else(|| url.starts_with('/').then_some(url.as_str()));
         if let Some(path) = local.filter(|_| url != address) {
@@ -265,7 +273,7 @@ impl RemoteStore {
             Some(Pin::File { digest, etag }) if self.store.get(&digest).is_some() => Some((digest, etag)),
             _ => None,
         };
-        let authorization = registry_basic(&access.credentials);
+        let authorization = means.access.credentials.authorization();
         let home = host(&url);
         let answer = get(&Get {
             url: url.clone(),
@@ -274,7 +282,8 @@ impl RemoteStore {
             authorization: authorization.as_ref(),
             home: &home,
             // What the operator put in place of an address may be anywhere.
-            reach: &Reach { hosts: access.hosts.clone(), home: url != address },
+            reach: &Reach { hosts: means.hosts.clone(), home: url != address },
+            connection: &means.access.connection,
             pass_credentials: false,
             limit: LARGEST_FILE,
         });
@@ -307,7 +316,7 @@ impl RemoteStore {
         })
     }
 
-    fn chart(&self, ask: &Ask, anew: bool, access: &Access) -> Result<Pin, RemoteError> {
+    fn chart(&self, ask: &Ask, anew: bool, means: &Means) -> Result<Pin, RemoteError> {
         let RemoteReference::Chart { repository, name, version } = &ask.reference else { return Ok(Pin::NoFile) };
         let address = self.addresses.chart(repository, name).map_err(|error| refused(&error))?;
         let revision = match &ask.locked {
@@ -315,9 +324,9 @@ impl RemoteStore {
             _ if version.is_empty() => "HEAD".to_owned(),
             _ => version.clone(),
         };
-        let charts = self.charts.clone().with_hosts(access.hosts.clone()).away_from_home();
+        let charts = self.charts.clone().with_hosts(means.hosts.clone()).away_from_home();
         let charts = if anew { charts.anew() } else { charts };
-        match charts.resolve(&address, &revision, &access.credentials).map_err(|error| of_chart(&error))? {
+        match charts.resolve(&address, &revision, &means.access).map_err(|error| of_chart(&error))? {
             Some(ChartVersion { version, digest }) => Ok(Pin::Chart { version, digest }),
             None => Err(RemoteError {
                 category: Category::RemoteRefused,

@@ -138,7 +138,7 @@ fn spawn(
 ) -> watch::Receiver<bool> {
     tracing::info!(kind = %resource.group_kind, version = resource.version, "following");
     let (sender, receiver) = watch::channel(false);
-    let selector = Selector { namespace: None, labels };
+    let selector = Selector { labels, ..Selector::default() };
     let mut stream = match subject {
         Subject::Namespaces | Subject::Secrets => shared.cluster.watch_metadata(&resource, &selector),
         Subject::Requests(_)

@@ -14,9 +14,10 @@ use gitmoor_core::{
     tree::{RepoPath, TreeError},
 };
 use gitmoor_engine::{
+    access::Access,
     addresses::Addresses,
     charts::{ChartVersion, Charts, is_exact},
-    git::{CommitId, Credentials, FetchRequest, Fetcher, LocalClone, Mirror, RepositoryUrl},
+    git::{CommitId, FetchRequest, Fetcher, LocalClone, Mirror, RepositoryUrl},
     inputs::AnyTree,
     render::RenderError,
     sources::{Follow, FollowedSource, Origin},
@@ -145,7 +146,7 @@ impl Origins {
                 let charts = if self.update.anew && !self.offline { charts.anew() } else { charts };
                 let (address, revision) = (address.clone(), revision.clone());
                 let found = tokio::task::spawn_blocking(move || {
-                    let found = charts.resolve(&address, &revision, &Credentials::None);
+                    let found = charts.resolve(&address, &revision, &Access::default());
                     found.map_err(|error| error.message)?.ok_or_else(|| format!("{address} has no version {revision}"))
                 });
                 found.await.unwrap_or_else(|error| Err(error.to_string())).map(Standing::Chart)

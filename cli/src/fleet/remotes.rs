@@ -9,7 +9,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use gitmoor_core::closure::{Category, RemoteContent, Remotes};
 use gitmoor_engine::{
     reach::Hosts,
-    remotes::{Access, Ask, FetchRemotes, RemoteError, RemoteStore, host},
+    remotes::{Ask, FetchRemotes, Means, RemoteError, RemoteStore, host},
 };
 
 use super::origins::Origins;
@@ -68,8 +68,8 @@ impl Origins {
         }
         let own = self.own.iter().filter_map(|url| url.host().map(str::to_owned));
         let mirrors = self.addresses.replacements().iter().map(|replacement| host(&replacement.to));
-        let access = Access { hosts: Hosts::new(own.chain(mirrors)), ..Access::default() };
-        let pin = if anew { store.look_anew(ask, &access).await? } else { store.look(ask, &access).await? };
+        let means = Means { hosts: Hosts::new(own.chain(mirrors)), ..Means::default() };
+        let pin = if anew { store.look_anew(ask, &means).await? } else { store.look(ask, &means).await? };
         let (wanted, reader) = (ask.reference.clone(), store.clone());
         let content = tokio::task::spawn_blocking(move || reader.content(&wanted, &pin)).await.ok().flatten();
         content.ok_or_else(|| lost("cannot be read from the cache"))

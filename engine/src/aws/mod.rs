@@ -7,6 +7,7 @@
 mod call;
 mod caller;
 mod credentials;
+mod ecr;
 mod error;
 mod parameter_store;
 mod secrets_manager;
@@ -26,6 +27,7 @@ use tokio::sync::OnceCell;
 pub use call::Answer;
 pub use caller::{Caller, caller};
 pub use credentials::{AccessKeys, CredentialSource, IdentityToken};
+pub use ecr::{EcrLogins, EcrRegistry};
 pub use error::AwsError;
 
 /// How long one call may take.
@@ -81,15 +83,7 @@ impl Aws {
     }
 
     async fn own(&self) -> &SdkConfig {
-        let load = || async {
-            let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(TIMEOUT).build();
-            aws_config::defaults(BehaviorVersion::latest())
-                .retry_config(RetryConfig::disabled())
-                .timeout_config(timeouts)
-                .load()
-                .await
-        };
-        self.own.get_or_init(load).await
+        self.own.get_or_init(own_config).await
     }
 
     /// Credentials of an identity; `None` for the agent's own.
@@ -107,4 +101,11 @@ impl Aws {
         providers.insert(identity.clone(), provider.clone());
         Some(provider)
     }
+}
+
+/// The agent's own identity and region.
+async fn own_config() -> SdkConfig {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(TIMEOUT).build();
+    let config = aws_config::defaults(BehaviorVersion::latest());
+    config.retry_config(RetryConfig::disabled()).timeout_config(timeouts).load().await
 }

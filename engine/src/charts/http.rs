@@ -5,17 +5,18 @@
 //! - Other hosts (of redirects, of an index, of a registry's tokens and blobs) are reached at public addresses only, and
 //!   no host at the link-local ones, where clouds serve credentials. Addresses are checked as they are connected to.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use gitmoor_core::sensitive::Sensitive;
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::http::uri::Authority;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::{ChartError, ChartErrorKind, Reach};
+use crate::access::{Connection, Proxying, tls};
 use crate::reach::{FORBIDDEN, may_reach};
 
 /// How long one request may take.
@@ -34,6 +35,8 @@ pub(crate) struct Get<'a> {
     pub(crate) home: &'a str,
     /// Hosts that may be inside.
     pub(crate) reach: &'a Reach,
+    /// How the repository is reached.
+    pub(crate) connection: &'a Connection,
     /// Credentials go to other hosts too.
     pub(crate) pass_credentials: bool,
     /// Most bytes of the answer.
@@ -63,7 +66,10 @@ pub(crate) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
             return Err(failed(ChartErrorKind::ForbiddenAddress, "an address of the repository", "holds credentials"));
         }
         let at_home = authority == request.home;
-        let mut asked = agent((at_home && request.reach.home) || request.reach.hosts.allow(&authority)).get(&url);
+        let inside = (at_home && request.reach.home) || request.reach.hosts.allow(&authority);
+        let connection =
+            if at_home { Cow::Borrowed(request.connection) } else { Cow::Owned(request.connection.elsewhere()) };
+        let mut asked = agent(&uri, &connection, inside)?.get(&url);
         if let Some(accept) = request.accept {
             asked = asked.header("Accept", accept);
         }
@@ -73,7 +79,7 @@ pub(crate) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
         if let Some(authorization) = request.authorization.filter(|_| at_home || request.pass_credentials) {
             asked = asked.header("Authorization", authorization.expose());
         }
-        let mut answer = asked.call().map_err(|error| explain(&url, &error))?;
+        let mut answer = asked.call().map_err(|error| explain(&url, &error, &connection))?;
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         if matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
             let target = header("location").ok_or_else(|| failed(ChartErrorKind::Other, &url, "leads nowhere"))?;
@@ -84,26 +90,33 @@ pub(crate) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
             (header("etag"), header("www-authenticate"), header("link"), header("content-type"));
         let status = answer.status().as_u16();
         let body = answer.body_mut().with_config().limit(request.limit).read_to_vec();
-        let body = body.map_err(|error| explain(&url, &error))?;
+        let body = body.map_err(|error| explain(&url, &error, &connection))?;
         return Ok(Answer { status, etag, challenge, link, kind, body });
     }
     Err(failed(ChartErrorKind::Other, &request.url, "redirects too often"))
 }
 
-fn agent(inside: bool) -> ureq::Agent {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::PlatformVerifier)
-        .unversioned_rustls_crypto_provider(provider)
-        .build();
+/// Asks one server; `inside` when it may be inside.
+pub(crate) fn agent(uri: &Uri, connection: &Connection, inside: bool) -> Result<ureq::Agent, ChartError> {
+    let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
+    let default_port = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    let unusable = |reason: String| ChartError {
+        kind: ChartErrorKind::RefusedCredentials,
+        message: format!("{authority}: {reason}"),
+    };
     let config = ureq::Agent::config_builder()
         .timeout_global(Some(TIMEOUT))
         .max_redirects(0)
         .http_status_as_error(false)
-        .tls_config(tls)
-        .user_agent(concat!("gitmoor/", env!("CARGO_PKG_VERSION")))
-        .build();
-    ureq::Agent::with_parts(config, DefaultConnector::new(), Guarded { inside, inner: DefaultResolver::default() })
+        .tls_config(tls::config(connection, authority).map_err(unusable)?)
+        .user_agent(concat!("gitmoor/", env!("CARGO_PKG_VERSION")));
+    let config = match connection.proxy_to(authority, default_port) {
+        Proxying::AsEnvironment => config,
+        Proxying::Straight => config.proxy(None),
+        Proxying::By(url) => config.proxy(Some(tls::proxy(url).map_err(unusable)?)),
+    };
+    let resolver = Guarded { inside, inner: DefaultResolver::default() };
+    Ok(ureq::Agent::with_parts(config.build(), DefaultConnector::new(), resolver))
 }
 
 /// Looks names up and refuses addresses.
@@ -116,8 +129,10 @@ struct Guarded {
 impl Resolver for Guarded {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let found = self.inner.resolve(uri, config, timeout)?;
+        // What is reached by a proxy, the proxy decides; itself it may be anywhere.
+        let inside = self.inside || config.proxy().is_some_and(|proxy| proxy.uri().authority() == uri.authority());
         let mut allowed = self.empty();
-        found.iter().filter(|address| may_reach(address, self.inside)).for_each(|address| allowed.push(*address));
+        found.iter().filter(|address| may_reach(address, inside)).for_each(|address| allowed.push(*address));
         if allowed.is_empty() {
             return Err(ureq::Error::Io(std::io::Error::new(std::io::ErrorKind::PermissionDenied, FORBIDDEN)));
         }
@@ -143,7 +158,7 @@ pub(crate) fn failed(kind: ChartErrorKind, url: &str, reason: &str) -> ChartErro
     ChartError { kind, message: format!("{} {reason}", url.split('?').next().unwrap_or_default()) }
 }
 
-fn explain(url: &str, error: &ureq::Error) -> ChartError {
+pub(crate) fn explain(url: &str, error: &ureq::Error, connection: &Connection) -> ChartError {
     match error {
         ureq::Error::BodyExceedsLimit(limit) => {
             failed(ChartErrorKind::TooLarge, url, &format!("answers with more than {limit} bytes"))
@@ -152,7 +167,22 @@ fn explain(url: &str, error: &ureq::Error) -> ChartError {
             failed(ChartErrorKind::ForbiddenAddress, url, FORBIDDEN)
         }
         ureq::Error::Timeout(_) => failed(ChartErrorKind::Unreachable, url, "does not answer in time"),
-        error => failed(ChartErrorKind::Unreachable, url, &format!("cannot be reached: {error}")),
+        error if certificate_trouble(error) => {
+            let reason = format!("shows a certificate that is not trusted: {error}");
+            failed(ChartErrorKind::UntrustedCertificate, url, &connection.scrub(&reason))
+        }
+        error => failed(ChartErrorKind::Unreachable, url, &connection.scrub(&format!("cannot be reached: {error}"))),
+    }
+}
+
+fn certificate_trouble(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Rustls(rustls::Error::InvalidCertificate(_)) => true,
+        ureq::Error::Io(error) => {
+            let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+            matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
+        }
+        _ => false,
     }
 }
 

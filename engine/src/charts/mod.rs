@@ -24,11 +24,9 @@ pub use address::{ChartAddress, ChartAddressError, Transport};
 pub use archive::{ArchiveError, ChartTree, Limits};
 
 use self::registry::Registry;
-pub(crate) use self::registry::basic as registry_basic;
-use self::registry::basic;
 use self::store::Store;
+use crate::access::{Access, OpenError};
 use crate::addresses::Addresses;
-use crate::git::Credentials;
 use crate::reach::Hosts;
 
 /// Bytes of a packed chart.
@@ -50,6 +48,8 @@ pub struct ChartVersion {
 pub enum ChartErrorKind {
     /// No connection, or the server answered with a failure of its own.
     Unreachable,
+    /// The server's certificate is not trusted.
+    UntrustedCertificate,
     /// Credentials are missing, wrong or not sufficient.
     RefusedCredentials,
     /// There is no such repository or archive.
@@ -75,6 +75,7 @@ impl ChartErrorKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "Unreachable",
+            Self::UntrustedCertificate => "UntrustedCertificate",
             Self::RefusedCredentials => "RefusedCredentials",
             Self::NotFound => "ChartNotFound",
             Self::TooLarge => "TooLarge",
@@ -96,6 +97,13 @@ pub struct ChartError {
     pub kind: ChartErrorKind,
     /// What happened, without credentials.
     pub message: String,
+}
+
+impl From<OpenError> for ChartError {
+    fn from(error: OpenError) -> Self {
+        let kind = if error.refused { ChartErrorKind::RefusedCredentials } else { ChartErrorKind::Unreachable };
+        Self { kind, message: error.reason }
+    }
 }
 
 /// Fetches charts and keeps them on disk. All methods block: they belong into `spawn_blocking`.
@@ -163,15 +171,15 @@ impl Charts {
         &self,
         address: &ChartAddress,
         revision: &str,
-        credentials: &Credentials,
+        access: &Access,
     ) -> Result<Option<ChartVersion>, ChartError> {
         let Some((version, digest)) = locked_version(revision) else {
-            return self.resolve_moving(address, revision, credentials);
+            return self.resolve_moving(address, revision, access);
         };
         if let Some(had) = self.had(address, version, digest) {
             return Ok(Some(had));
         }
-        let found = self.clone().anew().resolve_moving(address, version, credentials)?;
+        let found = self.clone().anew().resolve_moving(address, version, access)?;
         match found {
             Some(found) if found.digest != digest => Err(ChartError {
                 kind: ChartErrorKind::LockMismatch,
@@ -201,7 +209,7 @@ impl Charts {
         &self,
         address: &ChartAddress,
         revision: &str,
-        credentials: &Credentials,
+        access: &Access,
     ) -> Result<Option<ChartVersion>, ChartError> {
         if let Some(folder) = address.folder() {
             let found = local::versions(&folder, address.chart())?;
@@ -218,20 +226,18 @@ impl Charts {
             // Read above.
             Transport::Local => Ok(None),
             Transport::Http => {
-                let authorization = basic(credentials);
-                let entries = repository::versions(address, authorization.as_ref(), &self.store, &self.reach)?;
+                let entries = repository::versions(address, access, &self.store, &self.reach)?;
                 let Some(entry) = chosen(&entries, revision) else { return Ok(None) };
                 let known = self.known(address, &entry.version);
                 let same = |known: &ChartVersion| entry.digest.as_ref().is_none_or(|digest| *digest == known.digest);
                 if let Some(known) = known.filter(same) {
                     return Ok(Some(known));
                 }
-                let bytes =
-                    repository::archive(address, entry, authorization.as_ref(), (&self.addresses, &self.reach))?;
+                let bytes = repository::archive(address, entry, access, (&self.addresses, &self.reach))?;
                 self.keep(address, &entry.version, &bytes, entry.digest.as_deref()).map(Some)
             }
             Transport::Oci => {
-                let mut registry = Registry::new(address, credentials, &self.reach);
+                let mut registry = Registry::new(address, access, &self.reach);
                 let version = if is_exact(revision) {
                     revision.to_owned()
                 } else {

@@ -3,8 +3,6 @@
 //! The distribution specification 1.1 (`/v2/<name>/tags/list`, `manifests`, `blobs`), its token authentication, and
 //! Helm's media types (`pkg/registry/constants.go`); a tag has `_` where a version has `+`.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use gitmoor_core::chart::Entry;
 use gitmoor_core::sensitive::Sensitive;
 use serde_json::Value;
@@ -12,7 +10,7 @@ use serde_json::Value;
 use super::http::{Answer, Get, failed, get, joined};
 use super::repository::refused;
 use super::{ChartAddress, ChartError, ChartErrorKind, Reach};
-use crate::git::Credentials;
+use crate::access::Access;
 
 const CONTENT: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 const LEGACY_CONTENT: &str = "application/tar+gzip";
@@ -23,19 +21,19 @@ const MOST_PAGES: usize = 100;
 /// A registry, and who asks.
 pub(super) struct Registry<'a> {
     address: &'a ChartAddress,
-    credentials: &'a Credentials,
+    access: &'a Access,
     reach: &'a Reach,
     base: String,
     authorization: Option<Sensitive<String>>,
 }
 
 impl<'a> Registry<'a> {
-    pub(super) fn new(address: &'a ChartAddress, credentials: &'a Credentials, reach: &'a Reach) -> Self {
+    pub(super) fn new(address: &'a ChartAddress, access: &'a Access, reach: &'a Reach) -> Self {
         let host = address.host().split(':').next().unwrap_or_default();
         // As containerd and others: what does not leave the machine needs no certificate.
         let scheme = if matches!(host, "localhost" | "127.0.0.1") { "http" } else { "https" };
         let base = format!("{scheme}://{}/v2/{}", address.host(), address.repository_name());
-        Self { address, credentials, reach, base, authorization: None }
+        Self { address, access, reach, base, authorization: None }
     }
 
     /// All tags that are versions.
@@ -102,15 +100,16 @@ impl<'a> Registry<'a> {
             authorization: self.authorization.as_ref(),
             home: self.address.host(),
             reach: self.reach,
+            connection: &self.access.connection,
             pass_credentials: false,
             limit,
         })
     }
 
     fn authorize(&self, challenge: &str) -> Result<Option<Sensitive<String>>, ChartError> {
-        let basic = basic(self.credentials);
+        let own = self.access.credentials.authorization();
         let Some(fields) = challenge.strip_prefix("Bearer ").or_else(|| challenge.strip_prefix("bearer ")) else {
-            return Ok(basic);
+            return Ok(own);
         };
         let field = |name: &str| {
             let (_, rest) = fields.split_once(&format!("{name}=\""))?;
@@ -119,7 +118,7 @@ impl<'a> Registry<'a> {
         let Some(realm) =
             field("realm").filter(|realm| realm.starts_with("https://") || self.base.starts_with("http://"))
         else {
-            return Ok(basic);
+            return Ok(own);
         };
         let scope = format!("repository:{}:pull", self.address.repository_name());
         let mut url = format!("{realm}?scope={scope}");
@@ -130,9 +129,10 @@ impl<'a> Registry<'a> {
             url: url.clone(),
             accept: None,
             etag: None,
-            authorization: basic.as_ref(),
+            authorization: own.as_ref(),
             home: self.address.host(),
             reach: self.reach,
+            connection: &self.access.connection,
             // The registry names who hands out its tokens: as every client does, over TLS only.
             pass_credentials: true,
             limit: LARGEST_DOCUMENT,
@@ -143,17 +143,6 @@ impl<'a> Registry<'a> {
         let given = document(&url, &answer)?;
         let token = given["token"].as_str().or_else(|| given["access_token"].as_str());
         Ok(token.map(|token| Sensitive::new(format!("Bearer {token}"))))
-    }
-}
-
-/// The header of HTTP basic authentication.
-pub(crate) fn basic(credentials: &Credentials) -> Option<Sensitive<String>> {
-    match credentials {
-        Credentials::Basic { username, password } => {
-            let pair = Sensitive::new(format!("{username}:{}", password.expose()));
-            Some(Sensitive::new(format!("Basic {}", STANDARD.encode(pair.expose()))))
-        }
-        Credentials::None => None,
     }
 }
 

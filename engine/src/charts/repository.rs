@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use gitmoor_core::chart::{Entry, IndexError, entries};
-use gitmoor_core::sensitive::Sensitive;
 
 use super::http::{Get, failed, get, joined};
 use super::store::Store;
 use super::{ChartAddress, ChartError, ChartErrorKind, LARGEST_ARCHIVE, Reach, local};
+use crate::access::Access;
 use crate::addresses::Addresses;
 
 /// Bytes of an index.
@@ -16,7 +16,7 @@ const LARGEST_INDEX: u64 = 64 << 20;
 /// All versions that the index has; it is only asked whether it has changed when it is known.
 pub(super) fn versions(
     address: &ChartAddress,
-    authorization: Option<&Sensitive<String>>,
+    access: &Access,
     store: &Store,
     reach: &Reach,
 ) -> Result<Vec<Entry>, ChartError> {
@@ -24,13 +24,15 @@ pub(super) fn versions(
     let (tag_note, body_note) = (format!("etag {url}"), format!("index {url}"));
     let known = store.note(&body_note);
     let etag = known.as_ref().and_then(|_| String::from_utf8(store.note(&tag_note)?).ok());
+    let authorization = access.credentials.authorization();
     let request = Get {
         url: url.clone(),
         accept: None,
         etag: etag.as_deref(),
-        authorization,
+        authorization: authorization.as_ref(),
         home: address.host(),
         reach,
+        connection: &access.connection,
         pass_credentials: false,
         limit: LARGEST_INDEX,
     };
@@ -59,7 +61,7 @@ pub(super) fn versions(
 pub(super) fn archive(
     address: &ChartAddress,
     entry: &Entry,
-    authorization: Option<&Sensitive<String>>,
+    access: &Access,
     (addresses, reach): (&Addresses, &Reach),
 ) -> Result<Vec<u8>, ChartError> {
     let index = format!("{}/index.yaml", address.base());
@@ -78,13 +80,19 @@ pub(super) fn archive(
     // What the operator put in place of an address may be inside; credentials stay where they belong.
     let other = instead.as_deref().and_then(host).filter(|host| *host != address.host()).map(str::to_owned);
     let url = instead.unwrap_or(named);
+    // What stands in for an address is not the server that the Secret is for.
+    let (authorization, connection) = match &other {
+        None => (access.credentials.authorization(), access.connection.clone()),
+        Some(_) => (None, access.connection.elsewhere()),
+    };
     let request = Get {
         url: url.clone(),
         accept: None,
         etag: None,
-        authorization: authorization.filter(|_| other.is_none()),
+        authorization: authorization.as_ref(),
         home: other.as_deref().unwrap_or(address.host()),
         reach,
+        connection: &connection,
         pass_credentials: address.passes_credentials(),
         limit: LARGEST_ARCHIVE,
     };

@@ -30,6 +30,8 @@ pub enum Change {
 pub struct Selector {
     /// Namespace, `None` for all.
     pub namespace: Option<String>,
+    /// Name, `None` for all.
+    pub name: Option<String>,
     /// Label selector, as in a query.
     pub labels: Option<String>,
 }
@@ -84,6 +86,10 @@ impl Cluster {
 /// Streaming lists hand the objects over one by one, so that no listing is ever held whole.
 fn config(selector: &Selector) -> watcher::Config {
     let config = watcher::Config::default().streaming_lists();
+    let config = match &selector.name {
+        Some(name) => config.fields(&format!("metadata.name={name}")),
+        None => config,
+    };
     match &selector.labels {
         Some(labels) => config.labels(labels),
         None => config,

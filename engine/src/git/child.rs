@@ -4,7 +4,7 @@
 //! runs in a child: the same program again, with a clean environment, its own process group, a deadline, and limits of
 //! memory and size. Request and answer are JSON on stdin and stdout; credentials appear nowhere else.
 
-use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,12 @@ use std::time::{Duration, Instant};
 
 use gitmoor_core::sensitive::Sensitive;
 use rustix::process::{Signal, getpid, getppid, kill_process};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
-use super::fetch::Fetch;
-use super::{Credentials, FetchError, FetchErrorKind, FetchOutcome, FetchRequest, RepositoryUrl, store};
+use super::job::{Answer, Job};
+use super::{FetchError, FetchErrorKind, FetchOutcome, FetchRequest, RepositoryUrl, store};
 use crate::process::{self, Invocation, Limits, ProcessError};
-use crate::reach::Hosts;
 
 /// How much one fetch may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,24 +86,33 @@ impl Fetcher {
         self.ask(&job).await.and_then(|answer| answer).map_err(|failure| FetchError {
             url: url.clone(),
             kind: failure.kind,
-            reason: request.credentials.scrub(&failure.reason),
+            reason: request.access.connection.scrub(&request.access.credentials.scrub(&failure.reason)),
         })
     }
 
     async fn ask(&self, job: &Job) -> Result<Answer, Failure> {
         let input = serde_json::to_vec(job).map_err(|error| other(&error))?;
-        let output = process::run(self.invocation(input)).await.map_err(|error| self.ended(&error))?;
+        let output = process::run(self.invocation(input, job)).await.map_err(|error| self.ended(&error))?;
         serde_json::from_slice(&output.stdout).map_err(|error| other(&error))
     }
 
-    fn invocation(&self, input: Vec<u8>) -> Invocation {
-        let nowhere = [("HOME", "/nonexistent"), ("XDG_CONFIG_HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1")];
+    fn invocation(&self, input: Vec<u8>, job: &Job) -> Invocation {
+        let home = store::home(job.directory());
+        let nowhere = [("XDG_CONFIG_HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1")];
         let nowhere = nowhere.iter().map(|(name, value)| (name.into(), value.into()));
+        let mut environment: Vec<(OsString, OsString)> =
+            nowhere.chain([("HOME".into(), home.clone().into())]).collect();
         let kept = self.environment.iter().map(|(name, value)| (name.into(), value.into()));
+        environment.extend(kept);
+        if job.authorities().is_some() {
+            // The child writes it before OpenSSL reads it. The later of two variables of a name counts.
+            environment.push(("SSL_CERT_FILE".into(), store::authorities(job.directory()).into()));
+            environment.push(("SSL_CERT_DIR".into(), home.into()));
+        }
         Invocation {
             program: self.program.clone(),
             arguments: vec![Self::SUBCOMMAND.into()],
-            environment: kept.chain(nowhere).collect(),
+            environment,
             folder: "/".into(),
             stdin: Some(input),
             limits: Limits {
@@ -144,95 +152,12 @@ fn other(error: &dyn std::error::Error) -> Failure {
     Failure::new(FetchErrorKind::Other, format!("the fetch could not be run: {error}"))
 }
 
-/// What the child is told.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Job {
-    address: String,
-    directory: PathBuf,
-    basic: Option<Basic>,
-    revisions: BTreeSet<String>,
-    hosts: Option<Hosts>,
-    anew: bool,
-    limits: FetchLimits,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Basic {
-    username: String,
-    #[serde(serialize_with = "exposed", deserialize_with = "hidden")]
-    password: Sensitive<String>,
-}
-
-fn exposed<S: Serializer>(value: &Sensitive<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(value.expose())
-}
-
-fn hidden<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sensitive<String>, D::Error> {
-    String::deserialize(deserializer).map(Sensitive::new)
-}
-
-pub(super) type Answer = Result<FetchOutcome, Failure>;
-
-impl Job {
-    pub(super) fn new(
-        url: &RepositoryUrl,
-        directory: &Path,
-        request: &FetchRequest,
-        anew: bool,
-        limits: FetchLimits,
-    ) -> Self {
-        let FetchRequest { credentials, revisions, hosts } = request.clone();
-        let basic = match credentials {
-            Credentials::None => None,
-            Credentials::Basic { username, password } => Some(Basic { username, password }),
-        };
-        let directory = directory.to_owned();
-        Self { address: url.as_str().to_owned(), directory, basic, revisions, hosts, anew, limits }
-    }
-
-    /// In the mirror that is there, or else, and when that one is damaged, in a new clone that takes its place.
-    pub(super) fn run(&self) -> Answer {
-        let _lock = store::lock(&self.directory)?;
-        store::sweep(&self.directory)?;
-        if !self.anew && self.directory.exists() {
-            match self.fetch_in(&self.directory) {
-                Err(failure) if failure.kind == FetchErrorKind::Corrupt => {}
-                answer => return answer,
-            }
-        }
-        let fresh = store::new_directory(&self.directory);
-        let answer = self.fetch_in(&fresh);
-        if answer.is_ok() {
-            store::swap_in(&self.directory)?;
-        } else {
-            store::sweep(&self.directory)?;
-        }
-        answer.map(|outcome| FetchOutcome { cloned: true, ..outcome })
-    }
-
-    fn fetch_in(&self, directory: &Path) -> Answer {
-        let repository = store::open_or_create(directory)?;
-        let credentials = self.basic.as_ref().map_or(Credentials::None, |basic| Credentials::Basic {
-            username: basic.username.clone(),
-            password: basic.password.clone(),
-        });
-        let fetch = Fetch::new(&repository, &self.address, &credentials, self.limits.size_bytes);
-        let fetch = match &self.hosts {
-            Some(hosts) => fetch.guarded(hosts.clone())?,
-            None => fetch,
-        };
-        let mut outcome = fetch.run(&self.revisions)?;
-        outcome.changed = store::note(directory, &outcome)?;
-        Ok(outcome)
-    }
-}
-
 /// The whole of the process `gitmoor-agent git-fetch`: one [`Fetcher`]'s request on stdin, its answer on stdout.
 ///
 /// Ends the process that it runs in at the deadline, or when the parent is gone.
 pub fn child_main() -> ExitCode {
     let answer = read_job().and_then(|job| {
-        let timeout = job.limits.timeout;
+        let timeout = job.limits().timeout;
         thread::Builder::new().spawn(move || end_in_time(timeout)).map_err(|error| other(&error))?;
         job.run()
     });

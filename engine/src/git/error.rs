@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::RepositoryUrl;
+use crate::access::OpenError;
 
 /// The category of a failed fetch: condition reason, event reason and metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -13,6 +14,8 @@ pub enum FetchErrorKind {
     Unreachable,
     /// The server's certificate is not trusted.
     UntrustedCertificate,
+    /// The server's host key, by ssh, is not the one that it is known by.
+    UntrustedHostKey,
     /// Credentials are missing, wrong or not sufficient.
     RefusedCredentials,
     /// The fetch took longer than it may.
@@ -35,6 +38,7 @@ impl FetchErrorKind {
         match self {
             Self::Unreachable => "Unreachable",
             Self::UntrustedCertificate => "UntrustedCertificate",
+            Self::UntrustedHostKey => "UntrustedHostKey",
             Self::RefusedCredentials => "RefusedCredentials",
             Self::TimedOut => "TimedOut",
             Self::NotARepository => "NotARepository",
@@ -54,9 +58,15 @@ impl FetchErrorKind {
     pub fn way_out(self) -> &'static str {
         match self {
             Self::Unreachable => "check the address, the network policy and the proxy; the agent keeps trying",
-            Self::UntrustedCertificate => "add the server's CA to the agent's certificates (SSL_CERT_FILE)",
+            Self::UntrustedCertificate => {
+                "put the server's CA under its host's name into the ConfigMap argocd-tls-certs-cm in the agent's namespace"
+            }
+            Self::UntrustedHostKey => {
+                "compare it with what the server's owner publishes; if it is right, put it into ssh_known_hosts of the \
+                 ConfigMap argocd-ssh-known-hosts-cm in the agent's namespace"
+            }
             Self::RefusedCredentials => {
-                "check the repository's Secret: username, and a password or token that may read it"
+                "check the repository's Secret: a name with a password or token, or an ssh key, that may read it"
             }
             Self::TimedOut => "the agent tries again; raise the fetch timeout if the repository is large",
             Self::NotARepository => "check the address, and that the credentials may see the repository",
@@ -87,6 +97,12 @@ pub struct FetchError {
 }
 
 impl FetchError {
+    /// Of a repository that could not even be asked, for want of what opens it.
+    pub fn before(url: &RepositoryUrl, error: OpenError) -> Self {
+        let kind = if error.refused { FetchErrorKind::RefusedCredentials } else { FetchErrorKind::Unreachable };
+        Self { url: url.clone(), kind, reason: error.reason }
+    }
+
     /// Whether the same fetch may succeed later without anybody doing anything.
     pub fn waiting_helps(&self) -> bool {
         self.kind.waiting_helps()

@@ -19,7 +19,9 @@ impl Failure {
 
     /// Of a call that talks to the server.
     pub(super) fn from_remote(error: &git2::Error) -> Self {
-        Self::new(remote_kind(error.code(), error.class(), error.message()), error.message())
+        let said =
+            if error.class() == ErrorClass::Ssh { first_line(error.message()) } else { error.message().to_owned() };
+        Self::new(remote_kind(error.code(), error.class(), &said), said)
     }
 }
 
@@ -53,11 +55,17 @@ fn remote_kind(code: ErrorCode, class: ErrorClass, message: &str) -> FetchErrorK
         (_, ErrorClass::Ssl) if says(&["certificate", "self-signed", "self signed"]) => Kind::UntrustedCertificate,
         (_, ErrorClass::NoMemory) => Kind::TooLarge,
         (_, ErrorClass::Http) => http_kind(&text),
+        (_, ErrorClass::Ssh) if says(&["not found", "not exist", "not appear to be a git repository", "not a git"]) => {
+            Kind::NotARepository
+        }
+        (_, ErrorClass::Ssh) if says(&["denied", "private key", "publickey", "authenticat"]) => {
+            Kind::RefusedCredentials
+        }
         (_, ErrorClass::Net) if says(&["not found", "does not exist", "unsupported url protocol"]) => {
             Kind::NotARepository
         }
         (_, ErrorClass::Net) if says(&["redirect"]) => Kind::Other,
-        (_, ErrorClass::Net | ErrorClass::Ssl) => Kind::Unreachable,
+        (_, ErrorClass::Net | ErrorClass::Ssl | ErrorClass::Ssh) => Kind::Unreachable,
         (_, ErrorClass::Os) if says(&["failed to resolve path"]) => Kind::NotARepository,
         (_, ErrorClass::Os) if says(&["connect", "socket", "network", "resolve"]) => Kind::Unreachable,
         (ErrorCode::NotFound, ErrorClass::Repository | ErrorClass::Os) => Kind::NotARepository,
@@ -66,6 +74,12 @@ fn remote_kind(code: ErrorCode, class: ErrorClass, message: &str) -> FetchErrorK
         }
         _ => Kind::Other,
     }
+}
+
+/// What a server of ssh says goes through a buffer of libgit2 that may hold more behind it.
+fn first_line(text: &str) -> String {
+    let line = text.trim_start().lines().next().unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 /// By the status that the server answered with.
@@ -112,6 +126,8 @@ mod tests {
             (ErrorCode::Certificate, ErrorClass::Ssl, "the SSL certificate is invalid", Kind::UntrustedCertificate),
             (ErrorCode::GenericError, ErrorClass::NoMemory, "out of memory", Kind::TooLarge),
             (ErrorCode::GenericError, ErrorClass::Indexer, "corrupted packfile", Kind::Corrupt),
+            (ErrorCode::Eof, ErrorClass::Ssh, "ERROR: Repository not found.", Kind::NotARepository),
+            (ErrorCode::GenericError, ErrorClass::Ssh, "failed to start SSH session: x", Kind::Unreachable),
         ];
         for (code, class, message, kind) in cases {
             assert_eq!(remote_kind(code, class, message), kind, "{message}");

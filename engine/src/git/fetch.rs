@@ -6,26 +6,25 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use git2::{
-    AutotagOption, ErrorClass, ErrorCode, FetchOptions, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteHead,
-    RemoteRedirect, Repository,
+    AutotagOption, CertificateCheckStatus, ErrorClass, ErrorCode, FetchOptions, Oid, Remote, RemoteCallbacks,
+    RemoteHead, RemoteRedirect, Repository,
 };
 use gitmoor_core::sensitive::Sensitive;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
-use super::guard::Guard;
 use super::revisions::{self, Advertised, OWN, Target};
-use super::{CommitId, Credentials, FetchErrorKind};
-use crate::reach::{FORBIDDEN, Hosts};
+use super::way::Way;
+use super::{CommitId, FetchErrorKind};
+use crate::access::{Access, Credentials};
+use crate::reach::Hosts;
 
 /// What to bring up to date.
 #[derive(Clone, Debug, Default)]
 pub struct FetchRequest {
-    /// What the repository is opened with.
-    pub credentials: Credentials,
+    /// How the repository is reached, and what it is opened with.
+    pub access: Access,
     /// Branches, tags, ranges of tags, full names of references, full commit ids, `HEAD`: what somebody follows, as they
     /// wrote it.
     pub revisions: BTreeSet<String>,
@@ -73,33 +72,23 @@ pub struct ResolvedRevision {
 pub(super) struct Fetch<'a> {
     repository: &'a Repository,
     address: &'a str,
-    credentials: &'a Credentials,
+    access: &'a Access,
+    way: Way,
     /// Bytes that may come over the connections of this fetch.
     most_bytes: u64,
     received: Cell<u64>,
     refused: Cell<bool>,
-    guard: Option<Guard>,
 }
 
 impl<'a> Fetch<'a> {
     pub(super) fn new(
         repository: &'a Repository,
-        address: &'a str,
-        credentials: &'a Credentials,
+        (address, way): (&'a str, Way),
+        access: &'a Access,
         most_bytes: u64,
     ) -> Self {
         let (received, refused) = (Cell::new(0), Cell::new(false));
-        Self { repository, address, credentials, most_bytes, received, refused, guard: None }
-    }
-
-    /// Nothing inside is reached but these hosts.
-    pub(super) fn guarded(self, hosts: Hosts) -> std::io::Result<Self> {
-        let proxied = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-        // Behind a proxy names are looked up by it, and it alone decides what can be reached.
-        if self.address.starts_with("file:") || proxied.iter().any(|name| std::env::var_os(name).is_some()) {
-            return Ok(self);
-        }
-        Ok(Self { guard: Some(Guard::start(hosts, self.address)?), ..self })
+        Self { repository, address, access, way, most_bytes, received, refused }
     }
 
     /// Lists, downloads what is new, moves the mirror's references, and says where each revision stands.
@@ -214,47 +203,63 @@ impl<'a> Fetch<'a> {
 
     /// The address that is connected to.
     fn connected(&self) -> String {
-        let guarded = self.guard.as_ref().and_then(|guard| guard.in_place_of(self.address));
-        guarded.unwrap_or_else(|| self.address.to_owned())
+        self.way.connected(self.address)
     }
 
     /// Connects, reads the listing, and downloads what the refspecs name and the mirror does not have.
     fn download(&self, remote: &mut Remote<'_>, refspecs: &[String]) -> Result<(), Failure> {
-        let mut proxy = ProxyOptions::new();
-        let guard = self.guard.as_ref().map(Guard::url);
-        match &guard {
-            Some(guard) => proxy.url(guard),
-            None => proxy.auto(),
-        };
+        match self.try_download(remote, refspecs) {
+            // Which key the server shows instead is worth another connection.
+            Err(error) if self.shares_no_kind_of_key(&error) => {
+                self.try_download(remote, refspecs).map_err(|error| self.explain(&error))
+            }
+            answer => answer.map_err(|error| self.explain(&error)),
+        }
+    }
+
+    fn try_download(&self, remote: &mut Remote<'_>, refspecs: &[String]) -> Result<(), git2::Error> {
         let header = self.authorization();
         let mut options = FetchOptions::new();
         options
             .remote_callbacks(self.callbacks())
-            .proxy_options(proxy)
+            .proxy_options(self.way.proxy())
             // Within the same host they are followed nevertheless; others would take the credentials elsewhere.
             .follow_redirects(RemoteRedirect::None)
             .download_tags(AutotagOption::None)
             .custom_headers(&header.iter().map(|header| header.expose().as_str()).collect::<Vec<_>>());
-        remote.download(refspecs, Some(&mut options)).map_err(|error| self.explain(&error))
+        remote.download(refspecs, Some(&mut options))
+    }
+
+    /// The server has no key of the kinds that it is known by.
+    fn shares_no_kind_of_key(&self, error: &git2::Error) -> bool {
+        matches!(&self.way, Way::Ssh(ssh) if error.message().contains("exchange encryption keys") && ssh.prefer_nothing().is_ok())
     }
 
     /// Sent at once and not only when asked, which would double the requests of every poll.
     fn authorization(&self) -> Option<Sensitive<String>> {
-        match self.credentials {
-            Credentials::Basic { username, password } if !self.address.starts_with("file:") => {
-                let pair = Sensitive::new(format!("{username}:{}", password.expose()));
-                Some(Sensitive::new(format!("Authorization: Basic {}", STANDARD.encode(pair.expose()))))
-            }
-            Credentials::Basic { .. } | Credentials::None => None,
+        if self.address.starts_with("file:") || matches!(self.way, Way::Ssh(_)) {
+            return None;
         }
+        let value = self.access.credentials.authorization()?;
+        Some(Sensitive::new(format!("Authorization: {}", value.expose())))
     }
 
     fn callbacks(&self) -> RemoteCallbacks<'_> {
         let mut callbacks = RemoteCallbacks::new();
-        // Asked although they were sent: there is nothing better to answer.
-        callbacks.credentials(|_, _, _| {
-            self.refused.set(true);
-            Err(git2::Error::new(ErrorCode::Auth, ErrorClass::Http, "refused"))
+        callbacks.credentials(|_, _, allowed| match &self.way {
+            Way::Ssh(ssh) => ssh.credential(allowed),
+            // Asked although they were sent: there is nothing better to answer.
+            Way::Direct(_) | Way::Guarded(_) => {
+                self.refused.set(true);
+                Err(git2::Error::new(ErrorCode::Auth, ErrorClass::Http, "refused"))
+            }
+        });
+        callbacks.certificate_check(|shown, _| match &self.way {
+            Way::Ssh(ssh) => ssh.check(shown),
+            Way::Direct(_) | Way::Guarded(_) if self.access.connection.insecure => {
+                Ok(CertificateCheckStatus::CertificateOk)
+            }
+            Way::Direct(_) | Way::Guarded(_) => Ok(CertificateCheckStatus::CertificatePassthrough),
         });
         let before = self.received.get();
         callbacks.transfer_progress(move |progress| {
@@ -265,13 +270,16 @@ impl<'a> Fetch<'a> {
     }
 
     fn explain(&self, error: &git2::Error) -> Failure {
-        if self.guard.as_ref().is_some_and(Guard::has_refused) {
-            return Failure::new(FetchErrorKind::ForbiddenAddress, FORBIDDEN);
+        if let Some(trouble) = self.way.trouble() {
+            return trouble;
         }
         if self.refused.get() {
-            let reason = match self.credentials {
+            let reason = match self.access.credentials {
                 Credentials::None => "the server asks for credentials and there are none",
-                Credentials::Basic { .. } => "the server does not accept the credentials",
+                Credentials::SshKey(_) => {
+                    "the server asks for a name and a password or token, and its Secret has an ssh key"
+                }
+                Credentials::Basic { .. } | Credentials::Bearer(_) => "the server does not accept the credentials",
             };
             return Failure::new(FetchErrorKind::RefusedCredentials, reason);
         }

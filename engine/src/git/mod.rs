@@ -1,6 +1,6 @@
 //! Git repositories: the only module that talks to git.
 //!
-//! In the order of the flow: a [`RepositoryUrl`] and [`Credentials`] make a [`Mirror`], which fetches in a child
+//! In the order of the flow: a [`RepositoryUrl`] makes a [`Mirror`], which fetches with an [`Access`](crate::access::Access) in a child
 //! process ([`child_main`]) into a bare repository on disk; what was fetched is read as a [`GitTree`], compared with
 //! [`Mirror::changed_paths`] and described by a [`CommitInfo`]. There is never a checkout.
 //!
@@ -9,18 +9,24 @@
 mod child;
 mod clone;
 mod commit;
-mod credentials;
 mod diff;
 mod error;
 mod failure;
 mod fetch;
 mod guard;
+mod job;
 mod mirror;
 mod on_disk;
+mod pipe;
 mod revisions;
+mod ssh;
+mod ssh_address;
+mod ssh_key;
 mod store;
 mod tree;
+mod tunnel;
 mod url;
+mod way;
 
 #[cfg(test)]
 mod testing;
@@ -30,7 +36,6 @@ mod tests;
 pub use child::{FetchLimits, Fetcher, child_main};
 pub use clone::{CloneError, LocalClone};
 pub use commit::{CommitId, CommitInfo};
-pub use credentials::Credentials;
 pub use error::{FetchError, FetchErrorKind, MirrorError};
 pub use fetch::{FetchOutcome, FetchRequest, ResolvedRevision};
 pub use mirror::Mirror;

@@ -43,6 +43,7 @@ pub(super) fn lock(directory: &Path) -> io::Result<File> {
 pub(super) fn sweep(directory: &Path) -> io::Result<()> {
     remove(&beside(directory, ".new"))?;
     remove(&beside(directory, ".old"))?;
+    remove(&home(directory))?;
     for name in ["config.lock", "HEAD.lock", "packed-refs.lock"] {
         remove(&directory.join(name))?;
     }
@@ -102,6 +103,27 @@ pub(super) fn remove_all(directory: &Path) -> io::Result<()> {
 /// Folder for a clone that will take the mirror's place.
 pub(super) fn new_directory(directory: &Path) -> PathBuf {
     beside(directory, ".new")
+}
+
+/// Home folder of the process that fetches, while it needs one.
+pub(super) fn home(directory: &Path) -> PathBuf {
+    beside(directory, ".home")
+}
+
+/// Removes it.
+pub(super) fn remove_home(directory: &Path) -> io::Result<()> {
+    remove(&home(directory))
+}
+
+/// The file in it with the certificates that alone are trusted.
+pub(super) fn authorities(directory: &Path) -> PathBuf {
+    home(directory).join("authorities.pem")
+}
+
+/// Writes that file.
+pub(super) fn put_authorities(directory: &Path, certificates: &str) -> io::Result<()> {
+    fs::create_dir_all(home(directory))?;
+    fs::write(authorities(directory), certificates)
 }
 
 /// Puts the new clone in the mirror's place in one step; readers of the old one keep what they have open.

@@ -7,7 +7,7 @@ use git2::build::TreeUpdateBuilder;
 use git2::{FileMode, Oid, Repository, Signature, Time};
 use tempfile::TempDir;
 
-use super::child::{Answer, Job};
+use super::job::{Answer, Job};
 use super::{CommitId, FetchLimits, FetchRequest, Fetcher, Mirror, RepositoryUrl, UrlPolicy};
 
 /// A repository to fetch from, and a folder for its mirror.

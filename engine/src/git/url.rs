@@ -4,7 +4,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::Credentials;
+use super::ssh_address as ssh;
+use crate::access::Credentials;
 
 /// Which addresses may be fetched from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +31,6 @@ pub enum UrlError {
     /// Control characters, blanks, a leading dash, a query or a fragment.
     #[error("the repository's address holds {0}, which no address of a repository needs")]
     Forbidden(&'static str),
-    /// `ssh://` or `user@host:path`.
-    #[error("ssh is not supported yet for repositories: use the https address of {0}")]
-    Ssh(String),
     /// `file://` without permission.
     #[error("local repositories are off: use an https address, or start the agent with --allow-local-repositories")]
     LocalNotAllowed,
@@ -40,7 +38,7 @@ pub enum UrlError {
     #[error("repositories over plain http are not allowed: use https")]
     PlainHttpNotAllowed,
     /// Any other scheme, and `transport::address`.
-    #[error("{0:?} is not a scheme for repositories: use https, http or file")]
+    #[error("{0:?} is not a scheme for repositories: use https, ssh, http or file")]
     Scheme(String),
     /// The parts do not make an address.
     #[error("the repository's address has {0}: it looks like https://host/path/to/repository.git")]
@@ -49,14 +47,15 @@ pub enum UrlError {
 
 /// A checked address without credentials.
 ///
-/// Two addresses that differ in a trailing `/` or `.git`, a default port, or the case of scheme and host are equal;
-/// what is shown and fetched from is the address as written, without credentials.
+/// Two addresses that differ in a trailing `/` or `.git`, a default port, or the case of scheme and host are equal, and
+/// so are `git@host:path` and `ssh://git@host/path`; what is shown and fetched from is the address as written, without
+/// credentials.
 #[derive(Clone)]
 pub struct RepositoryUrl {
-    address: String,
-    key: String,
+    pub(super) address: String,
+    pub(super) key: String,
     /// As users write it, when something else stands in for that.
-    shown: Option<String>,
+    pub(super) shown: Option<String>,
 }
 
 impl RepositoryUrl {
@@ -70,7 +69,7 @@ impl RepositoryUrl {
         let text = text.trim();
         refuse_forbidden(text)?;
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(without_scheme(text));
+            return Ok((ssh::like_scp(text)?, Credentials::None));
         };
         match scheme.to_ascii_lowercase().as_str() {
             "file" if policy.allow_local => Ok((local(rest)?, Credentials::None)),
@@ -78,7 +77,7 @@ impl RepositoryUrl {
             "http" if !policy.allow_plain_http => Err(UrlError::PlainHttpNotAllowed),
             "http" => remote("http", ":80", rest),
             "https" => remote("https", ":443", rest),
-            "ssh" | "git+ssh" => Err(UrlError::Ssh(after_userinfo(rest).to_owned())),
+            "ssh" | "git+ssh" | "ssh+git" => Ok((ssh::with_scheme(rest)?, Credentials::None)),
             _ if scheme.contains(['@', ':', '/']) => Err(UrlError::Malformed("no scheme")),
             _ => Err(UrlError::Scheme(scheme.to_owned())),
         }
@@ -92,7 +91,22 @@ impl RepositoryUrl {
     /// Host, and port when it is not the scheme's own; `None` of a local repository.
     pub fn host(&self) -> Option<&str> {
         let (scheme, rest) = self.key.split_once("://")?;
-        (scheme != "file").then(|| rest.split('/').next().unwrap_or_default())
+        let authority = rest.split('/').next().unwrap_or_default();
+        (scheme != "file").then(|| authority.rsplit_once('@').map_or(authority, |(_, host)| host))
+    }
+
+    /// Name of the host, and path in lower case: what the addresses of one repository by several schemes, users and
+    /// ports have in common.
+    pub fn place(&self) -> (String, String) {
+        let host = self.host().unwrap_or_default();
+        let name = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name);
+        let path = self.key.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+        (name.to_owned(), path.unwrap_or_default().to_ascii_lowercase())
+    }
+
+    /// Whether it is reached by ssh.
+    pub fn is_ssh(&self) -> bool {
+        self.key.starts_with("ssh:")
     }
 
     /// The address to connect to, as written, without credentials.
@@ -128,20 +142,6 @@ pub(crate) fn refuse_forbidden(text: &str) -> Result<(), UrlError> {
     Err(UrlError::Forbidden(forbidden))
 }
 
-fn without_scheme(text: &str) -> UrlError {
-    match text.split_once(':') {
-        Some((transport, rest)) if rest.starts_with(':') => UrlError::Scheme(format!("{transport}::")),
-        Some((host, _)) if !host.contains('/') => UrlError::Ssh(after_userinfo(text).to_owned()),
-        _ => UrlError::Malformed("no scheme"),
-    }
-}
-
-/// The text behind the last `@` before the path.
-fn after_userinfo(text: &str) -> &str {
-    let authority = text.split('/').next().unwrap_or(text);
-    authority.rfind('@').map_or(text, |at| &text[at + 1..])
-}
-
 fn local(rest: &str) -> Result<RepositoryUrl, UrlError> {
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     if !path.starts_with('/') {
@@ -164,7 +164,7 @@ fn remote(scheme: &'static str, default_port: &str, rest: &str) -> Result<(Repos
 }
 
 /// A name, an IPv4 address or a bracketed IPv6 address, and maybe a port.
-fn check_host(host: &str) -> Result<(), UrlError> {
+pub(super) fn check_host(host: &str) -> Result<(), UrlError> {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => ("ipv6", port),
         Some(_) => return Err(UrlError::Malformed("a host that is no IPv6 address")),
@@ -182,7 +182,7 @@ fn check_host(host: &str) -> Result<(), UrlError> {
 }
 
 /// The path without doubled and trailing slashes and without `.git` at its end.
-fn normal_path(path: &str) -> Option<String> {
+pub(super) fn normal_path(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let joined = parts.join("/");
     let joined = joined.strip_suffix(".git").filter(|rest| !rest.is_empty() && !rest.ends_with('/')).unwrap_or(&joined);
@@ -283,6 +283,15 @@ mod tests {
             assert_ne!(parse(other), url, "{other}");
         }
         assert_eq!(parse("file:///srv/a.git"), parse("file://localhost/srv/a"));
+        let url = parse("git@host.example:team/r.git");
+        for same in ["ssh://git@host.example/team/r", "ssh://Host.Example:22/team/r.git/", "git@host.example:/team/r"] {
+            assert_eq!(parse(same), url, "{same}");
+        }
+        for other in ["https://host.example/team/r", "me@host.example:team/r", "ssh://git@host.example:2222/team/r"] {
+            assert_ne!(parse(other), url, "{other}");
+            assert_eq!(parse(other).place(), url.place(), "{other}");
+        }
+        assert_eq!(parse("ssh://git@host.example:2222/r").host(), Some("host.example:2222"));
     }
 
     #[test]
@@ -311,8 +320,6 @@ mod tests {
             ("https://host/a/../b", UrlError::Forbidden("`..`")),
             ("ext::sh -c touch", UrlError::Forbidden("blanks")),
             ("ext::touch", UrlError::Scheme("ext::".to_owned())),
-            ("git@host.example:team/r.git", UrlError::Ssh("host.example:team/r.git".to_owned())),
-            ("ssh://git@host.example/r", UrlError::Ssh("host.example/r".to_owned())),
             ("ftp://host/r", UrlError::Scheme("ftp".to_owned())),
             ("/srv/repository", UrlError::Malformed("no scheme")),
             ("https:///r", UrlError::Malformed("no valid host")),

@@ -10,9 +10,10 @@ use gitmoor_core::lock::Lock;
 use gitmoor_core::replacement::Replacement;
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_core::tree::RepoPath;
+use gitmoor_engine::access::Access;
 use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::charts::{ChartAddress, Charts};
-use gitmoor_engine::git::{Credentials, UrlPolicy};
+use gitmoor_engine::git::UrlPolicy;
 use gitmoor_engine::helm::{Capabilities, Helm};
 use gitmoor_engine::inputs::AnyTree;
 use gitmoor_engine::kustomize::Kustomize;
@@ -109,7 +110,7 @@ impl Upstream {
 
     async fn resolve(&self, address: &ChartAddress, revision: &str) -> Result<(), String> {
         let (charts, address, wanted) = (self.charts.clone(), address.clone(), revision.to_owned());
-        let found = tokio::task::spawn_blocking(move || charts.resolve(&address, &wanted, &Credentials::None)).await;
+        let found = tokio::task::spawn_blocking(move || charts.resolve(&address, &wanted, &Access::default())).await;
         match found.unwrap() {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(format!("there is no version {revision} of its chart")),
@@ -122,7 +123,7 @@ impl Upstream {
         match &source.follow.origin {
             Origin::Git(_) => Box::new(WorkFolder::around(&fork.path("distribution")).unwrap().0),
             Origin::Chart(address) => {
-                let version = self.charts.resolve(address, &source.follow.revision, &Credentials::None);
+                let version = self.charts.resolve(address, &source.follow.revision, &Access::default());
                 Box::new(self.charts.tree(&version.unwrap().unwrap()).unwrap().unwrap())
             }
         }

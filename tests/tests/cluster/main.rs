@@ -7,6 +7,7 @@ mod app_of_apps;
 mod bad_input;
 mod canary;
 mod commits;
+mod credentials;
 mod demo;
 mod differences;
 mod distribution;

@@ -1,9 +1,10 @@
 //! Charts from a repository and from a registry, beside the real helm.
 
 use gitmoor_core::tree::{RepoPath, Tree as _};
+use gitmoor_engine::access::{Access, Credentials};
 use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::charts::{ChartAddress, ChartError, ChartErrorKind, ChartVersion, Charts};
-use gitmoor_engine::git::{Credentials, UrlPolicy};
+use gitmoor_engine::git::UrlPolicy;
 use gitmoor_tests::harness::ChartServer;
 use gitmoor_tests::harness::chart_server::helm;
 use gitmoor_tests::harness::scratch::Scratch;
@@ -17,8 +18,8 @@ async fn resolve(
     credentials: &Credentials,
 ) -> Result<Option<ChartVersion>, ChartError> {
     let address = ChartAddress::parse(repository, chart).unwrap();
-    let (charts, revision, credentials) = (charts.clone(), revision.to_owned(), credentials.clone());
-    tokio::task::spawn_blocking(move || charts.resolve(&address, &revision, &credentials)).await.unwrap()
+    let (charts, revision, access) = (charts.clone(), revision.to_owned(), Access::from(credentials.clone()));
+    tokio::task::spawn_blocking(move || charts.resolve(&address, &revision, &access)).await.unwrap()
 }
 
 async fn version(charts: &Charts, repository: &str, revision: &str) -> Option<String> {
@@ -236,7 +237,7 @@ async fn a_local_folder_stands_in_for_repositories_and_registries() {
         let (address, charts) = (addresses.chart(repository, "app").unwrap(), charts.clone());
         let revision = revision.to_owned();
         tokio::task::spawn_blocking(move || {
-            let version = charts.resolve(&address, &revision, &Credentials::None)?;
+            let version = charts.resolve(&address, &revision, &Access::default())?;
             let tree = version.as_ref().map(|version| charts.tree(version)).transpose()?.flatten();
             let template = RepoPath::root().join("templates/map.yaml").unwrap();
             let text = tree.map(|tree| tree.read(&template, 100).unwrap());
@@ -272,6 +273,6 @@ async fn a_local_folder_stands_in_for_repositories_and_registries() {
     let error = found("https://unpacked.example/stable", "1.2.3").await.unwrap_err();
     assert_eq!(error.kind, ChartErrorKind::InvalidArchive, "{error}");
     let address = addresses.chart("https://indexed.example/stable/missing", "app").unwrap();
-    let missing = tokio::task::spawn_blocking(move || charts.resolve(&address, "*", &Credentials::None)).await.unwrap();
+    let missing = tokio::task::spawn_blocking(move || charts.resolve(&address, "*", &Access::default())).await.unwrap();
     assert!(missing.unwrap_err().message.contains("--replace-source"), "the way out is named");
 }

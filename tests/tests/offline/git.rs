@@ -10,9 +10,10 @@ use axum::Router;
 use axum::http::Uri;
 use axum::response::Redirect;
 use gitmoor_core::tree::{RepoPath, Tree};
+use gitmoor_engine::access::{Access, Credentials};
 use gitmoor_engine::git::{
-    CommitId, Credentials, FetchError, FetchErrorKind, FetchLimits, FetchOutcome, FetchRequest, Fetcher, Mirror,
-    MirrorError, RepositoryUrl, UrlPolicy,
+    CommitId, FetchError, FetchErrorKind, FetchLimits, FetchOutcome, FetchRequest, Fetcher, Mirror, MirrorError,
+    RepositoryUrl, UrlPolicy,
 };
 use gitmoor_tests::harness::repository::git_command;
 use gitmoor_tests::harness::scratch::Scratch;
@@ -33,7 +34,7 @@ fn mirror(scratch: &Scratch, url: &str, limits: FetchLimits) -> Mirror {
 
 fn request(password: &str, revisions: &[&str]) -> FetchRequest {
     FetchRequest {
-        credentials: Credentials::basic("robot".to_owned(), password.to_owned()),
+        access: Credentials::basic("robot".to_owned(), password.to_owned()).into(),
         revisions: revisions.iter().map(|&revision| revision.to_owned()).collect(),
         hosts: None,
     }
@@ -127,7 +128,7 @@ async fn a_force_push_and_a_commit_id_are_followed() {
     let scratch = Scratch::new("mirror");
     let mirror = mirror(&scratch, repository.url(), limits());
     let pinned = request("", &[&first]);
-    let anonymous = |request: FetchRequest| FetchRequest { credentials: Credentials::None, ..request };
+    let anonymous = |request: FetchRequest| FetchRequest { access: Access::default(), ..request };
 
     let outcome = mirror.fetch(&anonymous(pinned.clone())).await.unwrap();
     assert_eq!(commit(&outcome, &first), first);
@@ -156,7 +157,7 @@ async fn failures_have_a_category_and_leave_the_mirror() {
 
     remote.forget_requests();
     assert_eq!(kind(mirror.fetch(&request("wrong", &["main"])).await), FetchErrorKind::RefusedCredentials);
-    let anonymous = FetchRequest { credentials: Credentials::None, ..good.clone() };
+    let anonymous = FetchRequest { access: Access::default(), ..good.clone() };
     assert_eq!(kind(mirror.fetch(&anonymous).await), FetchErrorKind::RefusedCredentials);
     assert_eq!(remote.requests().len(), 2, "wrong credentials are sent once");
     for (status, expected) in [

@@ -1,6 +1,7 @@
 //! Tests on real programs without a cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod canary;
 mod charts;
 mod credentials;
@@ -15,4 +16,5 @@ mod lock;
 mod plan;
 mod render;
 mod seal;
+mod ssh;
 mod upgrade;
