@@ -125,11 +125,6 @@ async fn credentials(
     dry_run: bool,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    if !matches!(given, Given::Token { .. }) {
-        terminal.warning(
-            "this version's agent opens repositories with a name and a token only; the Secret is made for later ones",
-        );
-    }
     let kind = builtin::secrets();
     let cannot = |what: &str, error| failed(format!("cannot {what} Secret {namespace}/{}", credential::NAME), &error);
     let live = connection.cluster.get(&kind, Some(namespace), credential::NAME).await.map_err(|e| cannot("read", e))?;
