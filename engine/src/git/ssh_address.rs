@@ -71,6 +71,7 @@ pub(super) fn with_scheme(rest: &str) -> Result<RepositoryUrl, UrlError> {
 pub(super) fn like_scp(text: &str) -> Result<RepositoryUrl, UrlError> {
     if let Some((transport, rest)) = text.split_once(':')
         && rest.starts_with(':')
+        && !transport.contains('@')
     {
         return Err(UrlError::Scheme(format!("{transport}::")));
     }

@@ -112,9 +112,9 @@ async fn a_server_behind_a_proxy_is_known_by_its_own_authority() {
     world.apply(&with_source(&world, "web", repository.url())).await;
     let message = world.await_unknown("web", "UntrustedCertificate").await;
     assert!(message.contains("argocd-tls-certs-cm"), "{message}");
-    world.apply(&secret(&world, "tls", "repo-creds", &template(&proxy.url()))).await;
     world.apply(&certificates(&world, "127.0.0.1", own.certificate())).await;
     world.await_synced("web", &first).await;
+    world.apply(&secret(&world, "tls", "repo-creds", &template(&proxy.url()))).await;
     let second = repository.commit(&[("map.yaml", &config_map("web", "key", "two"))], "second").await;
     world.await_synced("web", &second).await;
     assert!(proxy.asked().contains(&remote.authority()), "{:?}", proxy.asked());

@@ -107,7 +107,9 @@ async fn rule_7_bases_lead_nowhere_inside_and_others_keep_syncing() {
         ("http://169.254.169.254/latest/meta-data/x.yaml".to_owned(), "RemoteRefused", "leads to an address inside"),
         ("http://169.254.169.254/latest/repo.git".to_owned(), "RemoteRefused", "leads to an address inside"),
         ("file:///etc//x".to_owned(), "RemoteRefused", "local repositories are off"),
-        ("git@git.example:org/repo".to_owned(), "RemoteRefused", "ssh"),
+        (format!("ssh://git@localhost:{port}/secret.git"), "RemoteRefused", "leads to an address inside"),
+        ("git@169.254.169.254:org/repo".to_owned(), "RemoteRefused", "leads to an address inside"),
+        ("git@git.example:org/repo".to_owned(), "RemoteUnreachable", "git.example:22"),
         (format!("{}//gone?ref=main", world.repository.url()), "PathNotFound", "the path gone does not exist"),
         (
             format!("{}//good?ref=nowhere", world.repository.url()),
