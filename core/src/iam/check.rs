@@ -151,6 +151,15 @@ fn of_declaration(documents: &Documents, attached: &Attached, scene: &Scene) -> 
                 _ => {}
             }
         }
+        Principal::AddedTo { declaration: other } => {
+            let target = documents.find(other).map(|found| &found.declaration.principal);
+            if target.is_none_or(|target| matches!(target, Principal::AddedTo { .. })) {
+                add(
+                    Kind::UnknownName,
+                    format!("it is added to {other}, and {other}.yaml declares no role and no user"),
+                );
+            }
+        }
         Principal::User { .. } => {}
     }
     findings
@@ -190,7 +199,7 @@ fn described(principal: &Principal) -> Option<String> {
     match principal {
         Principal::ServiceAccount { namespace, name, .. } => Some(format!("ServiceAccount {namespace}/{name}")),
         Principal::AssumedBy { declaration, namespace, .. } => Some(format!("{declaration} for {namespace}")),
-        Principal::User { .. } => None,
+        Principal::User { .. } | Principal::AddedTo { .. } => None,
     }
 }
 
@@ -286,7 +295,8 @@ mod tests {
         let store = json!({"apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "s"},
             "spec": {"provider": {"aws": {"role": "arn:aws:iam::123456789012:role/reader"}}}});
         let reader = "assumedBy: web\nnamespace: web\nrole: arn:aws:iam::123456789012:role/reader\npolicy: web.json\n";
-        let files = [("web.yaml", web.as_str()), ("web.json", ASSUMES), ("reader.yaml", reader)];
+        let more = "addedTo: web\npolicy: web.json\n";
+        let files = [("web.yaml", web.as_str()), ("web.json", ASSUMES), ("reader.yaml", reader), ("more.yaml", more)];
         assert_eq!(found(&files, &[account("web", Some(OWN)), store]), []);
     }
 
@@ -323,6 +333,7 @@ mod tests {
             (Kind::RoleDiffers, vec![], vec![account("web", None)]),
             (Kind::MissingServiceAccount, vec![], vec![]),
             (Kind::UnknownName, vec![("a.yaml", astray)], vec![own.clone()]),
+            (Kind::UnknownName, vec![("m.yaml", "addedTo: nobody\npolicy: web.json\n")], vec![own.clone()]),
         ] {
             let kinds: Vec<Kind> = case(&more, &objects).into_iter().map(|(kind, _)| kind).collect();
             assert!(kinds.contains(&expected), "{expected:?} not in {kinds:?}");

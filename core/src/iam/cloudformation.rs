@@ -45,9 +45,17 @@ fn policies(documents: &Documents) -> BTreeMap<&str, (&Policy, Attachments)> {
     for Attached { declaration, policy } in &documents.declared {
         let (Some(file), Some(policy)) = (declaration.policy.as_deref(), policy) else { continue };
         let (_, attached) = policies.entry(file).or_insert_with(|| (policy, Attachments::default()));
-        match declaration.principal {
-            Principal::User { .. } => attached.users.push(id("User", &declaration.name)),
-            _ => attached.roles.push(id("Role", &declaration.name)),
+        let whose = match &declaration.principal {
+            Principal::AddedTo { declaration: other } => documents.find(other).map(|found| &found.declaration),
+            _ => Some(declaration),
+        };
+        match whose.map(|whose| (&whose.principal, &whose.name)) {
+            Some((Principal::User { .. }, name)) => attached.users.push(id("User", name)),
+            Some((Principal::ServiceAccount { .. } | Principal::AssumedBy { .. }, name)) => {
+                attached.roles.push(id("Role", name));
+            }
+            // A finding of `gitmoor iam check`.
+            Some((Principal::AddedTo { .. }, _)) | None => {}
         }
     }
     for profile in &documents.profiles {
@@ -88,6 +96,7 @@ fn add_declared(documents: &Documents, attached: &Attached, resources: &mut Map<
             }
             resources.insert(id("Role", &declaration.name), resource("AWS::IAM::Role", properties));
         }
+        Principal::AddedTo { .. } => {}
         Principal::User { name, secret } => {
             let mut properties = json!({ "UserName": name });
             add_managed(&mut properties, &declaration.managed_policies);
@@ -197,7 +206,10 @@ mod tests {
             ("web.yaml", &declaration("web", "web", "p/web")),
             ("reader.yaml", reader),
             ("keys.yaml", "user: platform-keys\nsecret: platform/keys\npolicy: web.json\n"),
+            ("more.yaml", "addedTo: keys\npolicy: more.json\n"),
+            ("even-more.yaml", "addedTo: web\npolicy: more.json\n"),
             ("web.json", POLICY),
+            ("more.json", POLICY),
         ]);
         let profiles = "profiles:\n- {username: ada.lovelace, email: a@example.com, role: User, firstName: Ada M.}\n";
         template(&read(&files, profiles).unwrap())
@@ -211,6 +223,7 @@ mod tests {
         let expected = [
             "KeyAdaLovelace",
             "KeyKeys",
+            "PolicyMore",
             "PolicyProfilesUser",
             "PolicyWeb",
             "ProfileRoleAdaLovelace",
@@ -227,6 +240,11 @@ mod tests {
         let policy = &resources["PolicyWeb"]["Properties"];
         assert_eq!(policy["Roles"], json!([{ "Ref": "RoleReader" }, { "Ref": "RoleWeb" }]));
         assert_eq!(policy["Users"], json!([{ "Ref": "UserKeys" }]));
+        let added = &resources["PolicyMore"]["Properties"];
+        assert_eq!(
+            (&added["Roles"], &added["Users"]),
+            (&json!([{ "Ref": "RoleWeb" }]), &json!([{ "Ref": "UserKeys" }]))
+        );
         let trust = &resources["RoleReader"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0];
         assert_eq!(trust["Principal"]["AWS"]["Fn::GetAtt"][0], "RoleWeb");
     }

@@ -51,6 +51,11 @@ pub enum Principal {
         /// The secret of Secrets Manager that its keys are put into.
         secret: String,
     },
+    /// The role or user of another declaration, which gets more permissions.
+    AddedTo {
+        /// Name of that declaration.
+        declaration: String,
+    },
 }
 
 impl Principal {
@@ -58,7 +63,7 @@ impl Principal {
     pub fn role(&self) -> Option<&RoleArn> {
         match self {
             Self::ServiceAccount { role, .. } | Self::AssumedBy { role, .. } => Some(role),
-            Self::User { .. } => None,
+            Self::User { .. } | Self::AddedTo { .. } => None,
         }
     }
 
@@ -66,7 +71,7 @@ impl Principal {
     pub fn namespace(&self) -> Option<&str> {
         match self {
             Self::ServiceAccount { namespace, .. } | Self::AssumedBy { namespace, .. } => Some(namespace),
-            Self::User { .. } => None,
+            Self::User { .. } | Self::AddedTo { .. } => None,
         }
     }
 }
@@ -97,6 +102,7 @@ struct Raw {
     role: Option<String>,
     user: Option<String>,
     secret: Option<String>,
+    added_to: Option<String>,
     policy: Option<String>,
     #[serde(default)]
     managed_policies: Vec<String>,
@@ -109,7 +115,8 @@ pub(super) struct Draft {
     raw: Raw,
 }
 
-const FORMS: &str = "either namespace, serviceAccount and role; or assumedBy, namespace and role; or user and secret";
+const FORMS: &str = "either namespace, serviceAccount and role; or assumedBy, namespace and role; or user and secret; \
+                     or addedTo and policy";
 
 impl Draft {
     /// Reads the text of `distribution/iam/NAME.yaml`.
@@ -132,17 +139,21 @@ impl Draft {
     /// What is declared.
     pub(super) fn declaration(self) -> Result<Declaration, DeclarationError> {
         let Self { name, raw } = self;
-        let Raw { namespace, service_account, assumed_by, role, user, secret, .. } = raw;
+        let Raw { namespace, service_account, assumed_by, role, user, secret, added_to, .. } = raw;
         let Raw { description, application, environment, policy, managed_policies, .. } = raw;
         let role = role.as_deref().map(RoleArn::parse).transpose()?;
-        let principal = match (service_account, assumed_by, user, namespace, role, secret) {
-            (Some(name), None, None, Some(namespace), Some(role), None) => {
+        let principal = match (service_account, assumed_by, user, namespace, role, secret, added_to) {
+            (Some(name), None, None, Some(namespace), Some(role), None, None) => {
                 Principal::ServiceAccount { namespace, name, role }
             }
-            (None, Some(declaration), None, Some(namespace), Some(role), None) => {
+            (None, Some(declaration), None, Some(namespace), Some(role), None, None) => {
                 Principal::AssumedBy { declaration, namespace, role }
             }
-            (None, None, Some(name), None, None, Some(secret)) => Principal::User { name, secret },
+            (None, None, Some(name), None, None, Some(secret), None) => Principal::User { name, secret },
+            // One file says all about who has a policy: that of AWS would have to be said twice.
+            (None, None, None, None, None, None, Some(declaration)) if managed_policies.is_empty() => {
+                Principal::AddedTo { declaration }
+            }
             _ => return Err(DeclarationError::Fields(FORMS)),
         };
         Ok(Declaration { name, description, application, environment, principal, policy, managed_policies })
@@ -163,7 +174,7 @@ mod tests {
     const ROLE: &str = "role: arn:aws:iam::123456789012:role/a\n";
 
     #[test]
-    fn the_three_forms() {
+    fn the_four_forms() {
         let text = format!("namespace: mlflow\nserviceAccount: mlflow-sa\n{ROLE}policy: mlflow.json\n");
         let declared = Declaration::parse("mlflow", &text).unwrap();
         assert_eq!(declared.principal.namespace(), Some("mlflow"));
@@ -173,6 +184,8 @@ mod tests {
         let declared =
             Declaration::parse("x", "user: u\nsecret: s\nmanagedPolicies: [arn:aws:iam::aws:policy/P]").unwrap();
         assert!(matches!(declared.principal, Principal::User { .. }));
+        let declared = Declaration::parse("x", "addedTo: u\npolicy: more.json").unwrap();
+        assert!(matches!(declared.principal, Principal::AddedTo { .. }));
     }
 
     #[test]
@@ -181,6 +194,8 @@ mod tests {
             ("namespace: a\n", "either namespace"),
             (&format!("namespace: a\nserviceAccount: b\nuser: c\n{ROLE}"), "either namespace"),
             ("namespace: a\nserviceAccount: b\nrole: x\n", "is not the ARN of a role"),
+            ("addedTo: a\nuser: b\nsecret: c\n", "or addedTo"),
+            ("addedTo: a\nmanagedPolicies: [arn:aws:iam::aws:policy/P]", "or addedTo"),
             ("namespce: a\n", "unknown field `namespce`"),
             ("[]", "invalid type"),
         ] {

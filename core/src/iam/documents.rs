@@ -110,7 +110,7 @@ impl Documents {
     /// The trust policy of a declared role; `resolve` gives a principal's form for another declaration's role.
     pub fn trust_policy(&self, declaration: &Declaration, resolve: impl Fn(&Declaration, &RoleArn) -> Value) -> Value {
         let way = match &declaration.principal {
-            Principal::User { .. } => return Value::Null,
+            Principal::User { .. } | Principal::AddedTo { .. } => return Value::Null,
             Principal::ServiceAccount { namespace, name, .. } => {
                 Trust::ServiceAccount { namespace: namespace.clone(), name: name.clone() }
             }

@@ -36,6 +36,7 @@ fn print_declared(documents: &Documents, attached: &Attached, terminal: &mut Ter
             (role.to_string(), format!("{declaration}, for the namespace {namespace}"))
         }
         Principal::User { name, secret } => (format!("user {name}"), format!("static keys in the secret {secret}")),
+        Principal::AddedTo { declaration: other } => (declaration.name.clone(), format!("{other}, in addition")),
     };
     terminal.data(Style::Bold, &title);
     terminal.data(Style::Plain, &format!("  of {user}"));
@@ -102,6 +103,7 @@ fn json_declared(documents: &Documents, Attached { declaration, policy }: &Attac
             json!({ "role": role.to_string(), "namespace": namespace, "assumedBy": declaration })
         }
         Principal::User { name, secret } => json!({ "user": name, "secret": secret }),
+        Principal::AddedTo { declaration } => json!({ "addedTo": declaration }),
     };
     if let (Some(entry), Value::Object(who)) = (entry.as_object_mut(), who) {
         entry.extend(who);
