@@ -271,15 +271,33 @@ impl History {
         if [&self.values.old, &self.values.new].iter().any(|values| is_text(&substitute(&template, values).text)) {
             return true;
         }
-        let Some(committed) = self.committed.get(path).cloned() else { return false };
-        let Ok(Some(committed)) = self.objects.blob(&committed.id) else { return false };
-        let Some((template, values)) = self.at_last_commit(path) else {
-            return [&self.values.old, &self.values.new]
-                .iter()
-                .any(|values| is_text(&substitute(&committed, values).text));
+        self.of_last_commit(path).is_some_and(|(_, filled)| filled.iter().any(|filled| is_text(filled)))
+    }
+
+    /// What runs have written and no commit holds: files of the state that the last commit has with other values, or
+    /// without. What else the user has changed in them goes along.
+    pub(super) fn uncommitted_work(&mut self) -> Vec<String> {
+        let is_there = |path: &&String| self.repository.top().join(path).symlink_metadata().is_ok();
+        let files = self.section.files.keys().filter(|path| self.uncommitted.contains(*path)).filter(is_there);
+        let mut files: Vec<String> = files.cloned().collect();
+        files.retain(|path| self.of_last_commit(path).is_none_or(|(committed, [_, new])| committed != new));
+        files
+    }
+
+    /// The file as the last commit has it, and the same with the old and with the new values in their places.
+    fn of_last_commit(&mut self, path: &str) -> Option<(Vec<u8>, [Vec<u8>; 2])> {
+        let committed = self.committed.get(path).cloned()?;
+        let committed = self.objects.blob(&committed.id).ok()??;
+        let known = self.at_last_commit(path);
+        let Values { old, new, .. } = &self.values;
+        let filled = match known {
+            None => [old, new].map(|values| substitute(&committed, values).text.into_owned()),
+            Some((template, values)) => {
+                let recovered = recover(&template, &values, &committed);
+                [old, new].map(|values| recovered.fill(values).text.into_owned())
+            }
         };
-        let recovered = recover(&template, &values, &committed);
-        [&self.values.old, &self.values.new].iter().any(|values| is_text(&recovered.fill(values).text))
+        Some((committed, filled))
     }
 
     /// The template and the values that the file had when it was committed.

@@ -61,7 +61,13 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
         set_apart_what_is_off(&mut report, &conf, &arguments)?;
     }
     let written = match &mut history {
-        Some(history) if arguments.mode() == Mode::Write && report.errors.is_empty() => record(history)?,
+        Some(history) if arguments.mode() == Mode::Write && report.errors.is_empty() => {
+            let mut written = record(history)?;
+            if arguments.commit {
+                written.extend(history.uncommitted_work());
+            }
+            written
+        }
         _ => Vec::new(),
     };
     drop(lock);

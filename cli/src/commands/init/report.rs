@@ -334,6 +334,9 @@ impl Report {
             self.files.iter().flat_map(|file| &file.replaced).map(|found| name(&found.placeholder)).collect();
         let names: Vec<&str> = tokens.into_iter().collect();
         let conf = &self.setup_conf;
+        if replaced == 0 {
+            return format!("Put the values of {conf} in place\n");
+        }
         let names = wrapped(&names.join(", "));
         format!("Put the values of {conf} in place\n\n{replaced} places in {changed} files:\n{names}\n")
     }

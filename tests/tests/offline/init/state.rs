@@ -145,6 +145,30 @@ fn with_commit_the_result_is_one_commit_of_what_belongs_to_it() {
 }
 
 #[test]
+fn what_an_earlier_run_left_uncommitted_is_committed_too() {
+    let fork = fork();
+    fork.init().assert(0);
+    fork.write("distribution/unrelated", "x\n");
+    fork.run(&["init", "setup.conf", "--commit"]).assert(0);
+    let shown = fork.git(&["show", "--name-only", "--format=%B", "HEAD"]);
+    assert!(shown.contains("\n.gitmoor/init.yaml\ndistribution/a.yaml\ndistribution/b.yaml\n"), "{shown}");
+    assert!(shown.starts_with("Put the values of setup.conf in place\n\n\n.gitmoor"), "{shown}");
+    assert_eq!(fork.git(&["status", "--porcelain"]), "?? distribution/unrelated\n");
+
+    change(&fork, "setup.conf", "=eu-west-1", "=us-east-2");
+    fork.init().assert(0);
+    fork.run(&["init", "setup.conf", "--commit"]).assert(0);
+    assert_eq!(fork.git(&["status", "--porcelain"]), "?? distribution/unrelated\n");
+    assert!(fork.git(&["show", "HEAD:distribution/a.yaml"]).contains("us-east-2"));
+
+    // An edit of what is in place is the user's own.
+    let edited = fork.read("distribution/a.yaml") + "more: 1\n";
+    fork.write("distribution/a.yaml", &edited);
+    assert!(fork.run(&["init", "setup.conf", "--commit"]).assert(0).stderr.contains("nothing to commit"));
+    assert_eq!(fork.git(&["status", "--porcelain"]), " M distribution/a.yaml\n?? distribution/unrelated\n");
+}
+
+#[test]
 fn a_setup_conf_that_git_ignores_stays_out_of_the_commit() {
     let fork = Fork::committed("", &[(".gitignore", "/*.conf\n"), ("distribution/f", "<<__a__>>\n")]);
     fork.write("own.conf", "<<__a__>>=1\n");
