@@ -45,8 +45,8 @@ pub(crate) async fn finish(context: &Context, key: &ApplicationKey, snapshot: &S
     // Nothing is desired any more, so that all it owns is left over.
     let (plan, _) = context.state.plan(key, &[]);
     let elsewhere = context.state.wanted_elsewhere(&plan.left_over, key);
-    let left_over: Vec<_> = plan.left_over.iter().filter(|id| !elsewhere.contains(*id)).collect();
-    let held_by = context.state.prune_held_by(key).map(|key| key.to_string());
+    let left_over: Vec<_> = plan.left_over.into_iter().filter(|id| !elsewhere.contains(id)).collect();
+    let held_by = context.state.prune_held_by(key, &left_over).map(|key| key.to_string());
     let verdict = context.state.live(|live| {
         let objects: Vec<_> = left_over.iter().filter_map(|id| live.get(id)).collect();
         judge(

@@ -11,7 +11,6 @@ use gitmoor_core::hook;
 use gitmoor_core::manifest::{ManifestError, Manifests, Rendered, Stamp, Stamped};
 use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::status::{Condition, ConditionKind, Revision};
-use gitmoor_core::template::placeholders_in;
 use gitmoor_core::tracking::{ApplicationKey, hex};
 use gitmoor_engine::git::CommitId;
 use gitmoor_engine::manifests;
@@ -236,7 +235,6 @@ async fn rendered(
         Err(problems) => return refused(context, subject, problems, reads, sources, false),
     };
     warnings.extend(useless_hooks(&manifests));
-    warnings.extend(placeholders(&manifests));
     let evaluation = Arc::new(Evaluation {
         sources,
         several: !subject.spec.sources.is_empty(),
@@ -366,6 +364,7 @@ async fn stamp(
 fn category(error: &ManifestError) -> &'static str {
     match error {
         ManifestError::UnknownKind { .. } => "UnknownKind",
+        ManifestError::Unresolved { .. } => "UnresolvedPlaceholder",
         ManifestError::GeneratedName { .. }
         | ManifestError::NoNamespace { .. }
         | ManifestError::Duplicate { .. }
@@ -379,23 +378,6 @@ fn useless_hooks(manifests: &Manifests<Stamped>) -> Vec<Condition> {
         let words = hook::without_effect(&manifest.object)?;
         let message = format!("{}: {} is a hook for {words}, which never comes here", manifest.origin, manifest.id);
         Some(Condition { kind: ConditionKind::UnsupportedFieldWarning, category: "UnsupportedHook", message })
-    });
-    found.collect()
-}
-
-/// Objects with values that setup.conf should have given.
-fn placeholders(manifests: &Manifests<Stamped>) -> Vec<Condition> {
-    let found = manifests.items().iter().filter_map(|manifest| {
-        let left = placeholders_in(&manifest.object);
-        if left.is_empty() {
-            return None;
-        }
-        let left = left.into_iter().collect::<Vec<_>>().join(", ");
-        let message = format!(
-            "{}: {} still has {left}; put the value into setup.conf and run gitmoor init",
-            manifest.origin, manifest.id
-        );
-        Some(Condition { kind: ConditionKind::RenderWarning, category: "UnresolvedPlaceholder", message })
     });
     found.collect()
 }

@@ -18,6 +18,7 @@ use crate::lock::{self, Lock};
 use crate::names::{ANNOTATION_DIGEST, ANNOTATION_TRACKING_ID, APPLICATION_GROUP, APPLICATION_KIND, LABEL_APPLICATION};
 use crate::object::{GroupKind, ObjectId, annotation, group_of, text_at};
 use crate::resource::Resources;
+use crate::template::placeholders_in;
 use crate::tracking::{ApplicationKey, Digester, Installation};
 
 /// Where a manifest comes from, for messages.
@@ -117,6 +118,16 @@ pub enum ManifestError {
         origin: Origin,
         /// The object.
         id: ObjectId,
+    },
+    /// Values that setup.conf should have given.
+    #[error("{origin}: {id} still has {placeholders}; put the value into setup.conf and run gitmoor init")]
+    Unresolved {
+        /// Where it stands.
+        origin: Origin,
+        /// The object.
+        id: ObjectId,
+        /// Whose values are missing.
+        placeholders: String,
     },
     /// An object without a name of its own that is kept: each sync would make another one.
     #[error("{origin}: {id} has a generateName, which only hooks may have; give it a name")]
@@ -307,6 +318,15 @@ fn bind(mut manifest: Manifest, stamp: &Stamp<'_>) -> Result<Manifest, Box<Manif
         id.namespace = Some(namespace);
     } else {
         id.namespace = None;
+    }
+    // An Application says so itself, wherever it comes from.
+    if !id.group_kind.is(APPLICATION_GROUP, APPLICATION_KIND) {
+        let left = placeholders_in(object);
+        if !left.is_empty() {
+            let placeholders = left.into_iter().collect::<Vec<_>>().join(", ");
+            let (origin, id) = (origin.clone(), id.clone());
+            return Err(Box::new(ManifestError::Unresolved { origin, id, placeholders }));
+        }
     }
     clean(object, id.namespace.is_some());
     if id.group_kind.is("", "Secret") {

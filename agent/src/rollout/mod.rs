@@ -251,7 +251,8 @@ impl<'a> Rollout<'a> {
             return Verdict::default();
         }
         let elsewhere = self.context.state.wanted_elsewhere(&plan.left_over, self.key);
-        let held_by = self.context.state.prune_held_by(self.key).map(|key| key.to_string());
+        let left_over: Vec<_> = plan.left_over.iter().filter(|id| !elsewhere.contains(*id)).cloned().collect();
+        let held_by = self.context.state.prune_held_by(self.key, &left_over).map(|key| key.to_string());
         let problems = self.evaluation.problems.first().map(|problem| problem.message.clone());
         // What is applied later must not find its predecessor gone.
         let unfinished = applied.waiting.clone().or_else(|| applied.errors.first().map(|error| error.message.clone()));
@@ -268,8 +269,7 @@ impl<'a> Rollout<'a> {
             agent_namespace: &self.context.namespace,
         };
         self.context.state.live(|live| {
-            let left_over = plan.left_over.iter().filter(|id| !elsewhere.contains(*id));
-            let left_over: Vec<_> = left_over.filter_map(|id| live.get(id)).collect();
+            let left_over: Vec<_> = left_over.iter().filter_map(|id| live.get(id)).collect();
             judge(&left_over, &context)
         })
     }

@@ -46,10 +46,11 @@ impl State {
     /// Why the prunes of an Application have to wait: another one of its repository is not planned at this commit.
     ///
     /// Every Application that another one wants must exist as that one wants it, so that an object that moves into a
-    /// new Application is adopted by it before its old owner would delete it.
-    pub(crate) fn prune_held_by(&self, key: &ApplicationKey) -> Option<ApplicationKey> {
+    /// new Application is adopted by it before its old owner would delete it. Those that leave Git themselves, among
+    /// `left_over`, want nothing at this commit.
+    pub(crate) fn prune_held_by(&self, key: &ApplicationKey, left_over: &[ObjectId]) -> Option<ApplicationKey> {
         let mut inner = self.lock();
-        let held_by = inner.held_by(key, self);
+        let held_by = inner.held_by(key, left_over, self);
         if let Some(tracked) = inner.applications.get_mut(key) {
             tracked.held_by.clone_from(&held_by);
         }
@@ -121,12 +122,12 @@ impl Inner {
         }
     }
 
-    fn held_by(&self, key: &ApplicationKey, state: &State) -> Option<ApplicationKey> {
+    fn held_by(&self, key: &ApplicationKey, left_over: &[ObjectId], state: &State) -> Option<ApplicationKey> {
         let origins = self.origins(key);
-        let of_origins = self
-            .applications
-            .iter()
-            .filter(|(_, tracked)| !tracked.is_going() && origins.iter().any(|origin| state.reads(tracked, origin)));
+        let leaves = |other: &ApplicationKey| left_over.iter().any(|id| names(id, other));
+        let of_origins = self.applications.iter().filter(|(other, tracked)| {
+            !tracked.is_going() && !leaves(other) && origins.iter().any(|origin| state.reads(tracked, origin))
+        });
         for (other, tracked) in of_origins {
             let planned =
                 !tracked.dirty && tracked.evaluation.as_ref().is_some_and(|evaluation| evaluation.is_complete());
@@ -150,11 +151,7 @@ impl Inner {
         let Some(tracked) = self.applications.get(key) else { return BTreeSet::new() };
         let parent = |other: &&Tracked| {
             let wanted = other.evaluation.iter().flat_map(|evaluation| evaluation.wanted());
-            wanted.map(|desired| &desired.id).any(|id| {
-                id.group_kind.is(APPLICATION_GROUP, APPLICATION_KIND)
-                    && id.name == key.name
-                    && id.namespace.as_ref() == Some(&key.namespace)
-            })
+            wanted.map(|desired| &desired.id).any(|id| names(id, key))
         };
         let charts_only = tracked.follows().all(|follow| matches!(follow.origin, Origin::Chart(_)));
         let parents = self.applications.values().filter(|_| charts_only).filter(parent);
@@ -177,4 +174,11 @@ impl Inner {
             (!as_wanted).then_some(key)
         })
     }
+}
+
+/// Whether an object is that Application.
+fn names(id: &ObjectId, key: &ApplicationKey) -> bool {
+    id.group_kind.is(APPLICATION_GROUP, APPLICATION_KIND)
+        && id.name == key.name
+        && id.namespace.as_ref() == Some(&key.namespace)
 }

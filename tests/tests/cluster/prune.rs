@@ -360,6 +360,38 @@ async fn an_application_takes_its_objects_along_only_when_it_says_so_and_not_man
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn children_that_cannot_be_rolled_out_can_be_turned_off() {
+    let world = Installation::start("turned-off").await;
+    let mut chart = world.application("chart", "chart");
+    chart["spec"]["source"] = json!({"repoURL": "http://127.0.0.1:1", "chart": "absent", "targetRevision": "1.0.0"});
+    let children = [
+        ("broken", world.application("broken", "broken")),
+        ("chart", chart),
+        ("fine", world.application("fine", "fine")),
+        ("unknown", world.application("unknown", "unknown")),
+    ];
+    for (name, child) in &children {
+        world.repository.write(&format!("root/{name}.yaml"), serde_json::to_string(child).unwrap());
+    }
+    world.repository.write("broken/map.yaml", "a: [\n");
+    world.repository.write("unknown/thing.yaml", "apiVersion: example.com/v1\nkind: Nobody\nmetadata: {name: a}\n");
+    let first = folder(&world, "fine", &["of-fine"]).await;
+    world.apply(&world.application("root", "root")).await;
+    world.await_synced("fine", &first).await;
+    for name in ["broken", "chart", "unknown"] {
+        let has_condition = |status: &Value| status["conditions"].as_array().is_some_and(|all| !all.is_empty());
+        world.await_status("says why not", name, has_condition).await;
+        std::fs::remove_file(world.repository.tree().join(format!("root/{name}.yaml"))).unwrap();
+    }
+    let second = world.repository.commit_all("without those that do not work").await;
+    world.await_synced("root", &second).await;
+    for name in ["broken", "chart", "unknown"] {
+        assert!(world.get(APPLICATION, &world.namespace, name).await.is_none(), "{name}");
+    }
+    all_stay(&world, &["of-fine"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_would_take_its_objects_along_leaves_git_only_when_confirmed() {
     let world = Installation::start("child").await;
     let child = |name: &str, finalizers: Value| {

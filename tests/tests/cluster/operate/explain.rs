@@ -149,6 +149,8 @@ async fn faults_of_repositories_renders_and_applies() {
         assert!(sentence(&finding).starts_with(&expected), "{application}: {}", sentence(&finding));
         assert!(shows(&finding, "condition", ""), "{finding:#}");
     }
+    let left = api(&world.client, "v1/ConfigMap", Some(target));
+    assert!(left.get_opt("left").await.unwrap().is_none(), "what has no value yet does not reach the cluster");
     let finding = explained(&person, here, "broken", "BrokenFile").await;
     let blame = format!("broken/map.yaml was changed last in {}", &commit[..7]);
     assert!(shows(&finding, "commit", &blame), "{finding:#}");
