@@ -462,7 +462,8 @@ fn a_file_that_cannot_be_replaced_is_named_and_the_others_are_done() {
     let fork =
         Fork::new("<<__a__>>=1\n", &[("distribution/locked/f", "<<__a__>>"), ("distribution/open/f", "<<__a__>>")]);
     let gitmoor = fork.path("gitmoor");
-    fs::copy(program("gitmoor"), &gitmoor).unwrap();
+    // By another process: a program that another thread's child has open for writing cannot be started.
+    assert!(Command::new("cp").arg(program("gitmoor")).arg(&gitmoor).status().unwrap().success());
     let mode = |path: &str, mode| fs::set_permissions(fork.path(path), Permissions::from_mode(mode)).unwrap();
     mode(".", 0o755);
     mode("distribution/locked", 0o555);
