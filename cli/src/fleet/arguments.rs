@@ -33,7 +33,7 @@ use super::{
 use crate::{
     distribution,
     failure::{Exit, Failure},
-    git::Repository,
+    git::{Repository, Snapshot},
     settings,
 };
 
@@ -137,8 +137,19 @@ impl Prepared {
         let Some((repository, clone)) = &self.clone else {
             return Ok(Ground::folder(folder_of(&self.arguments.root), self.values.clone()));
         };
+        Ok(self.ground_of(clone, &repository.snapshot()?))
+    }
+
+    /// The files of a clone as they are now, and a ground that reads these.
+    pub(crate) fn snapshot(&self) -> Result<Option<(Snapshot, Ground)>, Failure> {
+        let Some((repository, clone)) = &self.clone else { return Ok(None) };
         let snapshot = repository.snapshot()?;
-        Ok(Ground::tree(clone, snapshot.tree, self.values.clone(), Some(Arc::new(snapshot.objects))))
+        let ground = self.ground_of(clone, &snapshot);
+        Ok(Some((snapshot, ground)))
+    }
+
+    fn ground_of(&self, clone: &LocalClone, snapshot: &Snapshot) -> Ground {
+        Ground::tree(clone, snapshot.tree.clone(), self.values.clone(), Some(Arc::clone(&snapshot.objects)))
     }
 
     /// What stands in for other addresses, as the agent's option takes it.

@@ -1,7 +1,7 @@
 //! What Applications render to, each once: from memory, from disk, or by kustomize and helm.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -65,6 +65,12 @@ impl Renders {
         if let Some(cache) = &self.cache {
             cache.tidy();
         }
+    }
+
+    /// Forgets all but these, which a process that goes on for long has to.
+    pub(crate) fn keep(&self, digests: &BTreeSet<&str>) {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| digests.contains(&**digest));
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| digests.contains(&**digest));
     }
 
     /// What an Application holds; with `bodies`, [`Self::bodies`] has them afterwards.

@@ -15,6 +15,7 @@ use std::{
 };
 
 pub(crate) use objects::Objects;
+pub(crate) use snapshot::Snapshot;
 pub(crate) use trees::{Change, Entry, TreeFiles};
 
 use crate::failure::{Exit, Failure};
@@ -121,6 +122,13 @@ impl Repository {
     pub(crate) fn is_ignored(&self, path: &str) -> bool {
         let listed = self.ask(&["ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", path]);
         listed.is_some_and(|listed| !listed.is_empty())
+    }
+
+    /// Files that stay out of every commit, from the top of the work tree; a folder of which everything does as one path.
+    pub(crate) fn ignored(&self) -> Result<Vec<String>, GitError> {
+        let listed = self.run(&["ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z"])?;
+        let paths = listed.split(|byte| *byte == 0).filter_map(|path| std::str::from_utf8(path).ok());
+        Ok(paths.map(|path| path.trim_end_matches('/').to_owned()).filter(|path| !path.is_empty()).collect())
     }
 
     /// What `git` printed, where status 1 is an answer too.

@@ -1,6 +1,6 @@
 //! What the next commit would hold, and where a branch left the one it goes back to.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use tempfile::TempDir;
 
@@ -12,7 +12,7 @@ pub(crate) struct Snapshot {
     /// Id of the tree.
     pub(crate) tree: String,
     /// The objects that the repository itself does not have; they go with this.
-    pub(crate) objects: TempDir,
+    pub(crate) objects: Arc<TempDir>,
 }
 
 impl Repository {
@@ -38,10 +38,10 @@ impl Repository {
         };
         run(&["-c", "advice.addEmbeddedRepo=false", "add", "--all", "."])?;
         let tree = run(&["write-tree"])?;
-        Ok(Snapshot { tree: String::from_utf8_lossy(&tree).trim().to_owned(), objects })
+        Ok(Snapshot { tree: String::from_utf8_lossy(&tree).trim().to_owned(), objects: Arc::new(objects) })
     }
 
-    /// Puts a snapshot on a branch of another repository, as a commit without history.
+    /// Puts a snapshot on a branch of another repository, as a commit without history in place of what is there.
     pub(crate) fn push_snapshot(&self, snapshot: &Snapshot, target: &str, branch: &str) -> Result<(), GitError> {
         let alternates = self.folder_at("objects")?;
         let run = |arguments: &[&str]| {
@@ -57,7 +57,7 @@ impl Repository {
         };
         let commit = run(&["commit-tree", &snapshot.tree, "-m", "the files as they are"])?;
         let commit = String::from_utf8_lossy(&commit).trim().to_owned();
-        run(&["push", "--quiet", "--no-verify", target, &format!("{commit}:refs/heads/{branch}")])?;
+        run(&["push", "--quiet", "--no-verify", target, &format!("+{commit}:refs/heads/{branch}")])?;
         Ok(())
     }
 

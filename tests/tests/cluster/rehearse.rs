@@ -1,6 +1,8 @@
 //! `gitmoor rehearse`: a tree with one fault of each kind, and one without any.
 
-use std::path::Path;
+mod watch;
+
+use std::path::{Path, PathBuf};
 
 use gitmoor_tests::harness::run::Run;
 use gitmoor_tests::harness::scratch::Scratch;
@@ -17,7 +19,8 @@ fn application(name: &str, path: &str) -> String {
     )
 }
 
-fn rehearse(files: &[(&str, &str)], applications: &[&str]) -> Run {
+/// A work tree with a root Application and others of these names.
+fn tree(files: &[(&str, &str)], applications: &[&str]) -> Scratch {
     let scratch = Scratch::new("rehearse");
     let root = application("root", "applications");
     scratch.write("distribution/platform.yaml", root);
@@ -29,16 +32,25 @@ fn rehearse(files: &[(&str, &str)], applications: &[&str]) -> Run {
     }
     let git = ["init", "--quiet", "--initial-branch=main", "."];
     Run::of(Path::new("/usr/bin/git"), scratch.path(), &[("HOME", "/nonexistent")], &git, b"").assert(0);
-    let agent = program("gitmoor-agent").display().to_string();
-    let (kustomize, assets) = (tools::tool("kustomize"), tools::folder());
-    let environment = [
-        ("GITMOOR_KUSTOMIZE", kustomize.to_str().unwrap()),
-        ("KUBEBUILDER_ASSETS", assets.to_str().unwrap()),
-        ("GITMOOR_AGENT", &agent),
-        ("PATH", "/usr/bin:/bin"),
-        ("HOME", "/nonexistent"),
-        ("GIT_CONFIG_NOSYSTEM", "1"),
-    ];
+    scratch
+}
+
+fn environment() -> Vec<(&'static str, String)> {
+    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+    vec![
+        ("GITMOOR_KUSTOMIZE", text(tools::tool("kustomize"))),
+        ("KUBEBUILDER_ASSETS", text(tools::folder())),
+        ("GITMOOR_AGENT", text(program("gitmoor-agent"))),
+        ("PATH", "/usr/bin:/bin".to_owned()),
+        ("HOME", "/nonexistent".to_owned()),
+        ("GIT_CONFIG_NOSYSTEM", "1".to_owned()),
+    ]
+}
+
+fn rehearse(files: &[(&str, &str)], applications: &[&str]) -> Run {
+    let scratch = tree(files, applications);
+    let environment = environment();
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let arguments = ["rehearse", "--output", "json", "--timeout", "120"];
     Run::of(&program("gitmoor"), scratch.path(), &environment, &arguments, b"")
 }

@@ -10,14 +10,10 @@ use gitmoor_core::{
     tracking::{ApplicationKey, Installation},
 };
 
-use super::{
-    Arguments,
-    points::Points,
-    report::{Fate, Object, Report, Touched},
-};
+use super::report::{Fate, Object, Report, Touched};
 use crate::{
     failure::Failure,
-    fleet::{Binder, Fleet, Ground, Surveyed, Surveyor, idle_digester},
+    fleet::{Binder, Fleet, Ground, RenderArguments, Surveyed, Surveyor, idle_digester},
 };
 
 /// Paths that are named as the reason.
@@ -39,9 +35,9 @@ struct Both<'a> {
 
 /// Compares the Applications that differ.
 pub(super) async fn report(
-    arguments: &Arguments,
+    arguments: &RenderArguments,
     surveyor: &Surveyor,
-    points: &Points,
+    (base, head): (&Ground, &Ground),
     before: &Fleet,
     after: &Fleet,
 ) -> Result<Report, Failure> {
@@ -49,12 +45,12 @@ pub(super) async fn report(
     let total = keys.len();
     let touched: BTreeSet<&ApplicationKey> = keys.into_iter().filter(|key| differs(before, after, key)).collect();
     let agent_namespace = after.agent_namespace().or(before.agent_namespace()).unwrap_or_default().to_owned();
-    let installation = arguments.render.installation(&agent_namespace)?;
+    let installation = arguments.installation(&agent_namespace)?;
     let scopes = Scopes::new(before.scopes().chain(after.scopes()));
     let digester = idle_digester();
     let binder = Binder { installation: &installation, digester: &digester, resources: None, scopes: &scopes };
-    let (old, old_problems) = bind(surveyor, &points.base.ground, before, &touched, &binder).await;
-    let (new, new_problems) = bind(surveyor, &points.head.ground, after, &touched, &binder).await;
+    let (old, old_problems) = bind(surveyor, base, before, &touched, &binder).await;
+    let (new, new_problems) = bind(surveyor, head, after, &touched, &binder).await;
     let owners = owners(before, after, &scopes);
     let both = Both { before, after, old, new, old_problems, new_problems, owners, installation, agent_namespace };
     let mut applications: Vec<Touched> = touched.iter().map(|key| both.touched(key)).collect();

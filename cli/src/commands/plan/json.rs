@@ -10,15 +10,19 @@ use super::{
 
 /// The one document.
 pub(super) fn document(report: &Report, points: &Points) -> Value {
-    let applications: Vec<Value> = report.applications.iter().map(application).collect();
     json!({
         "format": 1,
         "base": point(&points.base),
         "head": point(&points.head),
-        "applications": applications,
+        "applications": applications(report),
         "total": report.total,
         "renders": report.renders,
     })
+}
+
+/// Each Application that is touched.
+pub(super) fn applications(report: &Report) -> Vec<Value> {
+    report.applications.iter().map(application).collect()
 }
 
 fn point(point: &Point) -> Value {

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod build;
+mod changes;
 mod json;
 mod live;
 mod markdown;
@@ -10,6 +11,7 @@ mod report;
 mod text;
 
 pub(crate) use arguments::Arguments;
+pub(super) use changes::Changes;
 
 use crate::{
     arguments::Output,
@@ -31,7 +33,10 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
     let report = runtime.block_on(async {
         let (before, after) = survey(&surveyor, &points, roots).await?;
         match &connection {
-            None => build::report(&arguments, &surveyor, &points, &before, &after).await,
+            None => {
+                let grounds = (&points.base.ground, &points.head.ground);
+                build::report(&arguments.render, &surveyor, grounds, &before, &after).await
+            }
             Some(cluster) => live::report(&arguments, &surveyor, &points, (&before, &after), cluster).await,
         }
     })?;

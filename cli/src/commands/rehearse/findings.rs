@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::Duration,
 };
 
@@ -9,7 +10,10 @@ use gitmoor_core::{object::text_at, provision::Missing, tracking::ApplicationKey
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::terminal::{Style, Terminal};
+use crate::{
+    failure::Failure,
+    terminal::{Style, Terminal},
+};
 
 /// One thing that would go wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -25,9 +29,24 @@ impl Finding {
         Self { category: category.to_owned(), application: application.to_string(), message }
     }
 
+    /// What is wrong with files that no Application has read yet.
+    pub(super) fn of_files(category: &str, failure: &Failure) -> Self {
+        let Failure { message, causes, .. } = failure;
+        let message = [std::slice::from_ref(message), causes].concat().join(": ");
+        Self { category: category.to_owned(), application: String::new(), message }
+    }
+
     pub(super) fn missing(category: &str, missing: Missing) -> Self {
         let Missing { application, subject, message } = missing;
         Self { category: category.to_owned(), application, message: format!("{subject}: {message}") }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { category, application, message } = self;
+        let of = if application.is_empty() { String::new() } else { format!(" {application}:") };
+        write!(f, "{category}:{of} {message}")
     }
 }
 
@@ -46,7 +65,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn extend(&mut self, found: Vec<Finding>) {
+    pub(super) fn extend(&mut self, found: impl IntoIterator<Item = Finding>) {
         self.found.extend(found);
     }
 
@@ -54,9 +73,21 @@ impl Findings {
         self.found.is_empty()
     }
 
+    /// The conditions of the last look.
+    pub(super) fn present(&self) -> &BTreeSet<Finding> {
+        &self.present
+    }
+
+    /// Sync and health of each Application at the last look.
+    pub(super) fn states(&self) -> &BTreeMap<String, (String, String)> {
+        &self.states
+    }
+
     /// Takes in the Applications; gives a text that changes whenever something does.
     pub(super) fn observe(&mut self, applications: &[Value], at: Duration) -> String {
         self.present.clear();
+        self.states.clear();
+        self.unfinished.clear();
         let mut text = String::new();
         for object in applications {
             let name = |key: &str| text_at(object, &["metadata", key]).unwrap_or_default();
@@ -89,6 +120,26 @@ impl Findings {
             self.states.get(&key.to_string()).is_some_and(|(sync, health)| sync == "Synced" && health == "Healthy")
         };
         self.present.is_empty() && known.iter().all(good)
+    }
+
+    /// Whether each of the one is Synced and Healthy or says why not, and each of the other is gone or kept for a reason.
+    pub(super) fn has_answered(&self, staying: &BTreeSet<ApplicationKey>, going: &BTreeSet<ApplicationKey>) -> bool {
+        let says_why = |name: &String| self.present.iter().any(|finding| finding.application == *name);
+        let is_kept = || self.present.iter().any(|finding| finding.category.starts_with("Prune"));
+        let stays = staying.iter().map(ToString::to_string).all(|name| {
+            let good = |(sync, health): &(String, String)| sync == "Synced" && health == "Healthy";
+            self.states.get(&name).is_some_and(good) || says_why(&name)
+        });
+        stays && going.iter().map(ToString::to_string).all(|name| !self.states.contains_key(&name) || is_kept())
+    }
+
+    /// Applications that are not done, and of which nothing was told.
+    pub(super) fn unfinished(&self, told: &BTreeSet<Finding>) -> BTreeMap<String, String> {
+        let untold = self.states.iter().filter(|(name, (sync, health))| {
+            (sync != "Synced" || health != "Healthy") && !told.iter().any(|finding| finding.application == **name)
+        });
+        let message = |name: &String| self.unfinished.get(name).cloned().unwrap_or_default();
+        untold.map(|(name, (sync, health))| (name.clone(), format!("{sync}, {health}{}", message(name)))).collect()
     }
 
     /// The end: what is wrong now stays wrong; what was, is a matter of order.
@@ -128,8 +179,8 @@ impl Findings {
         if terminal.is_json() {
             terminal.json(&json!({ "format": 1, "findings": self.found, "applications": self.states }));
         } else {
-            for Finding { category, application, message } in &self.found {
-                terminal.data(Style::Yellow, &format!("{category}: {application}: {message}"));
+            for finding in &self.found {
+                terminal.data(Style::Yellow, &finding.to_string());
             }
         }
         terminal.message(&format!("{} findings in {} Applications", self.found.len(), self.states.len()));

@@ -3,91 +3,105 @@
 mod arguments;
 mod findings;
 mod repository;
+mod saves;
 mod stage;
 mod stand_ins;
+mod tree;
+mod watch;
 
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
 
-use gitmoor_core::{
-    provision::{Item, unprovided, unserved},
-    scope::Scopes,
-    tracking::ApplicationKey,
-};
+use gitmoor_core::tracking::ApplicationKey;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use arguments::Arguments;
 
 use crate::{
     failure::{Exit, Failure},
-    fleet::{AllBound, Binder, Prepared, Surveyor, idle_digester},
+    fleet::{Fleet, Prepared, Surveyor},
     terminal::Terminal,
 };
-use findings::{Finding, Findings};
+use findings::Findings;
+use saves::Saves;
 use stage::Stage;
+use tree::{Files, Tree};
+use watch::Watch;
 
 /// Time between two looks at the Applications.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// Renders the tree for what can be told from it, starts the stage, lets the agent sync, and says what went wrong.
+/// Renders the tree for what can be told from it, starts the stage, lets the agent sync, and says what went wrong; or goes
+/// on with what is saved. A signal ends all that was started.
 pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let prepared = arguments.render.prepare()?;
     let runtime = super::runtime()?;
     runtime.block_on(async {
-        let mut findings = Findings::default();
-        let (surveyor, bound, namespace) = render(&arguments, &prepared, &mut findings).await?;
-        provisions(&bound, &mut findings);
-        terminal.message("starting an API server on this machine …");
-        let stage = Stage::set(&arguments, &prepared, &surveyor, &bound, &namespace).await?;
-        terminal.message(&format!("ready at {}; the agent syncs the tree", stage.url()));
-        let known: BTreeSet<ApplicationKey> = bound.keys().cloned().collect();
-        settle(&arguments, &stage, &known, &mut findings, terminal).await?;
-        findings.extend(stage.deprecated());
-        findings.print(terminal);
-        Ok(if findings.is_empty() { Exit::Done } else { Exit::Findings })
+        let stopped = stopped()?;
+        let rehearsal = async {
+            if arguments.watch {
+                watch(&arguments, &prepared, terminal).await
+            } else {
+                once(&arguments, &prepared, terminal).await
+            }
+        };
+        tokio::select! {
+            ended = rehearsal => ended,
+            () = stopped => if arguments.watch { Ok(Exit::Done) } else {
+                Err(Failure::new(Exit::Io, "interrupted before the rehearsal was over"))
+            },
+        }
     })
 }
 
-/// Every Application, rendered as the agent will.
-async fn render(
-    arguments: &Arguments,
-    prepared: &Prepared,
-    findings: &mut Findings,
-) -> Result<(Surveyor, AllBound, String), Failure> {
-    let ground = prepared.present()?;
-    let roots = prepared.wanted_roots(&ground)?;
-    let surveyor = prepared.surveyor(&roots, None)?;
-    let fleet = surveyor.survey(&ground, roots).await?;
-    let namespace = fleet.agent_namespace().unwrap_or_default().to_owned();
-    let installation = arguments.render.installation(&namespace)?;
-    let (scopes, digester) = (Scopes::new(fleet.scopes()), idle_digester());
-    let binder = Binder { installation: &installation, digester: &digester, resources: None, scopes: &scopes };
-    let mut bound = AllBound::new();
-    for key in fleet.applications.keys() {
-        match surveyor.bind(&ground, &fleet, key, &binder).await {
-            Ok(rendered) => drop(bound.insert(key.clone(), rendered)),
-            Err(problems) => {
-                let told = problems.into_iter().map(|problem| Finding::new("NotRendered", key, problem));
-                findings.extend(told.collect());
-            }
-        }
-    }
-    Ok((surveyor, bound, namespace))
+async fn once(arguments: &Arguments, prepared: &Prepared, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let (stage, tree, ..) = begin(arguments, prepared, terminal).await?;
+    let mut findings = Findings::default();
+    let known = tree.known();
+    findings.extend(tree.findings);
+    settle(arguments, &stage, &known, &mut findings, terminal).await?;
+    findings.extend(stage.deprecated().into_iter().map(|deprecated| deprecated.finding));
+    findings.print(terminal);
+    Ok(if findings.is_empty() { Exit::Done } else { Exit::Findings })
 }
 
-/// What the objects need and nobody brings.
-fn provisions(bound: &AllBound, findings: &mut Findings) {
-    let names: Vec<String> = bound.keys().map(ToString::to_string).collect();
-    let all = names.iter().zip(bound.values());
-    let items: Vec<Item<'_>> = all
-        .flat_map(|(application, bound)| {
-            bound.manifests.items().iter().map(move |manifest| Item { application, object: &manifest.object })
-        })
-        .collect();
-    for (category, missing) in [("WebhookUnserved", unserved(&items)), ("SecretMissing", unprovided(&items))] {
-        findings.extend(missing.into_iter().map(|missing| Finding::missing(category, missing)).collect());
-    }
+async fn watch(arguments: &Arguments, prepared: &Prepared, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let Some((repository, _)) = &prepared.clone else { return Err(Files::without_git()) };
+    // From before the first look, so that nothing is missed in between.
+    let saves = Saves::follow(repository)?;
+    let (stage, tree, files, surveyor) = begin(arguments, prepared, terminal).await?;
+    terminal.message("what is saved is synced, until Ctrl-C");
+    Watch::new(arguments, prepared, surveyor, stage, files, tree).follow(saves, terminal).await
+}
+
+/// Renders the files as they are, and starts the stage with them.
+async fn begin(
+    arguments: &Arguments,
+    prepared: &Prepared,
+    terminal: &mut Terminal,
+) -> Result<(Stage, Tree, Files, Surveyor), Failure> {
+    let files = Files::now(prepared)?;
+    let surveyor = prepared.surveyor(&files.roots, None)?;
+    let tree = Tree::render(arguments, &surveyor, &files, &Fleet::default()).await?;
+    terminal.message("starting an API server on this machine …");
+    let namespace = tree.fleet.agent_namespace().unwrap_or_default();
+    let stage = Stage::set(arguments, prepared, &surveyor, &files, &tree.bound, namespace).await?;
+    terminal.message(&format!("ready at {}; the agent syncs the tree", stage.url()));
+    Ok((stage, tree, files, surveyor))
+}
+
+/// Ends with the first Ctrl-C, or when the program is asked to end.
+fn stopped() -> Result<impl Future<Output = ()>, Failure> {
+    let handle = |kind| signal(kind).map_err(|error| Failure::io("cannot wait for Ctrl-C", &error));
+    let (mut interrupt, mut terminate) = (handle(SignalKind::interrupt())?, handle(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 /// Looks at the Applications until nothing changes any more, standing in for the controllers of other kinds.

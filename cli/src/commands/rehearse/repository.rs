@@ -1,27 +1,39 @@
 //! The files as they are, as a repository that the agent can follow.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::tree::Files;
 use crate::{
     failure::Failure,
     fleet::Prepared,
-    git::{GitError, Repository},
+    git::{Repository, Snapshot},
 };
 
-/// Makes a bare repository in `folder` whose branch holds the work tree.
-pub(super) fn make(prepared: &Prepared, folder: &Path, revision: &str) -> Result<(), Failure> {
-    let Some((repository, _)) = &prepared.clone else {
-        return Err(
-            Failure::new(crate::failure::Exit::Usage, "this folder is not under Git").hint("run `git init` in it")
-        );
-    };
-    let branch = if revision == "HEAD" { "main" } else { revision };
-    publish(repository, folder, branch).map_err(Failure::from)
+/// A bare repository with one branch.
+pub(super) struct Published {
+    clone: Repository,
+    folder: PathBuf,
+    branch: String,
 }
 
-fn publish(repository: &Repository, folder: &Path, branch: &str) -> Result<(), GitError> {
-    let snapshot = repository.snapshot()?;
-    let target = folder.display().to_string();
-    repository.run(&["init", "--quiet", "--bare", &format!("--initial-branch={branch}"), &target])?;
-    repository.push_snapshot(&snapshot, &target, branch)
+impl Published {
+    /// Makes it in `folder`, which must not be there yet.
+    pub(super) fn create(prepared: &Prepared, folder: PathBuf, revision: &str) -> Result<Self, Failure> {
+        let (clone, _) = prepared.clone.as_ref().ok_or_else(Files::without_git)?;
+        let branch = if revision == "HEAD" { "main" } else { revision }.to_owned();
+        let (first, target) = (format!("--initial-branch={branch}"), folder.display().to_string());
+        clone.run(&["init", "--quiet", "--bare", &first, &target])?;
+        Ok(Self { clone: clone.clone(), folder, branch })
+    }
+
+    /// Where it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The branch is at these files now.
+    pub(super) fn publish(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        let target = self.folder.display().to_string();
+        self.clone.push_snapshot(snapshot, &target, &self.branch).map_err(Failure::from)
+    }
 }

@@ -2,15 +2,16 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
 use gitmoor_core::{
-    names::{APPLICATION_GROUP, APPLICATION_KIND},
-    object::{GroupKind, text_at},
-    resource::{Resource, Resources},
+    builtin,
+    names::{ANNOTATION_REFRESH, APPLICATION_GROUP, APPLICATION_KIND},
+    object::{GroupKind, annotation, text_at},
 };
-use gitmoor_engine::cluster::Cluster;
+use gitmoor_engine::cluster::{Cluster, ClusterError};
 use gitmoor_local_cluster::{
     StartError,
     certificates::Authority,
@@ -21,8 +22,15 @@ use gitmoor_local_cluster::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Arguments, findings::Finding, repository, stand_ins};
+use super::{
+    Arguments,
+    findings::Finding,
+    repository::Published,
+    stand_ins::{self, StandInAws},
+    tree::{Files, Version},
+};
 use crate::{
+    download,
     failure::{Exit, Failure},
     fleet::{AllBound, Prepared, Surveyor},
     settings,
@@ -45,9 +53,11 @@ const AGENT: &str = "gitmoor-agent";
 
 /// A stage. Its parts end in this order.
 pub(super) struct Stage {
-    _agent: Supervised,
+    agent: RunningAgent,
     cluster: Cluster,
-    resources: Resources,
+    namespace: String,
+    published: Published,
+    aws: StandInAws,
     api_server: ApiServer,
     audit_log: PathBuf,
     _folder: TempDir,
@@ -63,6 +73,7 @@ impl Stage {
         arguments: &Arguments,
         prepared: &Prepared,
         surveyor: &Surveyor,
+        files: &Files,
         bound: &AllBound,
         namespace: &str,
     ) -> Result<Self, Failure> {
@@ -73,26 +84,64 @@ impl Stage {
             kube_apiserver: tool(arguments, "kube-apiserver")?,
             without_admission: WITHOUT_ADMISSION.to_vec(),
         };
-        let agent = agent_program(arguments)?;
+        let program = agent_program(arguments)?;
         let authority = Authority::new().map_err(|error| failed(error.into()))?;
         let api_server = start.run(&authority).await.map_err(failed)?;
         let kubeconfig = api_server.admin.path().to_owned();
         let cluster = Cluster::connect_as(Some(&kubeconfig), None, "gitmoor-rehearse").await;
         let cluster = cluster.map_err(|error| Failure::io("cannot reach the local API server", &error))?;
-        let repository = folder.path().join("repository.git");
-        repository::make(prepared, &repository, surveyor.own_revision())?;
-        let resources = prepare(&cluster, namespace).await?;
-        let aws = stand_ins::serve_aws(bound).await?;
-        let launch = Launch { program: agent, folder: folder.path(), kubeconfig, namespace, aws };
-        let process = launch.start(prepared, surveyor, &repository).map_err(failed)?;
-        let stage =
-            Self { _agent: process, cluster, resources, api_server, audit_log: start.audit_log(), _folder: folder };
-        let ground = prepared.present()?;
-        for mut root in prepared.wanted_roots(&ground)? {
-            root["metadata"]["namespace"] = json!(namespace);
-            stage.apply(&root).await?;
+        let published = Published::create(prepared, folder.path().join("repository.git"), surveyor.own_revision())?;
+        published.publish(&files.snapshot)?;
+        prepare(&cluster, namespace).await?;
+        let aws = StandInAws::serve(bound).await?;
+        let launch = Launch { program, folder: folder.path(), kubeconfig, namespace, aws: aws.url() };
+        let agent = launch.start(prepared, surveyor, published.folder()).map_err(failed)?;
+        let (audit_log, namespace) = (start.audit_log(), namespace.to_owned());
+        let stage = Self { agent, cluster, namespace, published, aws, api_server, audit_log, _folder: folder };
+        for root in &files.roots {
+            stage.apply(root).await?;
         }
         Ok(stage)
+    }
+
+    /// Has the agent look at files that have changed. `roots` are those whose own file has.
+    pub(super) async fn update(&self, files: &Files, roots: &[Value], bound: &AllBound) -> Result<(), Failure> {
+        self.aws.learn(bound);
+        self.published.publish(&files.snapshot)?;
+        for root in roots {
+            self.apply(root).await?;
+        }
+        let look = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: "normal"}}});
+        for root in &files.roots {
+            let name = text_at(root, &["metadata", "name"]).unwrap_or_default();
+            let asked = self.cluster.merge(&builtin::applications(), Some(&self.namespace), name, &look).await;
+            asked.map_err(|error| Failure::io(format!("cannot ask for a look at {name}"), &error))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the agent has nothing to do at this moment, and how often it has rendered so far.
+    pub(super) fn rests(&self) -> (bool, u64) {
+        let metrics = self.agent.metrics().unwrap_or_default();
+        let sum = |name: &str| -> Option<u64> {
+            let is_of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+            let mut samples = metrics.lines().filter(is_of).peekable();
+            samples.peek()?;
+            samples.map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+        };
+        (sum("gitmoor_queue_depth") == Some(0), sum("gitmoor_renders_total").unwrap_or_default())
+    }
+
+    /// Whether it has yet to take up the last request to look.
+    pub(super) fn is_asked(applications: &[Value]) -> bool {
+        applications.iter().any(|object| annotation(object, ANNOTATION_REFRESH).is_some())
+    }
+
+    /// Fails when a part has ended by itself, with what it said last.
+    pub(super) fn ensure_running(&mut self) -> Result<(), Failure> {
+        let ApiServer { api_server, etcd, .. } = &mut self.api_server;
+        let parts = [etcd, api_server, &mut self.agent.process];
+        parts.into_iter().try_for_each(Supervised::ensure_running).map_err(failed)
     }
 
     /// Where the API server is.
@@ -102,7 +151,7 @@ impl Stage {
 
     /// All Applications as they are now.
     pub(super) async fn applications(&self) -> Result<Vec<Value>, Failure> {
-        let listed = self.cluster.list(self.kind(APPLICATION_GROUP, APPLICATION_KIND)?, None).await;
+        let listed = self.cluster.list(&builtin::applications(), None).await;
         listed.map_err(|error| Failure::io("cannot list the Applications", &error))
     }
 
@@ -112,33 +161,38 @@ impl Stage {
     }
 
     /// Objects in versions that the API server calls deprecated, as its audit log has them.
-    pub(super) fn deprecated(&self) -> Vec<Finding> {
+    pub(super) fn deprecated(&self) -> Vec<Deprecated> {
         let log = fs::read_to_string(&self.audit_log).unwrap_or_default();
         let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut found: Vec<Finding> = events.filter_map(|event| deprecated(&event)).collect();
+        let mut found: Vec<Deprecated> = events.filter_map(|event| Deprecated::of(&event)).collect();
         found.sort();
         found.dedup();
         found
     }
 
-    fn kind(&self, group: &str, kind: &str) -> Result<&Resource, Failure> {
-        let kind = GroupKind::new(group, kind);
-        let found = self.resources.preferred(&kind);
-        found.ok_or_else(|| Failure::new(Exit::Io, format!("the local API server does not serve {kind}")))
-    }
-
-    async fn apply(&self, object: &Value) -> Result<(), Failure> {
-        let namespace = text_at(object, &["metadata", "namespace"]);
-        let kind = self.kind(APPLICATION_GROUP, APPLICATION_KIND)?;
-        let created = self.cluster.create(kind, namespace, object).await;
-        created.map(drop).map_err(|error| Failure::io("the root Application is refused", &error))
+    /// Makes a root Application be as its file has it.
+    async fn apply(&self, root: &Value) -> Result<(), Failure> {
+        let mut root = root.clone();
+        root["metadata"]["namespace"] = json!(self.namespace);
+        let refused = |error: ClusterError| Failure::io("the root Application is refused", &error);
+        let (kind, namespace) = (builtin::applications(), Some(&*self.namespace));
+        let name = text_at(&root, &["metadata", "name"]).unwrap_or_default();
+        let present = self.cluster.get(&kind, namespace, name).await.map_err(refused)?;
+        let written = match present {
+            None => self.cluster.create(&kind, namespace, &root).await,
+            Some(mut present) => {
+                present["spec"] = root["spec"].take();
+                let name = text_at(&present, &["metadata", "name"]).unwrap_or_default().to_owned();
+                self.cluster.replace(&kind, namespace, &name, &present).await
+            }
+        };
+        written.map(drop).map_err(refused)
     }
 }
 
 /// The kinds of the agent, and its namespace.
-async fn prepare(cluster: &Cluster, namespace: &str) -> Result<Resources, Failure> {
-    let refused =
-        |error: gitmoor_engine::cluster::ClusterError| Failure::io("the local cluster cannot be prepared", &error);
+async fn prepare(cluster: &Cluster, namespace: &str) -> Result<(), Failure> {
+    let refused = |error: ClusterError| Failure::io("the local cluster cannot be prepared", &error);
     let before = cluster.discover().await.map_err(refused)?;
     let missing = || Failure::new(Exit::Io, "the local API server lacks a built-in kind");
     let definitions = GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition");
@@ -156,27 +210,40 @@ async fn prepare(cluster: &Cluster, namespace: &str) -> Result<Resources, Failur
     for _ in 0..200 {
         let resources = cluster.discover().await.map_err(refused)?;
         if resources.preferred(&application).is_some() {
-            return Ok(resources);
+            return Ok(());
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     Err(Failure::new(Exit::Io, "the local API server does not serve Applications"))
 }
 
-fn deprecated(event: &Value) -> Option<Finding> {
-    let by_agent = text_at(event, &["userAgent"])?.starts_with(AGENT);
-    let writes = matches!(event["verb"].as_str()?, "patch" | "create");
-    let notes = &event["annotations"];
-    if !by_agent || !writes || notes["k8s.io/deprecated"] != "true" {
-        return None;
+/// An object that was written in a deprecated version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Deprecated {
+    /// Which object of the tree it is.
+    pub(super) version: Version,
+    pub(super) finding: Finding,
+}
+
+impl Deprecated {
+    fn of(event: &Value) -> Option<Self> {
+        let by_agent = text_at(event, &["userAgent"])?.starts_with(AGENT);
+        let writes = matches!(event["verb"].as_str()?, "patch" | "create");
+        let notes = &event["annotations"];
+        if !by_agent || !writes || notes["k8s.io/deprecated"] != "true" {
+            return None;
+        }
+        let of = |key: &str| text_at(event, &["objectRef", key]).unwrap_or_default();
+        let api_version = [of("apiGroup"), of("apiVersion")].into_iter().filter(|part| !part.is_empty());
+        let api_version = api_version.collect::<Vec<_>>().join("/");
+        let removed = notes["k8s.io/removed-release"].as_str();
+        let removed = removed.map(|release| format!(" and goes in {release}")).unwrap_or_default();
+        let namespace = if of("namespace").is_empty() { String::new() } else { format!("{}/", of("namespace")) };
+        let message = format!("{} {namespace}{}: {api_version} is deprecated{removed}", of("resource"), of("name"));
+        let finding = Finding { category: "Deprecated".to_owned(), application: String::new(), message };
+        let version = Version { api_version, namespace: of("namespace").to_owned(), name: of("name").to_owned() };
+        Some(Self { version, finding })
     }
-    let of = |key: &str| text_at(event, &["objectRef", key]).unwrap_or_default();
-    let version = [of("apiGroup"), of("apiVersion")].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
-    let removed = notes["k8s.io/removed-release"].as_str();
-    let removed = removed.map(|release| format!(" and goes in {release}")).unwrap_or_default();
-    let namespace = if of("namespace").is_empty() { String::new() } else { format!("{}/", of("namespace")) };
-    let message = format!("{} {namespace}{}: {} is deprecated{removed}", of("resource"), of("name"), version.join("/"));
-    Some(Finding { category: "Deprecated".to_owned(), application: String::new(), message })
 }
 
 fn tool(arguments: &Arguments, name: &str) -> Result<PathBuf, Failure> {
@@ -205,6 +272,19 @@ fn agent_program(arguments: &Arguments) -> Result<PathBuf, Failure> {
     Err(Failure::new(Exit::Io, "there is no gitmoor-agent").hint("put it beside gitmoor, or name it with --agent"))
 }
 
+/// The agent, and where its metrics are.
+struct RunningAgent {
+    process: Supervised,
+    port: u16,
+}
+
+impl RunningAgent {
+    /// None while it does not answer.
+    fn metrics(&self) -> Option<String> {
+        download::local((Ipv4Addr::LOCALHOST, self.port).into(), "/metrics").ok()
+    }
+}
+
 /// How the agent is started.
 struct Launch<'a> {
     program: PathBuf,
@@ -216,7 +296,7 @@ struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    fn start(&self, prepared: &Prepared, surveyor: &Surveyor, repository: &Path) -> Result<Supervised, StartError> {
+    fn start(&self, prepared: &Prepared, surveyor: &Surveyor, repository: &Path) -> Result<RunningAgent, StartError> {
         let port = free_port()?;
         for name in ["data", "renders"] {
             fs::create_dir_all(self.folder.join(name)).map_err(StartError::io("cannot make a folder"))?;
@@ -225,7 +305,7 @@ impl Launch<'_> {
         let log = self.folder.join("agent.log");
         let replacements = surveyor.own_addresses().into_iter().map(|url| format!("{url}={}", repository.display()));
         let replacements: Vec<String> = replacements.chain(prepared.replacements()).collect();
-        Supervised::spawn(&self.program, &log, |command| {
+        let process = Supervised::spawn(&self.program, &log, |command| {
             command
                 .envs(settings::environment().into_iter().filter(|(name, _)| is_passed_on(name)))
                 .env("KUBECONFIG", &self.kubeconfig)
@@ -243,7 +323,8 @@ impl Launch<'_> {
             for replacement in replacements {
                 command.arg(format!("--replace-source={replacement}"));
             }
-        })
+        })?;
+        Ok(RunningAgent { process, port })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-    sync::Arc,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
@@ -23,14 +23,36 @@ const VALUE: &str = "stand-in";
 type Properties = BTreeMap<String, BTreeSet<String>>;
 
 /// Answers for Secrets Manager, Parameter Store and STS on loopback, with a generated value for every key that the tree
-/// names. Gives the address.
-pub(super) async fn serve_aws(bound: &AllBound) -> Result<String, Failure> {
-    let failed = |error: std::io::Error| Failure::io("the stand-in for AWS cannot start", &error);
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let router = Router::new().route("/", post(answer)).with_state(Arc::new(properties(bound)));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(format!("http://{address}"))
+/// names.
+pub(super) struct StandInAws {
+    address: SocketAddr,
+    known: Arc<Known>,
+}
+
+/// What is known at this moment.
+type Known = RwLock<Properties>;
+
+impl StandInAws {
+    /// Starts to answer.
+    pub(super) async fn serve(bound: &AllBound) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| Failure::io("the stand-in for AWS cannot start", &error);
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let known = Arc::new(RwLock::new(properties(bound)));
+        let router = Router::new().route("/", post(answer)).with_state(Arc::clone(&known));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { address, known })
+    }
+
+    /// Where.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The tree names other keys now.
+    pub(super) fn learn(&self, bound: &AllBound) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = properties(bound);
+    }
 }
 
 /// What ExternalSecrets ask for. One that takes a key as a whole gets the keys that pods ask of the Secret.
@@ -89,13 +111,14 @@ fn value_of(known: &Properties, key: &str) -> String {
     value.to_string()
 }
 
-async fn answer(State(known): State<Arc<Properties>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
+async fn answer(State(known): State<Arc<Known>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default();
     if operation.is_empty() {
         return ([("content-type", "text/xml")], token(&String::from_utf8_lossy(&body)));
     }
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let known = known.read().unwrap_or_else(PoisonError::into_inner);
     let document = document(&known, operation, &request).to_string();
     ([("content-type", "application/x-amz-json-1.1")], document)
 }
