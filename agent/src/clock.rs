@@ -35,3 +35,8 @@ pub(crate) fn since(time: &str) -> std::time::Duration {
     let past = time.parse::<Timestamp>().ok().map(|time| Timestamp::now().duration_since(time));
     past.and_then(|past| std::time::Duration::try_from(past).ok()).unwrap_or_default()
 }
+
+/// How long ago a time was; nothing when it is to come.
+pub(crate) fn ago(time: Timestamp) -> std::time::Duration {
+    std::time::Duration::try_from(Timestamp::now().duration_since(time)).unwrap_or_default()
+}

@@ -312,6 +312,9 @@ fn remember(context: &Context, subject: &Subject<'_>, evaluation: &Arc<Evaluatio
         context.metrics.unknown.get_or_create(&ResultLabel::of(problem.category)).inc();
         tracing::warn!(application = %subject.key, category = problem.category, "{}", problem.message);
     }
+    if evaluation.is_complete() {
+        context.metrics.latencies.rendered(subject.key, evaluation.identity(), subject.snapshot.since);
+    }
     let evaluation = Arc::clone(evaluation);
     context.queue.extend(context.state.evaluated(subject.key, subject.snapshot, subject.positions, evaluation, reads));
 }

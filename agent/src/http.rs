@@ -62,11 +62,7 @@ async fn ready(Shared(served): Shared<Arc<Served>>) -> Response {
 }
 
 async fn metrics(Shared(served): Shared<Arc<Served>>) -> Response {
-    let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-    served.metrics.applications.set(gauge(served.state.applications().len()));
-    served.metrics.objects.set(gauge(served.state.live(|live| live.len())));
-    served.metrics.queue_depth.set(gauge(served.queue.depth()));
-    match served.metrics.encode() {
+    match served.metrics.scrape(&served.state, &served.queue) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()

@@ -45,6 +45,7 @@ mod secrets;
 
 mod digest_key;
 mod http;
+mod latencies;
 mod leader;
 mod lease;
 mod metrics;

@@ -6,9 +6,9 @@
 //! - Failures are tried again after 1, 2, 4, … seconds, at most after a minute, and at once when something changes.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use gitmoor_core::tracking::ApplicationKey;
@@ -35,6 +35,7 @@ pub(crate) enum Next {
 pub(crate) struct Queue {
     sender: mpsc::UnboundedSender<ApplicationKey>,
     depth: Arc<AtomicUsize>,
+    oldest: Arc<Mutex<Option<Instant>>>,
 }
 
 /// Takes them out.
@@ -42,13 +43,16 @@ pub(crate) struct Queue {
 pub(crate) struct Work {
     receiver: mpsc::UnboundedReceiver<ApplicationKey>,
     depth: Arc<AtomicUsize>,
+    oldest: Arc<Mutex<Option<Instant>>>,
 }
 
 /// A queue and its other end.
 pub(crate) fn queue() -> (Queue, Work) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let depth = Arc::new(AtomicUsize::new(0));
-    (Queue { sender, depth: Arc::clone(&depth) }, Work { receiver, depth })
+    let oldest = Arc::new(Mutex::new(None));
+    let queue = Queue { sender, depth: Arc::clone(&depth), oldest: Arc::clone(&oldest) };
+    (queue, Work { receiver, depth, oldest })
 }
 
 impl Queue {
@@ -67,11 +71,18 @@ impl Queue {
     pub(crate) fn depth(&self) -> usize {
         self.depth.load(Ordering::Relaxed)
     }
+
+    /// How long the one that waits for longest has waited; nothing when none does.
+    pub(crate) fn age(&self) -> Duration {
+        let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        oldest.map(|since| since.elapsed()).unwrap_or_default()
+    }
 }
 
 #[derive(Default)]
 struct Schedule {
-    ready: VecDeque<ApplicationKey>,
+    /// Since when each waits, the oldest first.
+    ready: VecDeque<(ApplicationKey, Instant)>,
     queued: HashSet<ApplicationKey>,
     running: HashSet<ApplicationKey>,
     delays: DelayQueue<ApplicationKey>,
@@ -85,14 +96,14 @@ impl Schedule {
             self.delays.try_remove(&delay);
         }
         if self.queued.insert(key.clone()) {
-            self.ready.push_back(key);
+            self.ready.push_back((key, Instant::now()));
         }
     }
 
     /// The next one that is not being worked on.
     fn take(&mut self) -> Option<ApplicationKey> {
-        let position = self.ready.iter().position(|key| !self.running.contains(key))?;
-        let key = self.ready.remove(position)?;
+        let position = self.ready.iter().position(|(key, _)| !self.running.contains(key))?;
+        let (key, _) = self.ready.remove(position)?;
         self.queued.remove(&key);
         self.running.insert(key.clone());
         Some(key)
@@ -138,6 +149,8 @@ impl Work {
                 });
             }
             self.depth.store(schedule.ready.len() + tasks.len(), Ordering::Relaxed);
+            let oldest = schedule.ready.front().map(|(_, since)| *since);
+            *self.oldest.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
             tokio::select! {
                 asked = self.receiver.recv() => match asked {
                     Some(key) => schedule.ask(key),
@@ -161,8 +174,6 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use tokio::time::{Instant, sleep};
 
     use super::*;

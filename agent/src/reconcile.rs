@@ -81,6 +81,7 @@ fn refused(spec: &Value, error: &SpecError) -> Condition {
 /// The Application is gone, and what it had stays; its hooks can go whenever somebody deletes them.
 async fn gone(context: &Context, key: &ApplicationKey) -> Next {
     context.remotes.forget(key);
+    context.metrics.latencies.forget(key);
     match hooks::let_go(context, key, false).await {
         Ok(()) => Next::OnChange,
         Err(error) => {

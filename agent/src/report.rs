@@ -81,6 +81,7 @@ async fn write(context: &Context, key: &ApplicationKey, before: &Value, after: &
                 revision = after["sync"]["revision"].as_str(),
                 "status"
             );
+            context.metrics.reported(key, before, after);
             context.events.tell(&answer, status::events(before, after));
             context.wrote_application(key, answer);
             true

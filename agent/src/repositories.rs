@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::charts::ChartFollowers;
+use crate::clock;
 use crate::credentials::CredentialStore;
 use crate::heads::Heads;
 use crate::metrics::{Metrics, Result as ResultLabel};
@@ -257,6 +258,9 @@ impl Follower {
             {
                 let paths = changed.as_ref().map(Vec::len);
                 tracing::info!(repository = %url, %revision, commit = %position, paths, "new commit");
+                if let (Position::Commit(commit), true) = (position, before.contains_key(revision)) {
+                    self.measure(commit.clone()).await;
+                }
                 moved = true;
             }
             let follow = Follow { origin: origin.clone(), revision: revision.clone() };
@@ -266,6 +270,15 @@ impl Follower {
             self.heads.moved(url);
         }
         wake
+    }
+
+    /// How long ago a commit was made that is seen now. A push says no time of its own.
+    async fn measure(&self, commit: CommitId) {
+        let mirror = self.mirror.clone();
+        let told = tokio::task::spawn_blocking(move || mirror.commit_info(&commit)).await;
+        if let Ok(Ok(info)) = told {
+            self.metrics.pushed(clock::ago(info.date));
+        }
     }
 
     async fn changed_paths(&self, old: CommitId, new: CommitId) -> Option<Vec<RepoPath>> {

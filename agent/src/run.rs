@@ -48,12 +48,16 @@ use crate::{digest_key, environment, leader, secrets};
 /// How long work that is under way may take to finish after a signal.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// As what it asks the API server.
+const USER_AGENT: &str = concat!("gitmoor-agent/", env!("CARGO_PKG_VERSION"));
+
 /// Bytes of renders on disk.
 const MOST_RENDERS: u64 = 512 << 20;
 
 /// Runs until a signal, or until the lease is lost.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
-    let cluster = Cluster::connect(concat!("gitmoor-agent/", env!("CARGO_PKG_VERSION"))).await?;
+    let metrics = Arc::new(Metrics::new());
+    let cluster = Cluster::connect_observed(USER_AGENT, metrics.observer()).await?;
     let namespace = settings.namespace.clone().unwrap_or_else(|| cluster.default_namespace().to_owned());
     let installation = Installation::parse(settings.installation.as_deref().unwrap_or(&namespace))?;
     let identity = settings.identity.clone().unwrap_or_else(environment::host_name);
@@ -65,7 +69,6 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let policy = UrlPolicy { allow_local: settings.allow_local_repositories, allow_plain_http: true };
     let addresses = Addresses::new(policy, settings.replace_source.iter().cloned());
     let state = Arc::new(State::new(installation, namespaces.clone(), addresses.clone()));
-    let metrics = Arc::new(Metrics::new());
     let (queue, work) = queue::queue();
 
     let served = Arc::new(Served {

@@ -99,11 +99,11 @@ impl<'a> Rollout<'a> {
             }
             _ => self.plain(plan, manifests, mode, &turn).await?,
         };
+        if !done.applied.results.is_empty() {
+            self.context.metrics.latencies.touched(self.key);
+        }
         self.report(&after, &done).await?;
         let settled = settle(self.context, self.key).await;
-        if let (Some(since), false) = (self.snapshot.since, done.applied.results.is_empty()) {
-            self.context.metrics.seen_to_applied.observe(since.elapsed().as_secs_f64());
-        }
         let next = next(self.evaluation, &done, &after, mode);
         Some(Carried::Out(if settled { next } else { Next::Retry }))
     }

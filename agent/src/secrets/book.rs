@@ -13,6 +13,8 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::clock;
+
 /// Namespace and name of a Secret.
 pub(super) type SecretKey = (String, String);
 
@@ -28,6 +30,8 @@ pub(super) struct Entry {
     pub due: Option<Instant>,
     /// How often it failed since it last worked.
     pub failures: u32,
+    /// When it was read well last, in seconds since 1970; before that, when it was seen first.
+    read: i64,
     running: bool,
     again: bool,
 }
@@ -124,9 +128,10 @@ impl Known {
         let changed = old.as_ref().is_some_and(|old| old.version != entry.version);
         let running = old.as_ref().is_some_and(|old| old.running);
         let again = old.as_ref().is_some_and(|old| old.again) || (running && changed);
+        let read = old.as_ref().map_or_else(clock::unix_seconds, |old| old.read);
         let failures = if changed { 0 } else { old.map_or(0, |old| old.failures) };
         let NewEntry { object, request, version, settled: _ } = entry;
-        self.entries.insert(id, Entry { object, request, version, due, failures, running, again });
+        self.entries.insert(id, Entry { object, request, version, due, failures, read, running, again });
     }
 
     /// Something that an ExternalSecret depends on has changed.
@@ -165,11 +170,21 @@ impl Known {
         .collect()
     }
 
+    /// When the one was read that has not been for longest, in seconds since 1970, of those that are read again and again.
+    pub(super) fn oldest_read(&self) -> Option<i64> {
+        let ours = self.entries.iter().filter(|(id, _)| !self.left_to_others.contains(&id.form));
+        let again = ours.filter(|(_, entry)| entry.request.as_ref().is_ok_and(|request| interval(request).is_some()));
+        again.map(|(_, entry)| entry.read).min()
+    }
+
     /// One has been worked on; `next` says when it is due again.
     pub(super) fn done(&mut self, id: &RequestId, next: Option<Instant>, failed: bool) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.running = false;
         entry.failures = if failed { entry.failures.saturating_add(1) } else { 0 };
+        if !failed {
+            entry.read = clock::unix_seconds();
+        }
         entry.due = if std::mem::take(&mut entry.again) { Some(Instant::now()) } else { next };
     }
 }

@@ -47,6 +47,7 @@ pub(crate) struct SecretMetrics {
     syncs: Family<ResultLabel, Counter>,
     of_stores: Family<StoreLabels, Counter>,
     last_cycle: Gauge,
+    oldest_read: Gauge,
     objects: Family<FormLabel, Gauge>,
     left_alone: Family<FormLabel, Gauge>,
     writes: Counter,
@@ -68,12 +69,31 @@ impl SecretMetrics {
         let of_stores = new.of_stores.clone();
         registry.register("secrets_store_syncs", "ExternalSecrets synced, by store and result", of_stores);
         registry.register("secrets_last_cycle_seconds", "Unix time of the last round of reads", new.last_cycle.clone());
+        registry.register(
+            "secrets_oldest_read_seconds",
+            "Unix time at which the ExternalSecret was read that has not been for longest; 0 without any",
+            new.oldest_read.clone(),
+        );
         registry.register("secrets_objects", "ExternalSecrets served, by kind", new.objects.clone());
         registry.register("secrets_left_alone", "1 when another operator serves this kind", new.left_alone.clone());
         registry.register("secrets_writes", "Secrets written", new.writes.clone());
         registry.register("secrets_cycles", "Rounds of reads", new.cycles.clone());
         registry.register("secrets_restarts", "Workloads rolled because a Secret changed", new.restarts.clone());
+        new.begin();
         new
+    }
+
+    /// What can be counted is there from the beginning, at zero: a rate needs something to begin with.
+    fn begin(&self) {
+        for service in [Service::SecretsManager, Service::ParameterStore] {
+            self.calls.get_or_create(&CallLabels { service: word(service), result: "success" }).inc_by(0);
+            self.expected.get_or_create(&ServiceLabel { service: word(service) }).set(0.0);
+        }
+        self.syncs.get_or_create(&ResultLabel { result: "success" }).inc_by(0);
+        for form in [Form::External, Form::Legacy] {
+            self.objects.get_or_create(&FormLabel { form: form_word(form) }).set(0);
+            self.left_alone.get_or_create(&FormLabel { form: form_word(form) }).set(0);
+        }
     }
 
     pub(super) fn called(&self, service: Service, result: &'static str) {
@@ -102,6 +122,11 @@ impl SecretMetrics {
     pub(super) fn cycle(&self) {
         self.cycles.inc();
         self.last_cycle.set(crate::clock::unix_seconds());
+    }
+
+    /// When the oldest value was read.
+    pub(super) fn oldest(&self, read: Option<i64>) {
+        self.oldest_read.set(read.unwrap_or_default());
     }
 
     pub(super) fn serves(&self, form: Form, objects: usize, left_alone: bool) {

@@ -144,6 +144,7 @@ async fn work(shared: Arc<Shared>, group: Vec<Resolved>) {
             sync::sync(&shared, &resolved.request, &answers).await;
         })
         .await;
+    shared.metrics.oldest(shared.book.lock().oldest_read());
 }
 
 fn is_wanted(group: &[Resolved], session: &SessionKey, search: &Read, name: &str) -> bool {

@@ -12,7 +12,7 @@ use gitmoor_core::ownership::Entry as Owned;
 use gitmoor_core::secrets::compose::{Composed, compose};
 use gitmoor_core::secrets::manifest::{Standing, owner_reference, secret, stamp, standing};
 use gitmoor_core::secrets::reading::{Found, ReadError};
-use gitmoor_core::secrets::request::{Creation, Deletion, Form, RequestId, SecretRequest, TemplateOrigin};
+use gitmoor_core::secrets::request::{Creation, Deletion, Form, RequestId, SecretRequest, Source, TemplateOrigin};
 use gitmoor_core::secrets::schedule::{backoff, next_due};
 use gitmoor_core::secrets::status::{self, Outcome};
 use gitmoor_core::secrets::template::{Sources, content};
@@ -51,7 +51,7 @@ pub(super) async fn finish(
     } else {
         None
     };
-    let store = shared.book.lock().entries.get(id).and_then(|entry| store_of(&entry.object));
+    let store = shared.book.lock().entries.get(id).and_then(|entry| store_of(id, entry.request.as_deref().ok()?));
     shared.metrics.synced(store, failed.map_or("success", Category::word));
     report(shared, id, request, &outcome, written).await;
     shared.book.update(|known| {
@@ -71,12 +71,15 @@ pub(super) async fn finish(
     });
 }
 
-/// The store that an ExternalSecret names, as `SecretStore NAMESPACE/NAME` or `ClusterSecretStore NAME`.
-fn store_of(object: &Value) -> Option<String> {
-    let name = text_at(object, &["spec", "secretStoreRef", "name"])?;
-    let kind = text_at(object, &["spec", "secretStoreRef", "kind"]).unwrap_or("SecretStore");
-    let namespace = text_at(object, &["metadata", "namespace"]).filter(|_| kind == "SecretStore");
-    Some(namespace.map_or_else(|| format!("{kind} {name}"), |namespace| format!("{kind} {namespace}/{name}")))
+/// The store that an ExternalSecret reads first, as `SecretStore NAMESPACE/NAME` or `ClusterSecretStore NAME`.
+fn store_of(id: &RequestId, request: &SecretRequest) -> Option<String> {
+    let store = request.items.iter().find_map(|item| match &item.source {
+        Source::Store(store) => Some(store),
+        Source::Inline { .. } => None,
+    })?;
+    let namespace = if store.cluster { String::new() } else { format!("{}/", id.namespace) };
+    let kind = if store.cluster { "ClusterSecretStore" } else { "SecretStore" };
+    Some(format!("{kind} {namespace}{}", store.name))
 }
 
 /// What happened, for people who describe the object. Asked only when its status changes.

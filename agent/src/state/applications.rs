@@ -14,7 +14,7 @@ use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::sources::followed;
 use serde_json::Value;
 
-use super::{FollowedSource, State, Tracked, split};
+use super::{FollowedSource, Standing, State, Tracked, split};
 
 impl State {
     /// Takes in an Application as the API server has it. True when somebody changed something other than its status,
@@ -46,10 +46,12 @@ impl State {
             None => read_spec(key, &object, &self.addresses),
         };
         let moved = before.filter(|_| spec_changed).map(|before| Arc::clone(&before.sources));
+        let standing = Standing::of(&object["status"]);
         let (object, status) = split(object);
         let tracked = Tracked {
             object,
             status,
+            standing,
             spec,
             sources,
             dirty: before.is_none_or(|before| before.dirty || spec_changed),
@@ -133,6 +135,12 @@ impl State {
     /// All Applications.
     pub(crate) fn applications(&self) -> Vec<ApplicationKey> {
         self.lock().applications.keys().cloned().collect()
+    }
+
+    /// Where all of them stand.
+    pub(crate) fn standings(&self) -> Vec<(ApplicationKey, Standing)> {
+        let inner = self.lock();
+        inner.applications.iter().map(|(key, tracked)| (key.clone(), tracked.standing)).collect()
     }
 
     /// All Applications of a namespace have been seen once. Gives all Applications when that is so for every namespace.

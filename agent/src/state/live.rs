@@ -1,8 +1,9 @@
 //! Live objects, and what the cluster serves.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use gitmoor_core::health::HealthStatus;
 use gitmoor_core::live::{LiveIndex, LiveObject};
 use gitmoor_core::object::{GroupKind, ObjectId};
 use gitmoor_core::resource::Resources;
@@ -15,6 +16,16 @@ impl State {
     /// Works with the live objects.
     pub(crate) fn live<T>(&self, work: impl FnOnce(&mut LiveIndex) -> T) -> T {
         work(&mut self.lock().live)
+    }
+
+    /// How many objects of our Applications there are of each health. Other installations' objects are known as well.
+    pub(crate) fn count_by_health(&self) -> BTreeMap<HealthStatus, usize> {
+        let inner = self.lock();
+        let mut counts = BTreeMap::new();
+        for live in inner.by_label.keys().flat_map(|label| inner.live.labelled(label)) {
+            *counts.entry(live.health.status).or_default() += 1;
+        }
+        counts
     }
 
     /// Takes in a live object; gives the Applications concerned.

@@ -16,7 +16,9 @@ use std::time::Instant;
 
 use gitmoor_core::application::{ApplicationSpec, SpecError};
 use gitmoor_core::closure::{PathIndex, ReadSet, RemoteReference};
+use gitmoor_core::health::HealthStatus;
 use gitmoor_core::live::LiveIndex;
+use gitmoor_core::object::text_at;
 use gitmoor_core::packed::Packed;
 use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::resource::Resources;
@@ -137,6 +139,7 @@ struct Tracked {
     object: Value,
     /// Which is most of it, and read only when its Application is worked on.
     status: Packed<Value>,
+    standing: Standing,
     spec: Arc<Result<ApplicationSpec, SpecError>>,
     /// Its sources; none when its spec cannot be followed.
     sources: Arc<[FollowedSource]>,
@@ -166,6 +169,7 @@ impl Tracked {
 
     /// Takes in a newer state of the object.
     fn set(&mut self, object: Value) {
+        self.standing = Standing::of(&object["status"]);
         (self.object, self.status) = split(object);
     }
 
@@ -184,6 +188,27 @@ impl Tracked {
     /// It is being deleted, and wants nothing any more.
     fn is_going(&self) -> bool {
         self.object["metadata"].get("deletionTimestamp").is_some()
+    }
+}
+
+/// Sync and health of an Application, as its status says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Standing {
+    /// `Synced`, `OutOfSync` or `Unknown`.
+    pub sync: &'static str,
+    /// One of [`HealthStatus::ALL`].
+    pub health: &'static str,
+}
+
+impl Standing {
+    /// Of a status; what it does not say is unknown.
+    pub(crate) fn of(status: &Value) -> Self {
+        let sync = text_at(status, &["sync", "status"]);
+        let health = text_at(status, &["health", "status"]).and_then(HealthStatus::from_word);
+        Self {
+            sync: ["Synced", "OutOfSync"].into_iter().find(|word| sync == Some(word)).unwrap_or("Unknown"),
+            health: health.unwrap_or(HealthStatus::Unknown).as_str(),
+        }
     }
 }
 

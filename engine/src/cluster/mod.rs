@@ -7,6 +7,7 @@ mod error;
 mod impersonation;
 mod inspect;
 mod objects;
+mod observe;
 mod secrets;
 mod service_proxy;
 mod watch;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use http::header::USER_AGENT;
 use http::{HeaderValue, Request};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
@@ -27,6 +29,7 @@ pub use discovery::ServerVersion;
 pub use error::ClusterError;
 pub use impersonation::acting_as;
 pub use inspect::{Access, Logs, Selection};
+pub use observe::{Asked, Observer};
 pub use service_proxy::ServiceProxy;
 pub use watch::{Change, Selector};
 
@@ -47,8 +50,16 @@ impl Cluster {
     /// # Errors
     /// When neither can be read.
     pub async fn connect(user_agent: &str) -> Result<Self, ClusterError> {
+        Self::connect_observed(user_agent, Arc::new(|_| ())).await
+    }
+
+    /// The same; `observer` is told of every request.
+    ///
+    /// # Errors
+    /// When neither can be read.
+    pub async fn connect_observed(user_agent: &str, observer: Observer) -> Result<Self, ClusterError> {
         let config = Config::infer().await.map_err(|error| ClusterError::Configuration(error.to_string()))?;
-        Self::with(config, user_agent)
+        Self::with(config, user_agent, observer)
     }
 
     /// Connects as a user of kubectl does: with a kubeconfig file and a context of their choice, where they have one.
@@ -73,15 +84,17 @@ impl Cluster {
         let mut config = config.map_err(ClusterError::Configuration)?;
         // A person waits for the answer, also for a bad one.
         config.default_retry = false;
-        Self::with(config, user_agent)
+        Self::with(config, user_agent, Arc::new(|_| ()))
     }
 
-    fn with(mut config: Config, user_agent: &str) -> Result<Self, ClusterError> {
+    fn with(mut config: Config, user_agent: &str, observer: Observer) -> Result<Self, ClusterError> {
         if let Ok(value) = HeaderValue::from_str(user_agent) {
             config.headers.push((USER_AGENT, value));
         }
         let address = config.cluster_url.to_string().into();
-        let client = Client::try_from(config).map_err(|error| ClusterError::Configuration(error.to_string()))?;
+        let builder = ClientBuilder::try_from(config);
+        let builder = builder.map_err(|error| ClusterError::Configuration(error.to_string()))?;
+        let client = builder.with_layer(&observe::Layer(observer)).build();
         Ok(Self { client, address, writes: Arc::new(Semaphore::new(CONCURRENT_WRITES)) })
     }
 
