@@ -46,6 +46,7 @@ pub mod tracking;
 pub mod secrets;
 
 pub mod health;
+pub mod overview;
 pub mod status;
 pub mod view;
 

@@ -1,27 +1,63 @@
 //! Finding Applications.
 
-use gitmoor_core::{builtin, object::text_at, view::ApplicationView};
+use futures::future::join_all;
+use gitmoor_core::{
+    builtin,
+    object::text_at,
+    overview::{Overview, Table},
+    view::ApplicationView,
+};
 use gitmoor_engine::cluster::ClusterError;
 use serde_json::Value;
 
 use super::{Connection, failed};
 use crate::failure::{Exit, Failure};
 
+/// Applications that are read one by one: of more, the list of all is the faster way.
+const MOST_SINGLY: usize = 32;
+
 impl Connection {
-    /// All Applications of the agent's namespace, or of all; and the agent's namespace.
-    pub(crate) async fn applications(&self, everywhere: bool) -> Result<(String, Vec<ApplicationView>), Failure> {
+    /// All Applications of the agent's namespace, or of all; and the agent's namespace. Those that are well are told by
+    /// the API server's table, unless they are wanted `whole`, with their objects.
+    pub(crate) async fn applications(
+        &self,
+        everywhere: bool,
+        whole: bool,
+    ) -> Result<(String, Vec<ApplicationView>), Failure> {
         let kind = builtin::applications();
         if everywhere {
             let found = self.cluster.list_as(&kind, None).await.map_err(|error| cannot_list(&error))?;
             return Ok((self.namespace().to_owned(), found));
         }
         for namespace in self.namespaces() {
-            let found = self.cluster.list_as(&kind, Some(namespace)).await.map_err(|error| cannot_list(&error))?;
+            let found = if whole { None } else { self.overview(namespace).await? };
+            let found = match found {
+                Some(found) => found,
+                None => self.cluster.list_as(&kind, Some(namespace)).await.map_err(|error| cannot_list(&error))?,
+            };
             if !found.is_empty() {
                 return Ok((namespace.to_owned(), found));
             }
         }
         Ok((self.namespace().to_owned(), Vec::new()))
+    }
+
+    /// All Applications of a namespace by their table, and one by one where there is more to say. `None` when the list is the
+    /// better way.
+    async fn overview(&self, namespace: &str) -> Result<Option<Vec<ApplicationView>>, Failure> {
+        let kind = builtin::applications();
+        let table: Table = self.cluster.table(&kind, namespace).await.map_err(|error| cannot_list(&error))?;
+        let Some(Overview { mut well, others }) = table.overview(namespace) else { return Ok(None) };
+        if others.len() > MOST_SINGLY {
+            return Ok(None);
+        }
+        let whole = others.iter().map(|name| self.cluster.get(&kind, Some(namespace), name));
+        for found in join_all(whole).await {
+            // It may have gone meanwhile.
+            let found = found.map_err(|error| cannot_list(&error))?;
+            well.extend(found.and_then(|object| serde_json::from_value(object).ok()));
+        }
+        Ok(Some(well))
     }
 
     /// One Application, by `NAME` or `NAMESPACE/NAME`.

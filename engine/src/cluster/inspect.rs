@@ -3,8 +3,8 @@
 use futures::stream::{BoxStream, StreamExt};
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use gitmoor_core::resource::Resource;
-use http::Request;
-use http::header::DATE;
+use http::header::{ACCEPT, DATE};
+use http::{HeaderValue, Request};
 use kube::api::{ListParams, LogParams};
 use kube::client::Body;
 use serde::Deserialize;
@@ -67,6 +67,17 @@ impl Cluster {
         }
         let request = collection(resource, namespace).list(&ListParams::default()).map_err(malformed)?;
         Ok(self.read::<List<T>>(request).await?.items)
+    }
+
+    /// The table that the API server makes of a kind in a namespace, without the objects (`meta.k8s.io/v1`; Kubernetes'
+    /// "Receiving resources as Tables").
+    pub async fn table<T: DeserializeOwned>(&self, resource: &Resource, namespace: &str) -> Result<T, ClusterError> {
+        let mut request = collection(resource, Some(namespace)).list(&ListParams::default()).map_err(malformed)?;
+        let address = format!("{}?includeObject=None", request.uri().path());
+        *request.uri_mut() =
+            address.parse().map_err(|_| ClusterError::Configuration(format!("{address} is no address")))?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json;as=Table;v=v1;g=meta.k8s.io"));
+        self.read(request).await
     }
 
     /// The selected objects of a kind in a namespace (`None`: in all).

@@ -5,6 +5,7 @@ mod tree;
 
 use std::time::Duration;
 
+use futures::future::join;
 use gitmoor_core::view::ApplicationView;
 use serde_json::json;
 
@@ -96,8 +97,14 @@ struct Seen {
 }
 
 async fn look(connection: &Connection, arguments: &Arguments) -> Result<Seen, Failure> {
-    let (namespace, mut all) = connection.applications(arguments.all_namespaces).await?;
-    let warning = connection.agent(&namespace).await.warning(&namespace);
+    // Objects are shown in a tree alone.
+    let whole = arguments.tree;
+    let likely = connection.namespaces().first().copied().unwrap_or_default().to_owned();
+    let (found, agent) =
+        join(connection.applications(arguments.all_namespaces, whole), connection.agent(&likely)).await;
+    let (namespace, mut all) = found?;
+    let agent = if namespace == likely { agent } else { connection.agent(&namespace).await };
+    let warning = agent.warning(&namespace);
     all.sort_by_cached_key(|view| (view.is_fine(), view.key()));
     let mut chosen = Vec::new();
     for name in &arguments.names {
