@@ -24,7 +24,15 @@ const ROOT: &str = "platform.yaml";
 /// followed, an Application that cannot be understood.
 pub(crate) fn files_that_are_read(distribution: &Path, matcher: &Matcher) -> Option<BTreeSet<PathBuf>> {
     let (tree, top) = WorkFolder::around(distribution).ok()?;
-    let mut walk = Walk { tree: Substituted::new(tree, matcher.clone()), own: None, read: BTreeSet::new() };
+    let read = paths_that_are_read(Substituted::new(tree, matcher.clone()), &top)?;
+    // Both are made of the same folder, so that the paths of one are those of the other.
+    let (plain, _) = WorkFolder::around(distribution).ok()?;
+    Some(read.iter().map(|path| plain.path_of(path)).collect())
+}
+
+/// The same in any tree, of which `top` is the distribution's folder.
+pub(crate) fn paths_that_are_read(tree: impl Tree, top: &RepoPath) -> Option<BTreeSet<RepoPath>> {
+    let mut walk = Walk { tree, own: None, read: BTreeSet::new() };
     let root = top.join(ROOT)?;
     if let Ok(text) = walk.tree.read(&root, LARGEST) {
         let documents = applications(&String::from_utf8(text).ok()?)?;
@@ -32,21 +40,19 @@ pub(crate) fn files_that_are_read(distribution: &Path, matcher: &Matcher) -> Opt
         walk.own = documents.iter().find_map(source);
         walk.read.insert(root);
     }
-    let selection = closure::read_set(&walk.tree, &top).ok().filter(|set| set.source == SourceKind::Kustomize)?;
+    let selection = closure::read_set(&walk.tree, top).ok().filter(|set| set.source == SourceKind::Kustomize)?;
     walk.take(&selection)?;
-    // Both are made of the same folder, so that the paths of one are those of the other.
-    let (plain, _) = WorkFolder::around(distribution).ok()?;
-    Some(walk.read.iter().map(|path| plain.path_of(path)).collect())
+    Some(walk.read)
 }
 
-struct Walk {
-    tree: Substituted<WorkFolder>,
+struct Walk<T> {
+    tree: T,
     /// The address of this repository; any is, when there is no root Application to say it.
     own: Option<String>,
     read: BTreeSet<RepoPath>,
 }
 
-impl Walk {
+impl<T: Tree> Walk<T> {
     /// Takes up what a source reads, and every Application in it.
     fn take(&mut self, set: &ReadSet) -> Option<()> {
         for (path, member) in &set.members {

@@ -190,6 +190,48 @@ fn new_placeholders_need_values() {
 }
 
 #[test]
+fn new_placeholders_of_components_that_are_off_need_no_values() {
+    let application = |name: &str| {
+        format!(
+            "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: gitmoor}}\nspec:\n  project: default\n  \
+             source: {{repoURL: https://git.example.com/fork.git, targetRevision: main, path: distribution/components/{name}}}\n  destination: {{server: \
+             https://kubernetes.default.svc, namespace: {name}}}\n"
+        )
+    };
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {host: \"<<__host__>>\"}\n";
+    let selection = "resources:\n  - applications/x.yaml\n";
+    let (upstream, fork) = pair(&[
+        ("distribution/kustomization.yaml", selection),
+        ("distribution/applications/x.yaml", &application("x")),
+        ("distribution/components/x/map.yaml", map),
+    ]);
+    let off = format!("{selection}  # - applications/y.yaml\n");
+    upstream.write("distribution/kustomization.yaml", &off);
+    upstream.write("distribution/applications/y.yaml", application("y"));
+    upstream.write("distribution/components/y/map.yaml", map.replace("<<__host__>>", "<<__bucket__>>"));
+    upstream.commit("two");
+    let run = fork.run(&["upgrade"]);
+    let said = &run.assert(0).stdout;
+    assert!(said.ends_with("not needed: placeholders of components that are off\n  bucket\n"), "{said}");
+    assert!(fork.read("distribution/components/y/map.yaml").contains("<<__bucket__>>"));
+    fork.init().assert(0);
+    assert_eq!(fork.git(&["status", "--porcelain"]), "");
+
+    // Turned on, it needs its value; and what is on already needs that of a new one at once.
+    change(&fork, "distribution/kustomization.yaml", "# - applications/y", "- applications/y");
+    assert!(fork.init().assert(1).stdout.contains("<<__bucket__>>"));
+    let conf = fork.read("setup.conf");
+    fork.write("setup.conf", format!("{conf}<<__bucket__>>=mine\n"));
+    fork.init().assert(0);
+    assert!(fork.read("distribution/components/y/map.yaml").contains("host: \"mine\""));
+    fork.commit("y is on");
+    change(&upstream, "distribution/components/x/map.yaml", "host:", "port: \"<<__port__>>\", host:");
+    upstream.commit("three");
+    let run = fork.run(&["upgrade"]);
+    assert!(run.assert(1).stdout.ends_with("missing: new placeholders without a value\n  <<__port__>>\n"), "{run:?}");
+}
+
+#[test]
 fn what_stands_in_the_way_is_said_before_anything_is_written() {
     let (upstream, fork) = pair(&[("distribution/f", &long("f"))]);
     upstream.write("distribution/new", "x\n");

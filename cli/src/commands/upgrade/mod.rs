@@ -21,6 +21,7 @@
 mod arguments;
 mod fork;
 mod merge;
+mod off;
 mod report;
 mod result;
 mod survey;
@@ -45,8 +46,9 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
         terminal.message(&format!("nothing to do: the fork has {} already", upstream.name));
         return Ok(Exit::Done);
     }
-    let survey = survey::survey(&fork, &upstream)?;
+    let mut survey = survey::survey(&fork, &upstream)?;
     let templates = merge::merge(&fork, &upstream, &survey)?;
+    off::set_apart(&mut survey, &fork, &templates)?;
     let report = Report::new(&fork, &upstream, &survey, &templates)?;
     report.print(&arguments, terminal);
     let values = values::complete(&fork, &survey, &arguments, terminal)?;

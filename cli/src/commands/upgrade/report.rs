@@ -33,6 +33,8 @@ pub(super) struct Report<'s> {
     placeholders: &'s Names,
     /// New placeholders without a value in the files or in setup.conf.
     needed: BTreeSet<&'s str>,
+    /// Those that only components need which are off.
+    not_needed: BTreeSet<&'s str>,
     files_changed_upstream: usize,
     /// Files that both sides changed, values apart.
     files_changed_on_both_sides: Vec<String>,
@@ -69,6 +71,7 @@ impl<'s> Report<'s> {
             components: &survey.components,
             placeholders: &survey.placeholders,
             needed: survey.needed.iter().flatten().map(String::as_str).collect(),
+            not_needed: survey.idle.iter().map(String::as_str).collect(),
             files_changed_upstream: theirs.len(),
             files_changed_on_both_sides: both.into_iter().collect(),
             conflicts: templates.conflicts.iter().map(|stage| stage.path.as_str()).collect(),
@@ -93,6 +96,8 @@ impl<'s> Report<'s> {
         terminal.data(Style::Bold, &format!("{upstream}: {commits} commits, {files_changed_upstream} files changed"));
         print_names(terminal, "components", self.components, str::to_owned);
         print_names(terminal, "placeholders", self.placeholders, |token| name(token).to_owned());
+        let off = self.not_needed.iter().map(|token| name(token));
+        print_list(terminal, Style::Plain, "not needed: placeholders of components that are off", off);
         let lists = [("changed by you and upstream", &self.files_changed_on_both_sides, Style::Yellow)];
         for (title, files, style) in lists {
             print_list(terminal, style, title, files.iter().map(String::as_str));

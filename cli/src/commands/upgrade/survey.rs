@@ -40,6 +40,8 @@ pub(super) struct Survey {
     pub(super) placeholders: Names,
     /// For each part of the fork's state: the placeholders of its files that are new and have no value.
     pub(super) needed: Vec<BTreeSet<String>>,
+    /// Those that only components which are off would need.
+    pub(super) idle: BTreeSet<String>,
     pub(super) base: TreeFiles,
     pub(super) theirs: TreeFiles,
 }
@@ -66,7 +68,7 @@ pub(super) fn survey(fork: &Fork, upstream: &Upstream) -> Result<Survey, Failure
     placeholders.renamed = renamed(&changes, &base, &theirs, &placeholders, &mut objects)?;
     let components = components(fork, &base, &theirs, &changes);
     let needed = needed(fork, &theirs, &tokens, &placeholders.added);
-    Ok(Survey { components, placeholders, needed, base, theirs })
+    Ok(Survey { components, placeholders, needed, idle: BTreeSet::new(), base, theirs })
 }
 
 /// Tokens of any form: those that have a value, or could get one.
