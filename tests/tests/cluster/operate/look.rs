@@ -1,7 +1,8 @@
 //! diff, doctor, and names in the shell.
 
 use gitmoor_tests::harness::installation::api;
-use gitmoor_tests::harness::{ControlPlane, Installation, Kubelet, config_map, tools};
+use gitmoor_tests::harness::scratch::Scratch;
+use gitmoor_tests::harness::{Aws, ControlPlane, Installation, Kubelet, config_map, tools};
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -86,6 +87,37 @@ async fn doctor_names_what_is_wrong_with_its_fix() {
     assert!(said.contains("patch applications.argoproj.io"), "{said}");
     let offline = person.run(&["doctor", "--offline"]);
     assert!(!offline.assert(0).stdout.contains("rights"), "{offline:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_asks_aws_who_somebody_is() {
+    let (aws, control_plane) = (Aws::start().await, ControlPlane::shared().await);
+    let person = Person::new(control_plane, "nowhere-in-particular");
+    let folder = Scratch::new("doctor-aws");
+    let doctor = |environment: &str, account: &str, endpoint: &str| -> Vec<(String, String)> {
+        let conf = format!("<<__environment__>>={environment}\n<<__aws_account_id__>>={account}\n");
+        folder.write("setup.conf", conf);
+        let mut variables = aws.environment();
+        variables[0].1 = endpoint.to_owned();
+        let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let run = person.run_with(folder.path(), &variables, &["doctor", "--output", "json"], b"");
+        let findings = run.json()["findings"].as_array().unwrap().clone();
+        let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+        let of_aws = findings.iter().filter(|finding| finding["check"] == "aws");
+        of_aws.map(|finding| (text(finding, "state"), text(finding, "said"))).collect()
+    };
+    // The account that moto plays.
+    let own = doctor("aws", "123456789012", &aws.endpoint());
+    let [(state, said)] = &own[..] else { panic!("{own:?}") };
+    assert_eq!(state, "fine");
+    assert!(said.starts_with("account 123456789012 as arn:aws:sts::123456789012:"), "{said}");
+    let other = doctor("aws", "999999999999", &aws.endpoint());
+    let wrong = ("wrong".to_owned(), "setup.conf names account 999999999999, and you are in 123456789012".to_owned());
+    assert_eq!(other[1..], [wrong]);
+    let silent = doctor("aws", "123456789012", "http://127.0.0.1:9");
+    assert!(silent[0].0 == "doubtful" && silent[0].1.starts_with("no identity: "), "{silent:?}");
+    let elsewhere = doctor("single-node", "999999999999", "http://127.0.0.1:9");
+    assert_eq!(elsewhere, [("fine".to_owned(), "not needed: setup.conf names another environment".to_owned())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
