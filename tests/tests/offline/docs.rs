@@ -56,6 +56,25 @@ fn follow_commands(commands: &str, before: &str, after: &str) -> String {
     said
 }
 
+/// The commands below a heading of a page.
+fn commands_below(page: &str, heading: &str) -> String {
+    let text = fs::read_to_string(workspace().join("docs").join(page)).unwrap();
+    let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let (_, rest) = section.split_once("\n```sh\n").unwrap();
+    rest.split_once("\n```\n").unwrap().0.to_owned()
+}
+
+#[test]
+fn quick_start() {
+    let commands = commands_below("quick-start.md", "Your platform");
+    let before = "git -C ../upstream config receive.denyCurrentBranch ignore";
+    let after = "git status --porcelain | (! grep .)
+        test $(git rev-parse HEAD) = $(git -C ../upstream rev-parse main)";
+    let said = follow_commands(&commands, before, after);
+    assert!(!said.contains("left over: placeholders"), "{said}");
+}
+
 #[test]
 fn init_and_upgrade() {
     let before = "sed -i '1i # A new line' ../upstream/distribution/platform.yaml

@@ -7,6 +7,7 @@ mod charts;
 mod credentials;
 mod distribution;
 mod docs;
+mod fields;
 mod fuzz;
 mod git;
 mod harness;

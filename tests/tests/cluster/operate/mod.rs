@@ -4,6 +4,7 @@ mod bootstrap;
 mod daily;
 pub(crate) mod explain;
 mod look;
+mod pages;
 
 use std::path::Path;
 
