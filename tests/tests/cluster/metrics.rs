@@ -32,10 +32,10 @@ fn families(text: &str) -> BTreeMap<String, Family> {
         let words: Vec<&str> = line.splitn(4, ' ').collect();
         match words[..] {
             ["#", "HELP", name, help] => {
-                current = name.to_owned();
-                found.entry(current.clone()).or_default().help = help.trim_end_matches('.').to_owned();
+                name.clone_into(&mut current);
+                help.trim_end_matches('.').clone_into(&mut found.entry(current.clone()).or_default().help);
             }
-            ["#", "TYPE", name, kind] => found.entry(name.to_owned()).or_default().kind = kind.to_owned(),
+            ["#", "TYPE", name, kind] => kind.clone_into(&mut found.entry(name.to_owned()).or_default().kind),
             ["#", ..] => {}
             _ => {
                 let family = found.get_mut(&current).unwrap_or_else(|| panic!("{line} is of no family"));

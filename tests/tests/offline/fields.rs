@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use gitmoor_core::application::ApplicationSpec;
+use gitmoor_core::lock::Lock;
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::sources::followed;
@@ -80,7 +81,7 @@ fn verdict(field: &Field, text: Option<&str>) -> Result<(), String> {
     put(&mut object, field.path, sample(field, text));
     let spec = ApplicationSpec::read(&object).map_err(|error| error.to_string())?;
     let key = ApplicationKey { namespace: "gitmoor".into(), name: "web".into() };
-    followed(&key, &spec, &Addresses::default()).map_err(|error| error.to_string())?;
+    followed(&key, &spec, &Addresses::default(), &Lock::default()).map_err(|error| error.to_string())?;
     let without = ApplicationSpec::read(&plain(field)).unwrap();
     let same = spec == without && object != plain(field);
     assert!(!same, "{} is ignored in silence", field.path);

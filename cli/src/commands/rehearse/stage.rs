@@ -27,7 +27,7 @@ use super::{
     findings::Finding,
     repository::Published,
     stand_ins::{self, StandInAws},
-    tree::{Files, Version},
+    tree::{Files, Versioned},
 };
 use crate::{
     download,
@@ -221,7 +221,7 @@ async fn prepare(cluster: &Cluster, namespace: &str) -> Result<(), Failure> {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Deprecated {
     /// Which object of the tree it is.
-    pub(super) version: Version,
+    pub(super) version: Versioned,
     pub(super) finding: Finding,
 }
 
@@ -241,7 +241,7 @@ impl Deprecated {
         let namespace = if of("namespace").is_empty() { String::new() } else { format!("{}/", of("namespace")) };
         let message = format!("{} {namespace}{}: {api_version} is deprecated{removed}", of("resource"), of("name"));
         let finding = Finding { category: "Deprecated".to_owned(), application: String::new(), message };
-        let version = Version { api_version, namespace: of("namespace").to_owned(), name: of("name").to_owned() };
+        let version = Versioned { api_version, namespace: of("namespace").to_owned(), name: of("name").to_owned() };
         Some(Self { version, finding })
     }
 }

@@ -77,9 +77,9 @@ impl Tree {
     }
 
     /// Every object in the version that it is written in.
-    pub(super) fn versions(&self) -> BTreeSet<Version> {
+    pub(super) fn versions(&self) -> BTreeSet<Versioned> {
         let objects = self.bound.values().flat_map(|bound| bound.manifests.items());
-        let versions = objects.map(|manifest| Version {
+        let versions = objects.map(|manifest| Versioned {
             api_version: text_at(&manifest.object, &["apiVersion"]).unwrap_or_default().to_owned(),
             namespace: manifest.id.namespace.clone().unwrap_or_default(),
             name: manifest.id.name.clone(),
@@ -95,7 +95,7 @@ impl Tree {
 
 /// An object in one of the versions of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Version {
+pub(super) struct Versioned {
     pub(super) api_version: String,
     /// Empty without one.
     pub(super) namespace: String,

@@ -18,7 +18,7 @@ use super::{
     findings::{Finding, Findings},
     saves::{Saved, Saves},
     stage::Stage,
-    tree::{Files, NOT_RENDERED, Tree, Version},
+    tree::{Files, NOT_RENDERED, Tree, Versioned},
 };
 use crate::{
     commands::plan::Changes,
@@ -50,7 +50,7 @@ pub(super) struct Watch<'a> {
     fleet: Fleet,
     /// What can be told from the files alone.
     local: BTreeSet<Finding>,
-    versions: BTreeSet<Version>,
+    versions: BTreeSet<Versioned>,
     /// Objects in deprecated versions.
     deprecated: BTreeSet<Finding>,
     findings: Findings,
