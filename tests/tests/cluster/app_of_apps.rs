@@ -71,7 +71,7 @@ async fn assert_shown(world: &Installation, commit: &str) {
     assert_eq!(columns, ["Name", "Sync Status", "Health Status", "Revision", "Project"]);
     let mut rows: Vec<Value> = table["rows"].as_array().unwrap().iter().map(|row| row["cells"].clone()).collect();
     rows.sort_by_key(|row| row[0].to_string());
-    let expected = ["gitmoor", "inference", "mlflow", "namespaces", "platform"];
+    let expected = ["credentials", "gitmoor", "inference", "mlflow", "namespaces", "platform"];
     // Of several sources, there is not one revision.
     let revision = |name: &str| if ["inference", "mlflow"].contains(&name) { Value::Null } else { json!(commit) };
     assert_eq!(rows, expected.map(|name| json!([name, "Synced", "Healthy", revision(name), "default"])));
