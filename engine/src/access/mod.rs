@@ -3,6 +3,7 @@
 mod connection;
 mod credentials;
 mod github_app;
+pub(crate) mod handshake;
 mod open_error;
 pub(crate) mod tls;
 

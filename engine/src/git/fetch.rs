@@ -222,7 +222,6 @@ impl<'a> Fetch<'a> {
         let mut options = FetchOptions::new();
         options
             .remote_callbacks(self.callbacks())
-            .proxy_options(self.way.proxy())
             // Within the same host they are followed nevertheless; others would take the credentials elsewhere.
             .follow_redirects(RemoteRedirect::None)
             .download_tags(AutotagOption::None)
@@ -249,17 +248,17 @@ impl<'a> Fetch<'a> {
         callbacks.credentials(|_, _, allowed| match &self.way {
             Way::Ssh(ssh) => ssh.credential(allowed),
             // Asked although they were sent: there is nothing better to answer.
-            Way::Direct(_) | Way::Guarded(_) => {
+            Way::Direct | Way::Guarded(_) => {
                 self.refused.set(true);
                 Err(git2::Error::new(ErrorCode::Auth, ErrorClass::Http, "refused"))
             }
         });
         callbacks.certificate_check(|shown, _| match &self.way {
             Way::Ssh(ssh) => ssh.check(shown),
-            Way::Direct(_) | Way::Guarded(_) if self.access.connection.insecure => {
+            Way::Direct | Way::Guarded(_) if self.access.connection.insecure => {
                 Ok(CertificateCheckStatus::CertificateOk)
             }
-            Way::Direct(_) | Way::Guarded(_) => Ok(CertificateCheckStatus::CertificatePassthrough),
+            Way::Direct | Way::Guarded(_) => Ok(CertificateCheckStatus::CertificatePassthrough),
         });
         let before = self.received.get();
         callbacks.transfer_progress(move |progress| {

@@ -82,11 +82,16 @@ impl GitRemote {
         Self::serve(Some((user.to_owned(), password.to_owned()))).await
     }
 
-    /// One over TLS, with a certificate of an authority that it goes by these names too.
-    pub async fn over_tls(authority: &Authority, names: &[&str], credentials: Option<(&str, &str)>) -> Self {
+    /// One over TLS that goes by these names too; `mutual` when callers need a certificate of the same authority.
+    pub async fn over_tls(
+        authority: &Authority,
+        names: &[&str],
+        credentials: Option<(&str, &str)>,
+        mutual: bool,
+    ) -> Self {
         let credentials = credentials.map(|(user, password)| (user.to_owned(), password.to_owned()));
         let (state, stop, scratch) = Self::prepare(credentials);
-        let served = tls::serve_as(Self::router(&state), authority, names, false).await;
+        let served = tls::serve_as(Self::router(&state), authority, names, mutual).await;
         let stopped = stop.clone();
         tokio::spawn(async move {
             stopped.cancelled().await;

@@ -95,7 +95,7 @@ fn certificates(world: &Installation, host: &str, pem: &str) -> Value {
 async fn a_server_behind_a_proxy_is_known_by_its_own_authority() {
     let world = Installation::start("authority").await;
     let (own, other) = (authority(), authority());
-    let remote = GitRemote::over_tls(&own, &["localhost"], Some(("me", "canary-of-the-server"))).await;
+    let remote = GitRemote::over_tls(&own, &["localhost"], Some(("me", "canary-of-the-server")), false).await;
     let repository = remote.repository("platform").await;
     let first = repository.commit(&[("map.yaml", &config_map("web", "key", "one"))], "first").await;
     let proxy = ForwardProxy::start(&[]).await;

@@ -50,7 +50,7 @@ fn by(url: String, except: &str) -> Proxy {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_authorities_of_a_host_alone_are_trusted_there() {
     let (own, other) = (authority(), authority());
-    let remote = GitRemote::over_tls(&own, &["localhost"], None).await;
+    let remote = GitRemote::over_tls(&own, &["localhost"], None, false).await;
     let repository = remote.repository("platform").await;
     repository.commit(&[("a.yaml", "one")], "first").await;
     let scratch = Scratch::new("mirror");
@@ -78,7 +78,7 @@ async fn the_authorities_of_a_host_alone_are_trusted_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_of_ours_opens_a_chart_repository_and_is_refused_for_git() {
+async fn a_certificate_of_ours_opens_repositories_of_charts_and_of_git() {
     let own = authority();
     let server = ChartServer::over_tls(&own, "localhost", true).await;
     server.publish("app", "1.0.0", &[("templates/a.yaml", "kind: ConfigMap\n")]);
@@ -95,15 +95,25 @@ async fn a_certificate_of_ours_opens_a_chart_repository_and_is_refused_for_git()
     assert_eq!(error.kind, ChartErrorKind::RefusedCredentials);
     assert!(error.message.contains("tlsClientCertKey") && !error.message.contains("hunter2"), "{error}");
 
+    let remote = GitRemote::over_tls(&own, &["localhost"], None, true).await;
+    let repository = remote.repository("platform").await;
+    let first = repository.commit(&[("a.yaml", &"one\n".repeat(100_000))], "first").await;
     let scratch = Scratch::new("mirror");
-    let error = fetch(&mirror(&scratch, "https://127.0.0.1:1/x.git"), &with).await.unwrap_err();
-    assert!(error.to_string().contains("client certificates are not supported for Git"), "{error}");
+    let mirror = mirror(&scratch, repository.url());
+    let outcome = fetch(&mirror, &with).await.unwrap();
+    assert_eq!(outcome.heads["main"].commit.as_str(), first);
+    assert!(fetch(&mirror, &trusting).await.is_err());
+    let error = fetch(&mirror, &bad).await.unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::RefusedCredentials);
+    assert!(error.to_string().contains("tlsClientCertKey") && !error.to_string().contains("hunter2"), "{error}");
+    let other = Connection { authorities: Arc::default(), ..with };
+    assert_eq!(fetch(&mirror, &other).await.unwrap_err().kind, FetchErrorKind::UntrustedCertificate);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_leads_to_servers_and_its_password_is_nowhere() {
     let own = authority();
-    let remote = GitRemote::over_tls(&own, &["localhost"], None).await;
+    let remote = GitRemote::over_tls(&own, &["localhost"], None, false).await;
     let repository = remote.repository("platform").await;
     repository.commit(&[("a.yaml", "one")], "first").await;
     let server = ChartServer::over_tls(&own, "localhost", false).await;
@@ -123,6 +133,9 @@ async fn a_proxy_leads_to_servers_and_its_password_is_nowhere() {
     assert_eq!(version(&server, &through).await.unwrap(), "1.0.0");
     assert!(proxy.asked().contains(&server.authority()), "{:?}", proxy.asked());
 
+    let untrusted = Connection { authorities: Arc::default(), ..through.clone() };
+    let error = fetch(&mirror, &untrusted).await.unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::UntrustedCertificate, "no hang: {error}");
     let asked = proxy.asked().len();
     let past = Connection { proxy: Some(by(proxy.url(), "elsewhere,127.0.0.0/8")), ..through.clone() };
     fetch(&mirror, &past).await.unwrap();
