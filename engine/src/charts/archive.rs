@@ -68,9 +68,22 @@ impl ChartTree {
     /// Reads a tar.
     pub fn read_tar(unpacked: impl Read, limits: &Limits) -> Result<Self, ArchiveError> {
         let mut counted = Counted { reader: unpacked.take(limits.total + 1), read: 0 };
+        let files = Self::entries(&mut counted, limits);
+        // What is cut off there looks broken, too.
+        if counted.read > limits.total {
+            return Err(ArchiveError::TooLarge { what: "too many bytes when unpacked", limit: limits.total });
+        }
+        let files = files?;
+        if files.is_empty() {
+            return Err(ArchiveError::Malformed("it is empty".to_owned()));
+        }
+        Ok(Self { files: Arc::new(files) })
+    }
+
+    fn entries(unpacked: impl Read, limits: &Limits) -> Result<BTreeMap<RepoPath, (String, Vec<u8>)>, ArchiveError> {
         let mut files = BTreeMap::new();
         let malformed = |error: io::Error| ArchiveError::Malformed(error.to_string());
-        let mut archive = tar::Archive::new(&mut counted);
+        let mut archive = tar::Archive::new(unpacked);
         for (count, entry) in archive.entries().map_err(malformed)?.enumerate() {
             let mut entry = entry.map_err(malformed)?;
             if count >= limits.files {
@@ -98,13 +111,7 @@ impl ChartTree {
                 return Err(forbidden("which stands there twice"));
             }
         }
-        if counted.read > limits.total {
-            return Err(ArchiveError::TooLarge { what: "too many bytes when unpacked", limit: limits.total });
-        }
-        if files.is_empty() {
-            return Err(ArchiveError::Malformed("it is empty".to_owned()));
-        }
-        Ok(Self { files: Arc::new(files) })
+        Ok(files)
     }
 
     /// All files, with what is in them.
@@ -265,6 +272,10 @@ mod tests {
         let bomb = bomb.finish().unwrap();
         assert!(bomb.len() < 1 << 20);
         assert!(read(&bomb).is_err());
+        let several = packed(|b| {
+            (0..8).for_each(|n| entry(b, &format!("app/{n}"), tar::EntryType::Regular, &vec![b'a'; 15 << 20]));
+        });
+        assert!(read(&several).unwrap_err().contains("too many bytes when unpacked"));
         let large = packed(|b| entry(b, "app/x", tar::EntryType::Regular, &vec![b'a'; 17 << 20]));
         assert!(read(&large).unwrap_err().contains("too many bytes"));
         let limits = Limits { total: 4096, ..Limits::default() };
