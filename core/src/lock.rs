@@ -467,7 +467,7 @@ mod tests {
             (text.replace(COMMIT, "v1"), None, "no full commit id or digest for https://git/o/r at v1"),
             (text.replace("sha256:a", "sha256:g"), None, "for https://a/x.yaml"),
             (text.replace("locked: 6.7.1", "locked: 6.7.1@x"), None, "for https://charts/web 6.x"),
-            (text.replace("  commit: ", "  sha: "), Some(6), "is no lock file"),
+            (text.replace("  commit: ", "  sha: "), Some(7), "is no lock file"),
             ("[]".to_owned(), None, "is no lock file"),
         ] {
             let error = Lock::parse(&text).expect_err(words);

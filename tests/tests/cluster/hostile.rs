@@ -1,6 +1,8 @@
 //! Repositories that mean harm: each ends in a condition that names the thing, nothing outside is read, nothing is run,
 //! and other Applications keep syncing.
 
+mod sizes;
+
 use gitmoor_tests::harness::installation::PATIENCE;
 use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::{ControlPlane, Installation, condition, config_map, kustomization};

@@ -407,9 +407,8 @@ fn plain_subject(random: &mut Random) -> Subject {
     if random.one_in(2) {
         options["include"] = json!(random.pick(&patterns));
     }
-    if random.one_in(2) {
-        options["exclude"] = json!(random.pick(&["c*", "sub/deep*", "*d.yaml"]));
-    }
+    // Some option is always set: a kustomization that comes to stand there is a file as any other.
+    options["exclude"] = json!(random.pick(&["c*", "sub/deep*", "*d.yaml", "nothing"]));
     let sources = json!([{"repoURL": "x", "path": "app", "directory": options}]);
     Subject { sources, trees: vec![tree], elsewhere: BTreeMap::new() }
 }
