@@ -185,9 +185,9 @@ impl ApplicationView {
         if revisions.is_empty() { revision.clone() } else { revisions.join(",") }
     }
 
-    /// The same, of commits only the first characters.
+    /// The same, of commits only the first characters, and once where several sources share it.
     pub fn short_revision(&self) -> String {
-        self.revision().split(',').map(short_commit).collect::<Vec<_>>().join(",")
+        short_revision(&self.revision())
     }
 
     /// When it was rolled out last; before the first time, when it was made.
@@ -278,6 +278,25 @@ pub fn short_commit(revision: &str) -> &str {
     if is_commit { &revision[..7] } else { revision }
 }
 
+/// The revisions of several sources with commas in between, each one once.
+pub fn distinct_revisions(revision: &str) -> Vec<&str> {
+    let mut distinct = Vec::new();
+    for one in revision.split(',').filter(|one| !one.is_empty()) {
+        if !distinct.contains(&one) {
+            distinct.push(one);
+        }
+    }
+    distinct
+}
+
+/// The same for people: short, and once where all of them are equal.
+pub fn short_revision(revision: &str) -> String {
+    match distinct_revisions(revision).as_slice() {
+        [one] => short_commit(one).to_owned(),
+        _ => revision.split(',').map(short_commit).collect::<Vec<_>>().join(","),
+    }
+}
+
 /// A text on one line.
 pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -337,6 +356,9 @@ mod tests {
         let commit = "0123456789abcdef0123456789abcdef01234567";
         let several = view(json!({"status": {"sync": {"revisions": [commit, "1.2.3"]}}}));
         assert_eq!(several.short_revision(), "0123456,1.2.3");
+        let same = view(json!({"status": {"sync": {"revisions": [commit, commit]}}}));
+        assert_eq!(same.short_revision(), "0123456", "said once");
+        assert_eq!(distinct_revisions(&format!("{commit},1.2.3,{commit}")), [commit, "1.2.3"]);
         assert_eq!(view(json!({"status": {"sync": {"revision": commit}}})).short_revision(), "0123456");
     }
 

@@ -207,9 +207,12 @@ async fn prepare(cluster: &Cluster, namespace: &str) -> Result<(), Failure> {
     let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
     cluster.create(namespaces, None, &object).await.map_err(refused)?;
     let application = GroupKind::new(APPLICATION_GROUP, APPLICATION_KIND);
-    for _ in 0..200 {
+    for _ in 0..600 {
         let resources = cluster.discover().await.map_err(refused)?;
-        if resources.preferred(&application).is_some() {
+        // It is told of before it is served.
+        if let Some(kind) = resources.preferred(&application)
+            && cluster.list(kind, Some(namespace)).await.is_ok()
+        {
             return Ok(());
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

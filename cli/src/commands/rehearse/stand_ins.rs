@@ -164,20 +164,29 @@ fn token(request: &str) -> String {
     )
 }
 
-/// Writes the status that a controller would, for every object that its Application waits for.
-pub(super) async fn make_ready(cluster: &Cluster, applications: &[Value]) {
-    let waiting: Vec<(GroupKind, &str, &str)> = applications
+/// Who makes these ready is here: the agent, and the API server itself, whose definitions go out of service when
+/// somebody else writes their conditions.
+const NOT_STOOD_IN: [&str; 6] =
+    ["Application", "ExternalSecret", "ClusterExternalSecret", "SecretStore", "CustomResourceDefinition", "Namespace"];
+
+/// Kind, namespace and name of what an Application waits for.
+fn waiting(applications: &[Value]) -> Vec<(GroupKind, &str, &str)> {
+    applications
         .iter()
         .flat_map(|application| application["status"]["resources"].as_array().into_iter().flatten())
         .filter(|entry| matches!(entry["health"]["status"].as_str(), Some("Progressing" | "Missing" | "Unknown")))
         .filter_map(|entry| {
             let text = |key: &str| text_at(entry, &[key]).unwrap_or_default();
             let kind = text("kind");
-            // The agent makes those ready itself, or says why not.
-            let own = matches!(kind, "Application" | "ExternalSecret" | "ClusterExternalSecret" | "SecretStore");
-            (!own).then(|| (GroupKind::new(text("group"), kind), text("namespace"), text("name")))
+            let other = !NOT_STOOD_IN.contains(&kind);
+            other.then(|| (GroupKind::new(text("group"), kind), text("namespace"), text("name")))
         })
-        .collect();
+        .collect()
+}
+
+/// Writes the status that a controller would, for every object that its Application waits for.
+pub(super) async fn make_ready(cluster: &Cluster, applications: &[Value]) {
+    let waiting = waiting(applications);
     if waiting.is_empty() {
         return;
     }
@@ -221,5 +230,20 @@ fn ready(object: &Value) -> Value {
         "PodDisruptionBudget" => json!({ "observedGeneration": generation, "currentHealthy": 1, "desiredHealthy": 1,
             "disruptionsAllowed": 1, "expectedPods": 1 }),
         _ => json!({ "observedGeneration": generation, "conditions": [condition("Ready"), condition("Available")] }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_stay_the_api_servers() {
+        let entry = |kind: &str| json!({"group": "g", "kind": kind, "name": "a", "health": {"status": "Progressing"}});
+        let fine = json!({"group": "g", "kind": "Service", "name": "a", "health": {"status": "Healthy"}});
+        let resources = [entry("CustomResourceDefinition"), entry("Application"), entry("Deployment"), fine];
+        let applications = [json!({"status": {"resources": resources}})];
+        let kinds: Vec<String> = waiting(&applications).into_iter().map(|(kind, ..)| kind.kind).collect();
+        assert_eq!(kinds, ["Deployment"]);
     }
 }
