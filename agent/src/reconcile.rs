@@ -93,15 +93,16 @@ async fn gone(context: &Context, key: &ApplicationKey) -> Next {
 
 /// Where each source stands, or what to do while that is not known.
 async fn positions(context: &Context, key: &ApplicationKey, snapshot: &Snapshot) -> Result<Vec<Position>, Next> {
-    let missing = snapshot.sources.iter().zip(&snapshot.heads).find(|(_, head)| **head == Head::Missing);
-    if let Some((source, _)) = missing {
+    let missing = snapshot.heads.iter().position(|head| *head == Head::Missing);
+    if let Some((index, source)) = missing.and_then(|index| Some((index, snapshot.sources.get(index)?))) {
         let Follow { origin, revision } = &source.follow;
+        let at = if snapshot.sources.len() > 1 { format!("spec.sources[{index}]") } else { "spec.source".to_owned() };
         let message = match origin {
-            Origin::Git(url) => format!(
-                "{url} has no branch, tag or commit `{revision}`; push it, or correct spec.source.targetRevision"
-            ),
+            Origin::Git(url) => {
+                format!("{url} has no branch, tag or commit `{revision}`; push it, or correct {at}.targetRevision")
+            }
             Origin::Chart(address) => {
-                format!("{address} has no version `{revision}`; publish it, or correct spec.source.targetRevision")
+                format!("{address} has no version `{revision}`; publish it, or correct {at}.targetRevision")
             }
         };
         return Err(unknown(context, key, ConditionKind::ComparisonError, "RevisionNotFound", message).await);

@@ -34,6 +34,21 @@ impl Fork {
         self.log(&["log", "-1", FORMAT, "--end-of-options", &format!("{revision}^{{commit}}"), "--"])
     }
 
+    /// The newest commit of a branch that is known here, pushed or fetched; it has `base` in its history.
+    pub(crate) fn head_of(&self, branch: &str, base: Option<&str>) -> String {
+        let names = [format!("origin/{branch}"), branch.to_owned(), "HEAD".to_owned()];
+        let contains = |name: &String| match (base, self.repository.commit(name)) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(base), Some(head)) => {
+                let ancestor = self.repository.merge_base(base, &head);
+                // One that has not moved since is not where the newer one is.
+                ancestor.is_some() && ancestor == self.repository.commit(base) && ancestor != Some(head)
+            }
+        };
+        names.into_iter().find(contains).unwrap_or_else(|| base.unwrap_or("HEAD").to_owned())
+    }
+
     /// The last commit up to a revision that changed a path.
     pub(crate) fn last_change(&self, revision: &str, path: &str) -> Option<Commit> {
         let path = if path.is_empty() { "." } else { path };

@@ -82,6 +82,11 @@ impl Connection {
 
     async fn unknown(&self, name: &str, namespaces: &[&str]) -> Failure {
         let place = namespaces.join(" or ");
+        for namespace in namespaces {
+            if let Some(failure) = self.not_created_yet(name, namespace).await {
+                return failure;
+            }
+        }
         let failure = Failure::new(Exit::Usage, format!("there is no Application {name} in namespace {place}"));
         let mut known = Vec::new();
         for namespace in namespaces {
@@ -94,11 +99,28 @@ impl Connection {
         }
     }
 
+    /// Another Application has it in Git, and waits for something.
+    async fn not_created_yet(&self, name: &str, namespace: &str) -> Option<Failure> {
+        let all: Vec<ApplicationView> = self.cluster.list_as(&builtin::applications(), Some(namespace)).await.ok()?;
+        let parent = all.iter().find(|view| brings(view, name))?;
+        let (parent, reason) = (parent.key().name, parent.reason());
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let message = format!("Application {name} is not created yet; {parent} has it in Git{why}");
+        Some(Failure::new(Exit::Usage, message).hint(format!("see what it waits for: gitmoor explain {parent}")))
+    }
+
     /// The names of all Applications of a namespace; none when they cannot be read.
     pub(super) async fn names(&self, namespace: &str) -> Vec<String> {
         let listed = self.cluster.list_metadata(&builtin::applications(), Some(namespace)).await.unwrap_or_default();
         listed.iter().filter_map(|object| text_at(object, &["metadata", "name"]).map(str::to_owned)).collect()
     }
+}
+
+/// Whether an Application has another one among its objects.
+fn brings(view: &ApplicationView, name: &str) -> bool {
+    view.resources()
+        .iter()
+        .any(|resource| resource.id().group_kind == builtin::applications().group_kind && resource.name == name)
 }
 
 fn cannot_list(error: &ClusterError) -> Failure {

@@ -8,7 +8,7 @@ use gitmoor_core::{
     resource::Resources,
     scope::Scopes,
     tracking::ApplicationKey,
-    view::{ApplicationView, short_commit},
+    view::{ApplicationView, distinct_revisions, one_line, short_revision},
 };
 use gitmoor_engine::{cluster::Validation, helm::Capabilities};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use crate::{
 ///
 /// Renders the Application from the clone at hand, at the commit that the agent compares with, and asks the API server
 /// by dry run what each object would become: defaults and what others add are no difference. Values of Secrets are
-/// masked. Exit status 1 when something differs.
+/// masked. Exit status 1 when something differs, and when what Git has now cannot be compared.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -65,7 +65,10 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
     let revision = arguments.revision.clone().unwrap_or_else(|| view.revision());
     let bound = wanted(arguments, &object, &view.key(), &revision, (&served, version.0))?;
-    let (differing, refused) = connection.wait(compare(&connection, &bound, &view, &served))?;
+    let (differing, mut refused) = connection.wait(compare(&connection, &bound, &view, &served))?;
+    if arguments.revision.is_none() {
+        refused.extend(newer_is_broken(&view));
+    }
     if terminal.is_json() {
         let objects: Vec<Value> = differing
             .iter()
@@ -78,10 +81,20 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     refused.iter().for_each(|problem| terminal.error(problem));
     let name = &view.key().name;
     terminal.message(&match differing.len() {
-        0 => format!("{name} is as {} has it", short_commit(&revision)),
-        count => format!("{count} objects of {name} differ from {}", short_commit(&revision)),
+        0 => format!("{name} is as {} has it", short_revision(&revision)),
+        count => format!("{count} objects of {name} differ from {}", short_revision(&revision)),
     });
     Ok(if differing.is_empty() && refused.is_empty() { Exit::Done } else { Exit::Findings })
+}
+
+/// Why what Git has now is not what is compared with: the status keeps the last commit of which something could be told.
+fn newer_is_broken(view: &ApplicationView) -> Option<String> {
+    let broken = view.conditions().iter().find(|condition| condition.kind == "ComparisonError")?;
+    let at = short_revision(&view.revision());
+    Some(format!(
+        "what Git has now cannot be compared; this is {at}, the last that could: {}",
+        one_line(&broken.message)
+    ))
 }
 
 /// What the Application wants at a commit of the clone.
@@ -98,9 +111,17 @@ fn wanted(
         render.root = "platform.yaml".into();
     }
     let prepared = render.prepare()?;
-    let commit = prepared.clone.as_ref().and_then(|(repository, _)| repository.commit(revision));
+    let commit = prepared.clone.as_ref().and_then(|(repository, _)| {
+        // Of several sources, the one that is of this repository.
+        distinct_revisions(revision).into_iter().find_map(|one| repository.commit(one))
+    });
     let ground = commit.and_then(|commit| prepared.commit(commit)).ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("this folder has no commit {}", short_commit(revision)))
+        let what = match (prepared.clone.is_some(), revision) {
+            (false, _) => "this folder is not in a clone of a repository".to_owned(),
+            (true, "") => format!("the agent has compared {key} with no commit yet"),
+            (true, revision) => format!("this clone has no commit {}", short_revision(revision)),
+        };
+        Failure::new(Exit::Usage, what)
             .hint("run it in a clone of the Application's repository; git fetch gets new commits")
     })?;
     let roots = vec![object.clone()];
@@ -116,7 +137,7 @@ fn wanted(
         Ok::<_, Failure>(surveyor.bind(&ground, &fleet, key, &binder).await)
     })?;
     bound.map_err(|causes| {
-        let failure = Failure::new(Exit::Input, format!("{key} cannot be rendered at {}", short_commit(revision)));
+        let failure = Failure::new(Exit::Input, format!("{key} cannot be rendered at {}", short_revision(revision)));
         Failure { causes, ..failure }
     })
 }

@@ -2,12 +2,12 @@
 
 use gitmoor_core::{
     status::Revision,
-    view::{one_line, short_commit},
+    view::{distinct_revisions, one_line, short_commit, short_revision},
 };
 use serde_json::{Value, json};
 
 use super::{
-    suspend::{SuspendArguments, suspend},
+    suspend::{SuspendArguments, is_kept_by_another, suspend},
     sync::{Outcome, Wait, may_go_elsewhere, warn_without_agent},
 };
 use crate::{
@@ -36,12 +36,14 @@ pub(crate) struct HistoryArguments {
 
 /// Rolls out what an entry of the history says
 ///
-/// Git keeps what it says: to go back for good, revert the commit and push. Until then automation has to be off.
+/// Git keeps what it says: to go back for good, revert the commit and push. Until then automation has to be off: that of
+/// the Application, and of those above it that would switch it on again. An Application with several sources cannot be
+/// rolled back: revert the commit in Git and push.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   # To the entry before the last one
-  gitmoor rollback mlflow --suspend --wait
+  gitmoor rollback mlflow --suspend --with-parents --wait
   # To one of gitmoor history
   gitmoor rollback mlflow 4")]
 pub(crate) struct RollbackArguments {
@@ -54,6 +56,9 @@ pub(crate) struct RollbackArguments {
     /// Switch automation off first
     #[arg(long)]
     suspend: bool,
+    /// With --suspend: also that of the Applications above it, which would switch it on again
+    #[arg(long, requires = "suspend")]
+    with_parents: bool,
     /// Delete what that revision does not have
     #[arg(long)]
     prune: bool,
@@ -78,7 +83,10 @@ pub(crate) fn history(arguments: &HistoryArguments, terminal: &mut Terminal) -> 
     let object = connection.wait(connection.application(&arguments.name))?;
     let fork = Fork::here();
     let entries = entries(&object);
-    let commit = |entry: &Entry| fork.as_ref().and_then(|fork| fork.commit(&entry.revision));
+    let commit = |entry: &Entry| {
+        let revisions = distinct_revisions(&entry.revision).into_iter();
+        fork.as_ref().and_then(|fork| revisions.clone().find_map(|one| fork.commit(one)))
+    };
     if terminal.is_json() {
         let rows: Vec<Value> = entries.iter().rev().map(|entry| {
             let commit = commit(entry);
@@ -93,7 +101,7 @@ pub(crate) fn history(arguments: &HistoryArguments, terminal: &mut Terminal) -> 
     let mut table = Table::new(["ID", "AGE", "REVISION", "SOURCE", "CHANGE"]);
     for entry in entries.iter().rev() {
         let change = commit(entry).map(|commit| format!("{} ({})", commit.subject, commit.author)).unwrap_or_default();
-        let revision = entry.revision.split(',').map(short_commit).collect::<Vec<_>>().join(",");
+        let revision = short_revision(&entry.revision);
         let age = age(&entry.deployed_at).unwrap_or_default();
         table.row(Style::Plain, [entry.id.to_string(), age, revision, source(&entry.source), one_line(&change)]);
     }
@@ -109,17 +117,23 @@ pub(crate) fn rollback(arguments: &RollbackArguments, terminal: &mut Terminal) -
     let (_, name) = name_of(&object);
     let name = name.to_owned();
     let entry = chosen(&entries, arguments.id, &name)?;
+    let kept = connection.wait(is_kept_by_another(&connection, &object))?;
+    let at_once = || {
+        let parents = if kept { " --with-parents" } else { "" };
+        let id = arguments.id.map(|id| format!(" {id}")).unwrap_or_default();
+        format!("switch automation off at the same time: gitmoor rollback {name}{id} --suspend{parents}")
+    };
     if arguments.suspend {
-        let suspended = suspend(&SuspendArguments::of(&arguments.name, &arguments.target), terminal)?;
+        let suspending = SuspendArguments::of(&arguments.name, arguments.with_parents, &arguments.target);
+        let suspended = suspend(&suspending, terminal)
+            .map_err(|failure| if kept { Failure { hints: vec![at_once()], ..failure } } else { failure })?;
         if suspended != Exit::Done {
             return Ok(suspended);
         }
         object = connection.wait(connection.application(&arguments.name))?;
     }
-    may_go_elsewhere(&object, Some(&entry.revision)).map_err(|failure| Failure {
-        hints: vec![format!("switch automation off at the same time: gitmoor rollback {name} {} --suspend", entry.id)],
-        ..failure
-    })?;
+    may_go_elsewhere(&object, Some(&entry.revision))
+        .map_err(|failure| Failure { hints: vec![at_once()], ..failure })?;
     let sync = json!({"revision": entry.revision, "source": entry.source, "prune": arguments.prune});
     connection.wait(async {
         warn_without_agent(&connection, &object, terminal).await;
@@ -134,7 +148,8 @@ pub(crate) fn rollback(arguments: &RollbackArguments, terminal: &mut Terminal) -
             terminal.message(&format!("{name}: a rollback to {revision} is asked for; see gitmoor status {name}"));
         }
         terminal.message(&format!(
-            "to go back for good: git revert what came after {revision}, push, gitmoor resume {name}"
+            "to go back for good: git revert what came after {revision}, push, gitmoor resume {name}{}",
+            if arguments.with_parents { " --with-parents" } else { "" }
         ));
         Ok(outcome.end(terminal))
     })
@@ -151,7 +166,8 @@ fn chosen<'e>(entries: &'e [Entry], id: Option<u64>, name: &str) -> Result<&'e E
     };
     if entry.several {
         let failure = Failure::new(Exit::Refused, format!("{name} has several sources, which cannot be rolled back"));
-        return Err(failure.hint("revert the commit in Git and push"));
+        let after = short_revision(&entry.revision);
+        return Err(failure.hint(format!("in Git: git revert what came after {after}, and push")));
     }
     Ok(entry)
 }

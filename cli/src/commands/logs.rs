@@ -5,6 +5,7 @@ use gitmoor_engine::cluster::Logs;
 
 use crate::{
     cluster::{Agent, Connection, Target, failed},
+    commands::explain::why_silent,
     failure::{Exit, Failure},
     terminal::{Style, Terminal},
 };
@@ -75,9 +76,19 @@ async fn leader(connection: &Connection) -> Result<(String, String), Failure> {
             _ => {}
         }
     }
-    last.ok_or_else(|| {
-        let place = connection.namespaces().join(" or ");
-        Failure::new(Exit::Usage, format!("no agent runs in namespace {place}"))
-            .hint("name its namespace with --namespace, or install one: gitmoor bootstrap")
-    })
+    if let Some(last) = last {
+        return Ok(last);
+    }
+    let place = connection.namespaces().join(" or ");
+    let mut failure = Failure::new(Exit::Usage, format!("no agent runs in namespace {place}"));
+    for namespace in connection.namespaces() {
+        let Some(why) = why_silent(connection, namespace).await else { continue };
+        failure.causes.push(why.sentence);
+        for remedy in why.remedy {
+            if !failure.hints.contains(&remedy) {
+                failure.hints.push(remedy);
+            }
+        }
+    }
+    Err(failure.hint("or name its namespace with --namespace"))
 }

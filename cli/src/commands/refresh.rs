@@ -41,8 +41,13 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     connection.wait(async {
         for name in &arguments.names {
             let object = connection.application(name).await?;
-            warn_without_agent(&connection, &object, terminal).await;
             let (namespace, name) = name_of(&object);
+            if arguments.wait
+                && let Some(why) = connection.agent(namespace).await.warning(namespace)
+            {
+                return Err(Failure::new(Exit::Io, why).hint(format!("see what keeps it: gitmoor explain {name}")));
+            }
+            warn_without_agent(&connection, &object, terminal).await;
             if !arguments.wait {
                 ask(&connection, namespace, name).await?;
                 terminal.message(&format!("{name}: asked for"));

@@ -53,9 +53,9 @@ struct Which {
 }
 
 impl SuspendArguments {
-    /// One Application alone.
-    pub(crate) fn of(name: &str, target: &Target) -> Self {
-        Self { which: Which { name: name.to_owned(), with_parents: false, target: target.clone() } }
+    /// One Application, alone or with those above it.
+    pub(crate) fn of(name: &str, with_parents: bool, target: &Target) -> Self {
+        Self { which: Which { name: name.to_owned(), with_parents, target: target.clone() } }
     }
 }
 
@@ -118,6 +118,11 @@ async fn set(connection: &Connection, object: &Value, on: bool, terminal: &mut T
     written.map_err(|error| failed(format!("cannot change {name}"), &error))?;
     terminal.message(&format!("{name} {word}"));
     Ok(())
+}
+
+/// Whether another Application would undo a suspension at once.
+pub(crate) async fn is_kept_by_another(connection: &Connection, object: &Value) -> Result<bool, Failure> {
+    Ok(parents(connection, object).await?.first().is_some_and(keeps))
 }
 
 /// The Applications above one: the one in whose Git it stands, and so on.

@@ -38,25 +38,31 @@ fn one(facts: &Facts, condition: &ViewedCondition) -> Finding {
 
 /// What keeps the agent from the repository.
 fn repository(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
-    let (app, url) = (facts.name(), facts.source("repoURL"));
-    let (follows, chart) = (facts.follows(), facts.source("chart"));
+    let app = facts.name();
+    let fields = if category == "RevisionNotFound" { &["targetRevision", "chart"][..] } else { &["chart"] };
+    let source = facts.source_named(&[fields, &["repoURL"]].concat(), text);
+    let (at, url) = (&source.at, source.field("repoURL"));
+    let (follows, chart) = (source.follows(), source.field("chart"));
     Some(match category {
         "RevisionNotFound" if !chart.is_empty() => {
             Finding::new(Cause::ChartNotFound, format!("{url} has no chart {chart} in version {follows}"))
-                .mended_by("correct spec.source.targetRevision, or publish that version")
+                .mended_by(format!("correct {at}.targetRevision of {app}, or publish that version"))
         }
         "RevisionNotFound" => Finding::new(
             Cause::UnknownRevision,
             format!("{app} follows {follows}, and {url} has no branch, tag or commit of that name"),
         )
-        .mended_by(format!("push it: git push origin {follows}; or correct spec.source.targetRevision of {app}")),
+        .mended_by(format!("push it: git push origin {follows}; or correct {at}.targetRevision of {app}")),
         "ChartNotFound" => {
             Finding::new(Cause::ChartNotFound, format!("{url} has no chart {chart} in version {follows}"))
-                .mended_by("correct spec.source.chart or spec.source.repoURL, or publish the chart")
+                .mended_by(format!("correct {at}.chart or {at}.repoURL of {app}, or publish the chart"))
         }
         "RefusedCredentials" => {
             Finding::new(Cause::RefusedCredentials, format!("{url} refuses the agent's credentials"))
-                .mended_by(format!("give it others: gitmoor bootstrap --credential-only --repository {url}"))
+                .mended_by(format!(
+                    "give it others: gitmoor bootstrap --credential-only --repository {url} {}",
+                    if url.contains("://") && !url.starts_with("ssh://") { "--token-stdin" } else { "--ssh-key" }
+                ))
                 .mended_by(
                     "they are in a Secret of the agent's namespace with the label argocd.argoproj.io/secret-type: \
                      repository or repo-creds",
@@ -83,15 +89,15 @@ fn repository(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
 
 /// What is wrong with what the repository holds.
 fn content(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
-    let (app, path) = (facts.name(), facts.source("path"));
-    let at = facts.view.short_revision();
-    let at = if at.is_empty() { facts.follows().to_owned() } else { at };
+    let app = facts.name();
+    let source = facts.source_named(&["path"], text);
+    let path = Some(source.field("path")).filter(|path| !path.is_empty()).unwrap_or(facts.source("path"));
     let finding = match category {
         "PathNotFound" => Finding::new(
             Cause::PathMissing,
-            format!("the folder {path} does not exist in {} at {}", facts.source("repoURL"), facts.follows()),
+            format!("the folder {path} does not exist in {} at {}", source.field("repoURL"), source.follows()),
         )
-        .mended_by(format!("push the folder, or correct spec.source.path of {app}"))
+        .mended_by(format!("push the folder, or correct {}.path of {app}", source.at))
         .about(path),
         "InvalidManifest" | "InvalidSource" => {
             Finding::new(Cause::BrokenFile, format!("a file cannot be read: {text}"))
@@ -121,7 +127,16 @@ fn content(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
     };
     let file = file_of(text);
     let about = file.map(|file| finding.clone().about(file)).unwrap_or(finding);
-    Some(about.shown_by("commit", if at.is_empty() { String::new() } else { format!("compared with {at}") }))
+    Some(about.shown_by("commit", compared(facts)))
+}
+
+/// The commit that is in the status. While nothing can be compared, that is the last one that could be.
+fn compared(facts: &Facts) -> String {
+    match (facts.view.short_revision().as_str(), facts.view.sync()) {
+        ("", _) => format!("it follows {}", facts.follows()),
+        (at, "Unknown") => format!("last compared with {at}; what came after that cannot be"),
+        (at, _) => format!("compared with {at}"),
+    }
 }
 
 /// What keeps one object from being applied: the text begins with it.

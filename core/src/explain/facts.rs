@@ -107,9 +107,53 @@ impl Facts {
         several.chain([&spec["source"]]).find_map(|source| source[field].as_str()).unwrap_or_default()
     }
 
+    /// The source that a text is about, and where it stands in the Application: of several, the first of which the text
+    /// names one of these fields; else the first.
+    pub(super) fn source_named(&self, fields: &[&str], text: &str) -> Named<'_> {
+        let spec = &self.application["spec"];
+        let several = spec["sources"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let of = |index: usize| Named { at: format!("spec.sources[{index}]"), source: &several[index] };
+        let names = |word: &str| is_named(word, text);
+        // The most of them: sources share repositories, and revisions.
+        let fits = |source: &Value| fields.iter().filter(|field| source[**field].as_str().is_some_and(names)).count();
+        let best = (0..several.len()).max_by_key(|index| (fits(&several[*index]), several.len() - index));
+        best.map_or_else(|| Named { at: "spec.source".to_owned(), source: &spec["source"] }, of)
+    }
+
     /// The revision that it follows.
     pub fn follows(&self) -> &str {
         match self.source("targetRevision") {
+            "" => "HEAD",
+            revision => revision,
+        }
+    }
+}
+
+/// Whether a text has a word as a whole.
+fn is_named(word: &str, text: &str) -> bool {
+    let goes_on = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '/'));
+    !word.is_empty()
+        && text.match_indices(word).any(|(start, _)| {
+            !goes_on(text[..start].chars().next_back()) && !goes_on(text[start + word.len()..].chars().next())
+        })
+}
+
+/// One source of an Application.
+pub(super) struct Named<'a> {
+    /// Its field: `spec.source`, or `spec.sources[1]`.
+    pub(super) at: String,
+    source: &'a Value,
+}
+
+impl<'a> Named<'a> {
+    /// A text in it; empty when there is none.
+    pub(super) fn field(&self, name: &str) -> &'a str {
+        self.source[name].as_str().unwrap_or_default()
+    }
+
+    /// The revision that it follows.
+    pub(super) fn follows(&self) -> &'a str {
+        match self.field("targetRevision") {
             "" => "HEAD",
             revision => revision,
         }

@@ -69,6 +69,44 @@ fn every_category_of_the_agent_has_a_sentence_of_its_own() {
 }
 
 #[test]
+fn of_several_sources_the_one_that_the_agent_names_is_named() {
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let several = |message: &str| {
+        let mut facts = facts(conditions(&[message]), Vec::new());
+        facts.application["spec"] = json!({"sources": [
+            {"repoURL": "https://git.example/x", "targetRevision": "main", "path": "apps/web"},
+            {"repoURL": "https://git.example/x", "targetRevision": "release", "path": "apps/web-values"},
+            {"repoURL": "https://git.example/y", "path": "apps/other"},
+        ]});
+        facts.application["status"]["sync"] = json!({"status": "Unknown", "revisions": [commit, commit, commit]});
+        facts.view = serde_json::from_value(facts.application.clone()).unwrap();
+        explain(&facts).remove(0)
+    };
+    for (message, remedy) in [
+        (
+            "RevisionNotFound: https://git.example/x has no branch, tag or commit `release`; push it",
+            "push it: git push origin release; or correct spec.sources[1].targetRevision of web",
+        ),
+        (
+            "RevisionNotFound: https://git.example/y has no branch, tag or commit `HEAD`; push it",
+            "push it: git push origin HEAD; or correct spec.sources[2].targetRevision of web",
+        ),
+        (
+            "PathNotFound: the path apps/web-values does not exist at this commit",
+            "push the folder, or correct spec.sources[1].path of web",
+        ),
+        (
+            "RefusedCredentials: https://git.example/y: 401",
+            "give it others: gitmoor bootstrap --credential-only --repository https://git.example/y --token-stdin",
+        ),
+    ] {
+        assert_eq!(several(message).remedy[0], remedy);
+    }
+    let evidence = several("PathNotFound: the path apps/web does not exist").evidence;
+    assert!(evidence.iter().any(|one| one.text == "last compared with 0123456; what came after that cannot be"));
+}
+
+#[test]
 fn a_chart_that_is_not_there_is_no_unknown_branch() {
     let mut facts = facts(conditions(&["RevisionNotFound: x"]), Vec::new());
     facts.application["spec"]["source"]["chart"] = json!("redis");

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Finding;
 use super::tools::told;
 use crate::cluster::{Agent, Connection, Target};
+use crate::commands::explain::why_silent;
 
 /// A difference of clocks that shows nowhere.
 const TOLERATED: i64 = 5;
@@ -130,7 +131,10 @@ async fn agent(connection: &Connection) -> Finding {
             }
             silent @ Agent::Silent { .. } => {
                 let said = silent.warning(namespace).unwrap_or_default();
-                return Finding::wrong("agent", said, "see why: gitmoor logs --previous, and kubectl get pods");
+                let Some(why) = why_silent(connection, namespace).await else {
+                    return Finding::wrong("agent", said, "see why: gitmoor logs --previous, and kubectl get pods");
+                };
+                return Finding::wrong("agent", format!("{said}: {}", why.sentence), why.remedy.join("; "));
             }
             Agent::Absent | Agent::Unknown => {}
         }

@@ -1,10 +1,13 @@
 //! `gitmoor explain`: why an Application is not as it should be.
 
+mod agent;
 mod gather;
 
-use gitmoor_core::explain::{Finding, explain};
-use gitmoor_core::view::{ViewedResource, short_commit};
+use gitmoor_core::explain::{Cause, Finding, explain};
+use gitmoor_core::view::{ViewedResource, distinct_revisions, short_revision};
 use serde_json::{Value, json};
+
+pub(crate) use agent::why_silent;
 
 use crate::{
     age::age,
@@ -40,9 +43,15 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         gather::facts(&connection, object).await
     })?;
     let mut findings = explain(&facts);
+    if let Some(first) = findings.iter_mut().find(|finding| finding.cause == Cause::NoAgent) {
+        let why = connection.wait(why_silent(&connection, &facts.view.key().namespace));
+        why.into_iter().for_each(|why| agent::told(first, why));
+    }
     let revision = facts.view.revision();
     let path = facts.source("path").to_owned();
-    blame(&mut findings, &revision, &path);
+    // What came after the commit of the status is what cannot be compared.
+    let newer = (facts.view.sync() == "Unknown").then(|| facts.follows());
+    blame(&mut findings, &revision, newer, &path);
     let (name, view) = (facts.name(), &facts.view);
     let state = format!("{name} is {} and {}", view.sync(), view.health());
     if terminal.is_json() {
@@ -50,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             "application": name, "sync": view.sync(), "health": view.health(), "revision": revision, "findings": findings,
         }));
     } else {
-        print(&state, short_commit(&revision), &findings, terminal);
+        print(&state, &short_revision(&revision), &findings, terminal);
     }
     Ok(if findings.is_empty() { Exit::Done } else { Exit::Findings })
 }
@@ -66,14 +75,17 @@ pub(crate) async fn of_objects(connection: &Connection, objects: &[ViewedResourc
 }
 
 /// Adds who changed last what the findings are about, where this is a clone of the repository. Everything else of an
-/// Application stands in its folder.
-fn blame(findings: &mut [Finding], revision: &str, path: &str) {
+/// Application stands in its folder. `newer`: the branch that it follows, where that is what the findings are about.
+fn blame(findings: &mut [Finding], revision: &str, newer: Option<&str>, path: &str) {
     let Some(fork) = Fork::here() else { return };
     // A clone of another repository does not have it. Without a revision, what is here is as good as anything.
-    let at = if fork.commit(revision).is_some() { revision } else { "HEAD" };
-    if at == "HEAD" && !revision.is_empty() {
-        return;
-    }
+    let known = distinct_revisions(revision).into_iter().find(|one| fork.commit(one).is_some());
+    let at = match (known, newer) {
+        (None, _) if !revision.is_empty() => return,
+        (known, Some(branch)) => fork.head_of(branch, known),
+        (known, None) => known.unwrap_or("HEAD").to_owned(),
+    };
+    let at = at.as_str();
     for (position, finding) in findings.iter_mut().enumerate() {
         let files = std::mem::take(&mut finding.files);
         let whole =

@@ -185,6 +185,16 @@ async fn what_a_parent_would_undo_is_not_done_but_explained() {
     assert_eq!((automated("platform").await, automated("web").await), (json!(false), json!(false)));
     person.run(&["resume", "web", "--with-parents"]).assert(0);
     assert_eq!((automated("platform").await, automated("web").await), (Value::Null, Value::Null));
+
+    let second = world.repository.commit(&[("web/map.yaml", &config_map("map", "key", "two"))], "to two").await;
+    world.await_synced("web", &second).await;
+    let way = "gitmoor rollback web --suspend --with-parents";
+    for arguments in [&["rollback", "web"][..], &["rollback", "web", "--suspend"]] {
+        let refused = person.run(arguments);
+        assert!(refused.assert(5).stderr.contains(way), "{refused:?}");
+    }
+    person.run(&["rollback", "web", "--suspend", "--with-parents", "--wait"]).assert(0);
+    assert_eq!(world.target("v1/ConfigMap", "map").await.unwrap()["data"]["key"], "one");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ mod daily;
 pub(crate) mod explain;
 mod look;
 mod pages;
+mod several;
 
 use std::path::Path;
 
