@@ -24,7 +24,7 @@ Examples:
   gitmoor bootstrap --dry-run
   gitmoor bootstrap --export manifests
 
-Exit status: 1 when the platform is not Synced and Healthy in time; everything is applied then.")]
+Exit status: 1 when the agent does not run, or the platform is not Synced and Healthy, in time.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) sources: Sources,
@@ -95,6 +95,9 @@ pub(crate) struct Credential {
     /// File with its private key
     #[arg(long, value_name = "FILE", requires = "github_app_id")]
     pub(crate) github_app_private_key: Option<PathBuf>,
+    /// Put it in the place of a credential of another kind
+    #[arg(long, requires = "way")]
+    pub(crate) replace_credential: bool,
 }
 
 /// Removes the agent; what it has deployed keeps running

@@ -8,6 +8,7 @@ use aws_lc_rs::{
 };
 use gitmoor_core::{names::LABEL_SECRET_TYPE, sensitive::Sensitive};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use ssh_key::{
     LineEnding, PrivateKey,
     private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData},
@@ -17,8 +18,8 @@ use ssh_key::{
 use super::arguments::Credential;
 use crate::failure::{Exit, Failure};
 
-/// Name of the Secret.
-pub(super) const NAME: &str = "repository";
+/// Name of the Secret for the repository of the root Application. Those of others have more behind it.
+const NAME: &str = "repository";
 /// Longest token or key.
 const LARGEST: u64 = 64 << 10;
 
@@ -30,6 +31,66 @@ pub(super) enum Given {
     SshKey,
     /// A GitHub App.
     App { id: u64, installation: Option<u64>, key: Sensitive<String> },
+}
+
+impl Given {
+    /// In a word, and the key of the Secret that only this kind has.
+    fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Token { .. } => KINDS[0],
+            Self::SshKey => KINDS[1],
+            Self::App { .. } => KINDS[2],
+        }
+    }
+
+    /// Whether it can open an address at all.
+    pub(super) fn fits(&self, url: &str) -> Result<(), Failure> {
+        match (self, ssh_address(url)) {
+            (Self::SshKey, Some(ssh)) => Err(Failure::new(Exit::Usage, format!("an SSH key does not open {url}"))
+                .hint(format!("name the address by ssh, here and as git_repo.url in setup.conf: --repository {ssh}"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it may take the place of what is there.
+    pub(super) fn may_replace(&self, live: &Value) -> Result<(), Failure> {
+        let (kind, _) = self.kind();
+        let present = KINDS.iter().find(|(_, key)| live["data"][*key].as_str().is_some_and(|value| !value.is_empty()));
+        match present {
+            Some((other, _)) if *other != kind => {
+                let name = super::id(live);
+                Err(Failure::new(Exit::Refused, format!("{name} holds {other}, which {kind} would replace"))
+                    .hint("if that is meant: --replace-credential"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Each kind of credential, and its key in the Secret.
+const KINDS: [(&str, &str); 3] =
+    [("a token", "password"), ("an SSH key", "sshPrivateKey"), ("a GitHub App", "githubAppPrivateKey")];
+
+/// The same repository by ssh, for an address by http.
+fn ssh_address(url: &str) -> Option<String> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let (authority, path) = rest.split_once('/')?;
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    match host.split_once(':') {
+        // Whatever its port for ssh is, it is another one.
+        Some((host, _)) => Some(format!("ssh://git@{host}/{path}")),
+        None => Some(format!("git@{host}:{path}")),
+    }
+}
+
+/// Name of the Secret: that of another repository must not take the place of the root Application's.
+pub(super) fn name(repository: &str, root: &str) -> String {
+    if repository == root {
+        return NAME.to_owned();
+    }
+    let digest = Sha256::digest(repository);
+    let digest: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{NAME}-{digest}")
 }
 
 impl Credential {
@@ -69,7 +130,11 @@ impl Credential {
 }
 
 /// The Secret, and for a key that was made now its public part.
-pub(super) fn secret(given: &Given, url: &str, namespace: &str) -> Result<(Value, Option<String>), Failure> {
+pub(super) fn secret(
+    given: &Given,
+    url: &str,
+    (namespace, name): (&str, &str),
+) -> Result<(Value, Option<String>), Failure> {
     let (mut data, mut public) = (json!({"type": "git", "url": url}), None);
     match given {
         Given::Token { username, token } => {
@@ -91,7 +156,7 @@ pub(super) fn secret(given: &Given, url: &str, namespace: &str) -> Result<(Value
     }
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret",
-        "metadata": {"name": NAME, "namespace": namespace, "labels": {LABEL_SECRET_TYPE: "repository"}},
+        "metadata": {"name": name, "namespace": namespace, "labels": {LABEL_SECRET_TYPE: "repository"}},
         "type": "Opaque",
         "data": encoded(&data),
     });
@@ -135,8 +200,8 @@ mod tests {
 
     #[test]
     fn a_key_is_new_each_time_and_its_public_part_is_found_again() {
-        let (one, public) = secret(&Given::SshKey, "git@host:team/x.git", "gitmoor").unwrap();
-        let (_, other) = secret(&Given::SshKey, "git@host:team/x.git", "gitmoor").unwrap();
+        let (one, public) = secret(&Given::SshKey, "git@host:team/x.git", ("gitmoor", NAME)).unwrap();
+        let (_, other) = secret(&Given::SshKey, "git@host:team/x.git", ("gitmoor", NAME)).unwrap();
         assert_ne!(public, other);
         assert!(public.as_ref().unwrap().starts_with("ssh-ed25519 AAAA"), "{public:?}");
         assert_eq!(public_part(&one), public);
@@ -146,9 +211,28 @@ mod tests {
     #[test]
     fn a_github_app_has_argo_cds_fields() {
         let given = Given::App { id: 7, installation: None, key: Sensitive::new("k".to_owned()) };
-        let (secret, _) = secret(&given, "https://github.com/team/x", "gitmoor").unwrap();
+        let (secret, _) = secret(&given, "https://github.com/team/x", ("gitmoor", NAME)).unwrap();
         let keys: Vec<&String> = secret["data"].as_object().unwrap().keys().collect();
         assert_eq!(keys, ["githubAppID", "githubAppPrivateKey", "type", "url"]);
         assert_eq!(secret["data"]["githubAppID"], "Nw==");
+    }
+
+    #[test]
+    fn a_credential_replaces_only_its_own_kind_and_opens_only_its_own_addresses() {
+        let token = Given::Token { username: "git".to_owned(), token: Sensitive::new("t".to_owned()) };
+        let (live, _) = secret(&token, "https://git.example/x", ("gitmoor", NAME)).unwrap();
+        token.may_replace(&live).unwrap();
+        assert_eq!(Given::SshKey.may_replace(&live).unwrap_err().exit, Exit::Refused);
+        for (url, ssh) in [
+            ("https://github.com/team/x.git", "--repository git@github.com:team/x.git"),
+            ("https://me@git.example:8443/team/x", "--repository ssh://git@git.example/team/x"),
+        ] {
+            let failure = Given::SshKey.fits(url).unwrap_err();
+            assert!(failure.hints[0].ends_with(ssh), "{failure:?}");
+            token.fits(url).unwrap();
+        }
+        Given::SshKey.fits("git@github.com:team/x.git").unwrap();
+        assert_eq!(name("a", "a"), "repository");
+        assert_ne!(name("b", "a"), name("c", "a"));
     }
 }

@@ -1,7 +1,7 @@
 //! Applying objects one after the other, and saying what became of each.
 
 use gitmoor_core::{
-    names::{ANNOTATION_TRACKING_ID, LABEL_APPLICATION},
+    names::{ANNOTATION_DIGEST, ANNOTATION_TRACKING_ID, LABEL_APPLICATION},
     object::{GroupKind, annotation, text_at},
     resource::{Resource, Resources},
 };
@@ -90,14 +90,21 @@ impl<'c> Installer<'c> {
         }
         let body = live.as_ref().map_or_else(|| object.clone(), |live| with_claim(object, live));
         let cluster = &self.connection.cluster;
-        let applied = if self.dry_run {
-            cluster.apply_dry(resource, &id, &body, Validation::Strict).await
+        let tried = if self.dry_run || live.is_some() {
+            let tried = with_digest(&body, live.as_ref());
+            Some(cluster.apply_dry(resource, &id, &tried, Validation::Strict).await)
         } else {
-            cluster.apply_body(resource, &id, &body, Validation::Strict).await
+            None
+        };
+        let same = |answer: &Value| live.as_ref().is_some_and(|live| bare(answer) == bare(live));
+        let applied = match tried {
+            Some(Ok(answer)) if same(&answer) => return Ok(Became::Unchanged),
+            Some(answer) if self.dry_run => answer,
+            // Without the digest: what the agent knows of the object is not so any more.
+            _ => cluster.apply_body(resource, &id, &body, Validation::Strict).await,
         };
         match (applied, live) {
             (Ok(_), None) => Ok(Became::Created),
-            (Ok(answer), Some(live)) if bare(&answer) == bare(&live) => Ok(Became::Unchanged),
             (Ok(_), Some(_)) => Ok(Became::Changed),
             // Its namespace would have been made before.
             (Err(error), None) if self.dry_run && error.is_missing_namespace(&id) => Ok(Became::Created),
@@ -146,6 +153,15 @@ fn with_claim(object: &Value, live: &Value) -> Value {
     }
     if let Some(label) = text_at(live, &["metadata", "labels", LABEL_APPLICATION]) {
         body["metadata"]["labels"][LABEL_APPLICATION] = json!(label);
+    }
+    body
+}
+
+/// The same with the digest of what the agent has applied: what is as it was keeps it.
+fn with_digest(body: &Value, live: Option<&Value>) -> Value {
+    let mut body = body.clone();
+    if let Some(digest) = live.and_then(|live| annotation(live, ANNOTATION_DIGEST)) {
+        body["metadata"]["annotations"][ANNOTATION_DIGEST] = json!(digest);
     }
     body
 }

@@ -34,6 +34,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     let given = arguments.credential.given()?;
     let material = Material::read(&arguments.sources, arguments.target.namespace.as_deref())?;
     let repository = arguments.credential.repository.clone().unwrap_or_else(|| material.repository.clone());
+    given.as_ref().map_or(Ok(()), |given| given.fits(&repository))?;
     if let Some(folder) = &arguments.export {
         return export::write(folder, &material, given.is_some(), terminal);
     }
@@ -45,14 +46,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             return Err(Failure::new(Exit::Usage, "there is no credential to make")
                 .hint("--token-env, --token-stdin, --ssh-key, or --github-app-id with its key"));
         };
-        connection.wait(credentials(
-            &connection,
-            given,
-            &repository,
-            &material.namespace,
-            arguments.dry_run,
-            terminal,
-        ))?;
+        connection.wait(credentials(&connection, given, &repository, &material, arguments, terminal))?;
         return Ok(Exit::Done);
     }
     connection.wait(install(&connection, arguments, &material, given.as_ref(), &repository, terminal))
@@ -81,7 +75,7 @@ async fn install(
         report.add(object, installer.apply(object).await?, terminal);
     }
     if let Some(given) = given {
-        credentials(connection, given, repository, &material.namespace, arguments.dry_run, terminal).await?;
+        credentials(connection, given, repository, material, arguments, terminal).await?;
     }
     if arguments.dry_run {
         report.add(&material.root, installer.apply(&material.root).await?, terminal);
@@ -89,7 +83,8 @@ async fn install(
     }
     if !waiting::agent(&installer, material, arguments.timeout, terminal).await? {
         report.end(terminal);
-        return Ok(late("the agent does not run in time", "gitmoor logs, and kubectl get pods -n", material, terminal));
+        let what = "the agent does not run in time, so the root Application is not applied yet";
+        return Ok(late(what, "gitmoor bootstrap goes on when it runs; kubectl get pods -n", material, terminal));
     }
     terminal.message("the agent works");
     report.add(&material.root, installer.apply(&material.root).await?, terminal);
@@ -100,7 +95,7 @@ async fn install(
     }
     if !waiting::platform(connection, material, arguments.timeout, terminal).await? {
         return Ok(late(
-            "not everything is Synced and Healthy in time",
+            "not everything is Synced and Healthy in time; everything is applied, and the agent goes on",
             "gitmoor status, and gitmoor explain, in",
             material,
             terminal,
@@ -111,7 +106,7 @@ async fn install(
 }
 
 fn late(what: &str, how: &str, material: &Material, terminal: &mut Terminal) -> Exit {
-    terminal.error(&format!("{what}; everything is applied, and the agent goes on"));
+    terminal.error(what);
     terminal.message(&format!("see why: {how} {}", material.namespace));
     Exit::Findings
 }
@@ -121,26 +116,31 @@ async fn credentials(
     connection: &Connection,
     given: &Given,
     repository: &str,
-    namespace: &str,
-    dry_run: bool,
+    material: &Material,
+    arguments: &Arguments,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
+    let (namespace, dry_run) = (material.namespace.as_str(), arguments.dry_run);
+    let name = credential::name(repository, &material.repository);
+    let name = name.as_str();
     let kind = builtin::secrets();
-    let cannot = |what: &str, error| failed(format!("cannot {what} Secret {namespace}/{}", credential::NAME), &error);
-    let live = connection.cluster.get(&kind, Some(namespace), credential::NAME).await.map_err(|e| cannot("read", e))?;
+    let cannot = |what: &str, error| failed(format!("cannot {what} Secret {namespace}/{name}"), &error);
+    let live = connection.cluster.get(&kind, Some(namespace), name).await.map_err(|e| cannot("read", e))?;
     let has_key = live.as_ref().and_then(credential::public_part);
     if let (Given::SshKey, Some(public)) = (given, &has_key) {
         terminal.message("there is an SSH key already; its public part is");
         terminal.data(Style::Plain, public);
         return Ok(());
     }
+    if let Some(live) = live.as_ref().filter(|_| !arguments.credential.replace_credential) {
+        given.may_replace(live)?;
+    }
     if dry_run {
         let word = if live.is_some() { Became::Changed } else { Became::Created }.word(true);
-        terminal
-            .message(&format!("Secret {namespace}/{} with the credentials of {repository} {word}", credential::NAME));
+        terminal.message(&format!("Secret {namespace}/{name} with the credentials of {repository} {word}"));
         return Ok(());
     }
-    let (mut secret, public) = credential::secret(given, repository, namespace)?;
+    let (mut secret, public) = credential::secret(given, repository, (namespace, name))?;
     // What another way has left would be tried first.
     for key in live.as_ref().and_then(|live| live["data"].as_object()).into_iter().flatten().map(|(key, _)| key) {
         if secret["data"].get(key).is_none() && key != "proxy" {
@@ -162,7 +162,7 @@ async fn credentials(
             connection.cluster.apply_as(FIELD_MANAGER, &kind, &patch).await.map_err(|e| cannot("make", e))?;
         }
     }
-    terminal.message(&format!("Secret {namespace}/{} has the credentials of {repository}", credential::NAME));
+    terminal.message(&format!("Secret {namespace}/{name} has the credentials of {repository}"));
     if let Some(public) = public {
         terminal.message("enter this key at the Git server, for reading only:");
         terminal.data(Style::Bold, &public);

@@ -7,7 +7,7 @@ use gitmoor_core::{
     names::{ANNOTATION_CONFIRM_PRUNE, FINALIZER_CASCADE},
     object::{annotation, text_at},
     prune::asked,
-    view::ApplicationView,
+    view::{ApplicationView, one_line},
 };
 use gitmoor_engine::cluster::ClusterError;
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const ATTEMPTS: usize = 10;
 /// Applications that are named.
 const NAMED: usize = 8;
+/// Characters of what one waits for.
+const LONGEST: usize = 160;
 
 /// Deletes all Applications with what they own; false when that was not confirmed, or not done in time.
 pub(super) async fn applications(
@@ -141,6 +143,15 @@ async fn change(connection: &Connection, object: &Value, change: Change) -> Resu
     Err(Failure::new(Exit::Io, format!("the Application {name} changes all the time; try again")))
 }
 
+/// What keeps an Application, in a line. What it asks is answered here: nobody has to read how.
+fn waits_for(view: &ApplicationView) -> String {
+    let Some(condition) = view.conditions().first() else { return String::new() };
+    match asked(&condition.message).len() {
+        0 => one_line(&condition.message).chars().take(LONGEST).collect(),
+        _ => "asks whether its objects may go; confirmed".to_owned(),
+    }
+}
+
 /// Waits until the agent has deleted everything, and answers what it asks: that was confirmed as a whole.
 async fn gone(
     connection: &Connection,
@@ -171,11 +182,7 @@ async fn gone(
                 }
             }
             if lines.len() <= NAMED {
-                lines.push(format!(
-                    "  {}  {}",
-                    view.key().name,
-                    view.conditions().first().map_or("", |one| one.message.as_str())
-                ));
+                lines.push(format!("  {}  {}", view.key().name, waits_for(&view)).trim_end().to_owned());
             }
         }
         terminal.live(&lines);

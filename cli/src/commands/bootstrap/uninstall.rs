@@ -1,6 +1,10 @@
 //! `gitmoor uninstall`: the agent goes, and what it has deployed stays, unless everything is to go.
 
+use std::time::Duration;
+
+use gitmoor_core::builtin;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::{
     arguments::UninstallArguments,
@@ -9,10 +13,14 @@ use super::{
     purge,
 };
 use crate::{
-    cluster::Connection,
+    cluster::{Agent, Connection},
     failure::{Exit, Failure},
     terminal::{Style, Terminal},
 };
+
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the agent may take to finish what it has begun. One that was killed keeps its lease for half of that.
+const FAREWELL: Duration = Duration::from_secs(60);
 
 /// Deletes the agent's objects; with `--purge` what it has deployed before, and definitions and namespace after.
 pub(crate) fn run(arguments: &UninstallArguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
@@ -23,6 +31,9 @@ pub(crate) fn run(arguments: &UninstallArguments, terminal: &mut Terminal) -> Re
         let installer = Installer::new(&connection, arguments.dry_run).await?;
         let (kept, gone) = objects(&material);
         let mut deleted = Vec::new();
+        if !arguments.purge && !arguments.dry_run {
+            refuse_elsewhere(&connection, &material.namespace).await?;
+        }
         if arguments.purge {
             if !purge::applications(&installer, arguments, &material, terminal).await? {
                 return Ok(Exit::Findings);
@@ -31,15 +42,20 @@ pub(crate) fn run(arguments: &UninstallArguments, terminal: &mut Terminal) -> Re
             terminal.message("nothing was deleted");
             return Ok(Exit::Findings);
         }
-        let last: &[&Value] = if arguments.purge { &kept } else { &[] };
-        for object in gone.iter().chain(last) {
-            if installer.delete(object).await? {
-                deleted.push(id(object).to_string());
+        let word = if arguments.dry_run { "would be deleted" } else { "deleted" };
+        let (workloads, others): (Vec<&Value>, Vec<&Value>) = gone.into_iter().partition(|object| is_workload(object));
+        let last = if arguments.purge { kept } else { Vec::new() };
+        for (position, objects) in [workloads, others, last].into_iter().enumerate() {
+            for object in objects {
+                if installer.delete(object).await? {
+                    terminal.message(&format!("{} {word}", id(object)));
+                    deleted.push(id(object).to_string());
+                }
             }
-        }
-        for object in &deleted {
-            let word = if arguments.dry_run { "would be deleted" } else { "deleted" };
-            terminal.message(&format!("{object} {word}"));
+            // Without Applications there is nothing that it could make again.
+            if position == 0 && !arguments.purge && !arguments.dry_run {
+                silence(&connection, &material.namespace).await?;
+            }
         }
         if terminal.is_json() {
             terminal.json(&json!({"deleted": deleted, "dryRun": arguments.dry_run}));
@@ -60,8 +76,40 @@ fn objects(material: &Material) -> (Vec<&Value>, Vec<&Value>) {
     // Definitions before the namespace.
     kept.sort_by_key(|object| object["kind"] == "Namespace");
     gone.reverse();
-    gone.sort_by_key(|object| id(object).group_kind.group != "apps");
+    gone.sort_by_key(|object| !is_workload(object));
     (kept, gone)
+}
+
+fn is_workload(object: &Value) -> bool {
+    id(object).group_kind.group == "apps"
+}
+
+/// An agent that is no pod of this cluster goes on, whatever is deleted here.
+async fn refuse_elsewhere(connection: &Connection, namespace: &str) -> Result<(), Failure> {
+    let Agent::Works { holder } = connection.agent(namespace).await else { return Ok(()) };
+    match connection.cluster.get(&builtin::pods(), Some(namespace), &holder).await {
+        Ok(None) => Err(still_works(namespace, &holder, "it is no pod of the namespace; nothing was deleted")),
+        // It is one, or that may not be known.
+        _ => Ok(()),
+    }
+}
+
+/// Waits until nobody holds the lease: who works makes again what is deleted.
+async fn silence(connection: &Connection, namespace: &str) -> Result<(), Failure> {
+    let started = Instant::now();
+    while let Agent::Works { holder } = connection.agent(namespace).await {
+        if started.elapsed() > FAREWELL {
+            return Err(still_works(namespace, &holder, "its workload was deleted, the rest is left"));
+        }
+        sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+fn still_works(namespace: &str, holder: &str, what: &str) -> Failure {
+    let message =
+        format!("the agent {holder} holds the lease of namespace {namespace}, and makes again what goes: {what}");
+    Failure::new(Exit::Refused, message).hint(format!("stop {holder}, then run this again"))
 }
 
 fn confirmed(arguments: &UninstallArguments, material: &Material, terminal: &mut Terminal) -> Result<bool, Failure> {

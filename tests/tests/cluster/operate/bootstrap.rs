@@ -43,6 +43,8 @@ fn write_fork(repository: &Repository, namespace: &str, target: &str) {
     let files = [
         ("distribution/platform.yaml", application("platform", "distribution/selection", namespace)),
         ("distribution/selection/web.yaml", application("web", "distribution/web", target)),
+        // The agent keeps itself, too.
+        ("distribution/selection/gitmoor.yaml", application("gitmoor", component, namespace)),
         ("distribution/web/map.yaml", config_map("web", "key", "one")),
         ("distribution/applications/gitmoor.yaml", application("gitmoor", component, namespace)),
         (&format!("{component}/kustomization.yaml"), {
@@ -109,8 +111,10 @@ async fn a_fork_becomes_a_platform_and_goes_again() {
     std::fs::remove_dir_all(here.join("manifests")).unwrap();
 
     let identity = control_plane.kubeconfig_for_user(&unique_name("agent"), Some("system:masters"));
-    let agent = Agent::builder(&identity).arg(format!("--namespace={namespace}")).env("GITMOOR_POLL_INTERVAL", "0.3");
-    let mut agent = agent.start();
+    let agent =
+        || Agent::builder(&identity).arg(format!("--namespace={namespace}")).env("GITMOOR_POLL_INTERVAL", "0.3");
+    let start = || agent().start();
+    let mut agent = start();
     let page = std::fs::read_to_string(tools::workspace().join("docs/bootstrap.md")).unwrap();
     let commands = page.split_once("\n```sh\n").and_then(|(_, rest)| rest.split_once("\n```\n")).unwrap().0;
     let mut said = String::new();
@@ -144,13 +148,24 @@ async fn a_fork_becomes_a_platform_and_goes_again() {
     assert!(said.contains("lost is stuck: the folder nowhere does not exist"), "{said}");
     repository.remove("distribution/selection/lost.yaml").await;
 
+    // An agent that is no pod would make it all again.
+    let refused = run(&["uninstall", "--yes"], b"");
+    assert!(refused.assert(5).stderr.contains("it is no pod of the namespace; nothing was deleted"), "{refused:?}");
+    assert!(get(&client, "apps/v1/Deployment", Some(&namespace), "gitmoor-agent").await.is_some());
+    agent.terminate(PATIENCE).await;
     let gone = run(&["uninstall", "--yes"], b"");
     assert!(gone.assert(0).stderr.contains("gitmoor-agent deleted"), "{gone:?}");
     assert!(get(&client, "apps/v1/Deployment", Some(&namespace), "gitmoor-agent").await.is_none());
     assert!(get(&client, "v1/ConfigMap", Some(&target), "web").await.is_some(), "what runs keeps running");
     assert!(get(&client, "argoproj.io/v1alpha1/Application", Some(&namespace), "web").await.is_some());
 
+    let without = run(&["refresh", "web", "--wait"], b"");
+    assert!(without.assert(4).stderr.contains("no agent is running"), "{without:?}");
+    let why = run(&["explain", "web"], b"");
+    assert!(why.assert(1).stdout.contains("there is no Deployment of the agent"), "{why:?}");
+
     repository.commit(&[("distribution/web/claim.yaml", CLAIM)], "data").await;
+    let mut agent = start();
     run(&["bootstrap", "--no-wait"], b"").assert(0);
     let check = async || {
         let claim = get(&client, "v1/PersistentVolumeClaim", Some(&target), "data").await;
@@ -160,7 +175,9 @@ async fn a_fork_becomes_a_platform_and_goes_again() {
     let asked = run(&["uninstall", "--purge"], b"");
     assert!(asked.assert(5).stdout.contains("go, with their data"), "{asked:?}");
     assert!(get(&client, "v1/ConfigMap", Some(&target), "web").await.is_some());
-    run(&["uninstall", "--purge", "--yes", "--timeout", "2m"], b"").assert(0);
+    let purged = run(&["uninstall", "--purge", "--yes", "--timeout", "2m"], b"");
+    let asks = &purged.assert(0).stderr;
+    assert!(!asks.contains("confirm-prune") && asks.lines().all(|line| line.len() < 300), "{asks}");
     assert!(get(&client, "v1/ConfigMap", Some(&target), "web").await.is_none());
     assert!(get(&client, "argoproj.io/v1alpha1/Application", Some(&namespace), "platform").await.is_none());
     let check = async || match get(&client, "v1/Namespace", None, &namespace).await {
@@ -188,10 +205,21 @@ async fn an_ssh_key_is_made_once_and_its_public_part_shown() {
     let first = person.run_in(repository.tree(), &arguments, b"");
     let public = first.assert(0).stdout.trim().to_owned();
     assert!(public.starts_with("ssh-ed25519 AAAA") && public.lines().count() == 1, "{first:?}");
-    let secret = get(&client, "v1/Secret", Some(&namespace), "repository").await.unwrap();
+    // Another repository than that of the root Application has a Secret of its own.
+    let own = get(&client, "v1/Secret", Some(&namespace), "repository").await;
+    assert!(own.is_none(), "{own:?}");
+    let name =
+        first.stderr.split(&format!("Secret {namespace}/")).nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let secret = get(&client, "v1/Secret", Some(&namespace), name).await.unwrap();
     assert!(secret["data"]["sshPrivateKey"].as_str().is_some_and(|key| key.len() > 100));
     let again = person.run_in(repository.tree(), &arguments, b"");
     assert_eq!(again.assert(0).stdout.trim(), public, "the same key");
+    let token = ["bootstrap", "--credential-only", "--token-stdin", "--repository", url];
+    let kept = person.run_in(repository.tree(), &token, b"token");
+    assert!(kept.assert(5).stderr.contains("holds an SSH key, which a token would replace"), "{kept:?}");
+    person.run_in(repository.tree(), &[&token[..], &["--replace-credential"]].concat(), b"token").assert(0);
+    let wrong = person.run_in(repository.tree(), &["bootstrap", "--credential-only", "--ssh-key"], b"");
+    assert!(wrong.assert(2).stderr.contains("--repository ssh://git@127.0.0.1/"), "{wrong:?}");
     let missing = person.run_in(Path::new("/"), &["bootstrap"], b"");
     assert!(missing.assert(4).stderr.contains("--distribution"), "{missing:?}");
 }
