@@ -8,7 +8,9 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use gitmoor_core::{object::text_at, replacement::Replacement, tracking::Installation, tree::RepoPath};
+use gitmoor_core::{
+    object::text_at, replacement::Replacement, template::placeholders_in, tracking::Installation, tree::RepoPath,
+};
 use gitmoor_engine::{
     addresses::Addresses,
     git::{FetchLimits, Fetcher, LocalClone, UrlPolicy},
@@ -92,8 +94,15 @@ impl RenderArguments {
     pub(crate) fn prepare(&self) -> Result<Prepared, Failure> {
         let folder = folder_of(&self.root);
         let repository = Repository::around(folder)?;
+        let found = repository.is_some();
         let outside = || {
-            Failure::new(Exit::Usage, format!("{} is not below the folder of the repository", self.root.display()))
+            let root = self.root.display();
+            let what = match (found, self.root.exists()) {
+                (true, true) => format!("{root} is not below the folder of the repository"),
+                (true, false) => format!("there is no file {root}"),
+                (false, _) => format!("there is no file {root}, and this folder is in no Git repository"),
+            };
+            Failure::new(Exit::Usage, what)
                 .hint("run gitmoor in the top folder of your fork, or name the file with --root")
         };
         let (clone, root) = if let Some(repository) = repository {
@@ -172,6 +181,14 @@ impl Prepared {
             None => Err(Failure::new(Exit::Input, format!("there is no file {}", self.root))
                 .hint("run gitmoor in the top folder of your fork, or name the root Application's file with --root")),
         }
+    }
+
+    /// Before `gitmoor init` the root Application leads nowhere, and that is all there is to say.
+    pub(crate) fn refuse_uninitialised(&self, roots: &[Value]) -> Result<(), Failure> {
+        let Some(left) = roots.iter().find_map(|root| placeholders_in(root).into_iter().next()) else { return Ok(()) };
+        Err(Failure::new(Exit::Input, format!("the fork is not initialised: {} still has {left}", self.root)).hint(
+            "fill in setup.conf, then run gitmoor init setup.conf --commit; or name the values with --setup-conf",
+        ))
     }
 
     /// What surveys trees with these roots; `cluster` is what charts see when there is one.

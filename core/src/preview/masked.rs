@@ -11,6 +11,9 @@ pub const CHANGED_FROM: &str = "*** (before)";
 /// Stands for the value that replaces another one.
 pub const CHANGED_TO: &str = "*** (after)";
 
+/// Characters of each end of a ciphertext that are shown.
+const ENDS: usize = 12;
+
 /// kubectl keeps a copy of the whole object there.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Fields that hold values.
@@ -51,6 +54,25 @@ pub fn masked_pair(before: &Value, after: &Value) -> (Value, Value) {
     mask(&mut from, after, CHANGED_FROM);
     mask(&mut to, before, CHANGED_TO);
     (from, to)
+}
+
+/// The object with the ciphertexts of a SealedSecret cut: people see that they differ, and nothing else in them.
+pub(super) fn shortened(mut object: Value) -> Value {
+    if object["kind"] != "SealedSecret" {
+        return object;
+    }
+    let values = object.pointer_mut("/spec/encryptedData").and_then(Value::as_object_mut);
+    for value in values.into_iter().flat_map(|values| values.values_mut()) {
+        // Ciphertexts are ASCII; what is not is shown as it is.
+        let cut = value
+            .as_str()
+            .filter(|text| text.len() > 3 * ENDS && text.is_ascii())
+            .map(|text| format!("{}…{} ({} characters)", &text[..ENDS], &text[text.len() - ENDS..], text.len()));
+        if let Some(cut) = cut {
+            *value = Value::String(cut);
+        }
+    }
+    object
 }
 
 fn is_secret(object: &Value) -> bool {

@@ -150,3 +150,15 @@ fn departures_follow_the_rules_of_deletion() {
         assert!(found.iter().all(|(_, what)| matches!(what, Departure::Held(why) if why.contains(word))), "{found:?}");
     }
 }
+
+#[test]
+fn ciphertexts_are_cut_and_still_differ() {
+    let sealed = |ciphertext: String| {
+        json!({"apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "metadata": {"name": "s"},
+            "spec": {"encryptedData": {"password": ciphertext}}})
+    };
+    let (one, other) = (sealed(format!("AgA{}one", "x".repeat(700))), sealed(format!("AgA{}two", "x".repeat(700))));
+    let difference = difference(Some(&one), Some(&other));
+    assert!(difference.contains("-    password: AgAxxxxxxxxx…xxxxxxxxxone (706 characters)\n"), "{difference}");
+    assert!(difference.len() < 500, "{difference}");
+}

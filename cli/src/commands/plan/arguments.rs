@@ -22,8 +22,8 @@ Examples:
   # What the agent would do to the cluster at hand
   gitmoor plan --live")]
 pub(crate) struct Arguments {
-    /// Commit to compare with; BASE...HEAD stands for where HEAD left BASE [default: where HEAD left its upstream, or the
-    /// default branch]
+    /// Commit to compare with; BASE..HEAD names both, BASE...HEAD stands for where HEAD left BASE [default: where HEAD left
+    /// its upstream, or the default branch]
     #[arg(value_name = "BASE")]
     pub(super) base: Option<String>,
     /// Commit that is looked at [default: the files as they are]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use gitmoor_core::{
+    closure::Member,
     names::{APPLICATION_GROUP, APPLICATION_KIND},
     object::{GroupKind, ObjectId},
     preview::{Change, Departure, LeavingApplication, Owners, Side, What, compare, departures, leaving_application},
@@ -212,8 +213,9 @@ impl Both<'_> {
                     touched.objects = self.judged(&touched.key, changes, true, &[]);
                 }
                 _ => {
-                    let what = "stay in the cluster, and nobody follows them any more";
-                    touched.notes.push(format!("its {count} objects {what}"));
+                    let known = self.old.contains_key(&touched.key);
+                    let which = if known { format!("its {count} objects") } else { "its objects".to_owned() };
+                    touched.notes.push(format!("{which} stay in the cluster, and nobody follows them any more"));
                     touched.objects =
                         objects.into_iter().filter(|object| object.change.what != What::Leaving).collect();
                 }
@@ -226,17 +228,32 @@ fn plain(changes: Vec<Change>) -> Vec<Object> {
     changes.into_iter().map(Object::of).collect()
 }
 
-/// The files that make the difference.
+/// What makes the difference: the spec, and files. Where it reads from elsewhere now, all of them would differ.
 pub(super) fn because(old: Option<&Surveyed>, new: Option<&Surveyed>) -> Vec<String> {
     let (Some(old), Some(new)) = (old, new) else { return Vec::new() };
+    let sources = |of: &Surveyed| (of.object["spec"]["source"].clone(), of.object["spec"]["sources"].clone());
+    let moved = sources(old) != sources(new);
+    // One that failed before it read anything has no files to compare.
+    let known = |of: &Surveyed| of.outcome.is_ok() || !of.reads.is_empty();
+    let known = known(old) && known(new);
+    // Candidates that are not there are read too, and folders for what is in them.
+    let is_there = |member: Option<&Member>| matches!(member, Some(Member::File { .. } | Member::Link { .. }));
     let paths: BTreeSet<_> = old.reads.keys().chain(new.reads.keys()).collect();
-    let differing: Vec<_> = paths.into_iter().filter(|path| old.reads.get(path) != new.reads.get(path)).collect();
-    let mut because: Vec<String> = differing.iter().take(MOST_PATHS).map(ToString::to_string).collect();
+    let differing: Vec<_> = paths
+        .into_iter()
+        .filter(|path| {
+            let (before, after) = (old.reads.get(path), new.reads.get(path));
+            let comparable = if moved { is_there(before) && is_there(after) } else { known };
+            comparable && before != after && (is_there(before) || is_there(after))
+        })
+        .collect();
+    let mut because = Vec::new();
+    if old.object["spec"] != new.object["spec"] {
+        because.push("the spec of the Application".to_owned());
+    }
+    because.extend(differing.iter().take(MOST_PATHS).map(ToString::to_string));
     if differing.len() > MOST_PATHS {
         because.push(format!("and {} more", differing.len() - MOST_PATHS));
-    }
-    if because.is_empty() && old.object["spec"] != new.object["spec"] {
-        because.push("the spec of the Application".to_owned());
     }
     because
 }

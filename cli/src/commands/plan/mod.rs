@@ -60,6 +60,7 @@ fn surveyor(
 ) -> Result<(Surveyor, Roots), Failure> {
     let before = prepared.roots(&points.base.ground)?.unwrap_or_default();
     let after = prepared.wanted_roots(&points.head.ground)?;
+    prepared.refuse_uninitialised(&after)?;
     let all: Vec<_> = after.iter().chain(&before).cloned().collect();
     let capabilities = connection.map(Connection::capabilities);
     Ok((prepared.surveyor(&all, capabilities)?, (before, after)))

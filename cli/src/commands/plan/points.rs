@@ -28,13 +28,7 @@ impl Points {
             return Err(Failure::new(Exit::Usage, "this folder is not under Git, so there is nothing to compare with")
                 .hint("`gitmoor render` works without Git"));
         };
-        let (base, head) = match base.and_then(|base| base.split_once("...")) {
-            Some(_) if head.is_some() => {
-                return Err(Failure::new(Exit::Usage, "BASE...HEAD names both sides; leave the second argument out"));
-            }
-            Some((base, head)) => (Base::Left(base), Some(if head.is_empty() { "HEAD" } else { head })),
-            None => (base.map_or(Base::Default, Base::Exactly), head),
-        };
+        let (base, head) = sides(base, head)?;
         let head_commit = head.map(|head| commit(repository, head)).transpose()?;
         let (name, id) = base.resolve(repository, head_commit.as_deref().unwrap_or("HEAD"))?;
         let base = Self::at(prepared, name, id)?;
@@ -52,6 +46,24 @@ impl Points {
     }
 }
 
+/// What is compared with, and what is looked at; none: the files as they are. No commit has two dots in its name.
+fn sides<'a>(base: Option<&'a str>, head: Option<&'a str>) -> Result<(Base<'a>, Option<&'a str>), Failure> {
+    let three = base.and_then(|base| base.split_once("...")).map(|(base, head)| (Base::Left(or_head(base)), head));
+    let two = || base.and_then(|base| base.split_once("..")).map(|(base, head)| (Base::Exactly(or_head(base)), head));
+    match three.or_else(two) {
+        Some(_) if head.is_some() => {
+            Err(Failure::new(Exit::Usage, "BASE...HEAD and BASE..HEAD name both sides; leave the second argument out"))
+        }
+        Some((base, head)) => Ok((base, Some(or_head(head)))),
+        None => Ok((base.map_or(Base::Default, Base::Exactly), head)),
+    }
+}
+
+fn or_head(name: &str) -> &str {
+    if name.is_empty() { "HEAD" } else { name }
+}
+
+#[derive(Debug, PartialEq, Eq)]
 enum Base<'a> {
     /// Where the head left its upstream, or the default branch.
     Default,
@@ -95,4 +107,23 @@ fn commit(repository: &Repository, name: &str) -> Result<String, Failure> {
         let failure = Failure::new(Exit::Usage, format!("this clone has no commit {name}"));
         failure.hint("fetch it first: `git fetch origin`")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_name_both_sides() {
+        for (base, head, expected) in [
+            (None, None, (Base::Default, None)),
+            (Some("main"), Some("x"), (Base::Exactly("main"), Some("x"))),
+            (Some("main...x"), None, (Base::Left("main"), Some("x"))),
+            (Some("main.."), None, (Base::Exactly("main"), Some("HEAD"))),
+            (Some("v1.0..x"), None, (Base::Exactly("v1.0"), Some("x"))),
+        ] {
+            assert_eq!(sides(base, head).unwrap(), expected);
+        }
+        assert!(sides(Some("a..b"), Some("c")).is_err());
+    }
 }
