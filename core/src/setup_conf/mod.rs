@@ -128,11 +128,10 @@ impl SetupConf {
     /// for. `example` is the text of the setup.conf.example that holds the comments.
     pub fn doubtful_values(&self, example: &str) -> Vec<Warning> {
         let examples = value_checks::examples(example);
-        let expected = |token: &str| ValueKind::of_name(template::name(token)).or(examples.get(token).copied());
         self.entries
             .iter()
             .filter_map(|Entry { token, value, place, .. }| {
-                let kind = expected(token).filter(|kind| !kind.fits(value))?;
+                let kind = value_checks::doubt(template::name(token), value, examples.get(token.as_str()).copied())?;
                 Some(Warning { place: *place, token: token.clone(), kind: WarningKind::Doubtful(kind) })
             })
             .collect()

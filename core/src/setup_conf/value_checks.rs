@@ -22,7 +22,23 @@ pub enum ValueKind {
     Url,
     /// `name@host`.
     Email,
+    /// 12 digits.
+    AccountId,
+    /// One of these.
+    OneOf(&'static [&'static str]),
+    /// Something: without it nothing works.
+    Filled,
 }
+
+/// Names whose values are a choice, where the comment above them names all of it.
+const CHOICES: [(&str, &[&str]); 3] = [
+    ("environment", &["aws", "single-node"]),
+    ("aws_partition", &["aws", "aws-cn", "aws-us-gov"]),
+    ("aws_load_balancer.scheme", &["internet-facing", "internal"]),
+];
+/// Names without whose values no Application leads anywhere. An empty value of others may be meant: what needs it is off.
+const NEEDED: [&str; 6] =
+    ["git_repo.url", "git_repo.target_revision", "environment", "aws_region", "cluster_name", "domain"];
 
 impl fmt::Display for ValueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,6 +50,9 @@ impl fmt::Display for ValueKind {
             Self::Port => "a port (1 to 65535)",
             Self::Url => "a URL (scheme://…)",
             Self::Email => "an e-mail address",
+            Self::AccountId => "the id of an AWS account (12 digits)",
+            Self::OneOf(choices) => return write!(f, "one of {}", choices.join(", ")),
+            Self::Filled => "anything: it is empty, and everything needs it",
         })
     }
 }
@@ -44,6 +63,9 @@ impl ValueKind {
         let words: Vec<&str> = name.split(['.', '_', '-']).collect();
         if words.contains(&"arn") {
             return Some(Self::Arn);
+        }
+        if words.ends_with(&["account", "id"]) {
+            return Some(Self::AccountId);
         }
         match *words.last()? {
             "region" => Some(Self::Region),
@@ -75,8 +97,21 @@ impl ValueKind {
                 Self::Port => value.parse::<u16>().is_ok_and(|port| port > 0),
                 Self::Url => is_url(value),
                 Self::Email => is_email(value),
+                Self::AccountId => value.len() == 12 && is_digits(value),
+                Self::OneOf(choices) => choices.contains(&value),
+                Self::Filled => true,
             }
     }
+}
+
+/// What is wrong with the value of a name: hardly what the name asks for, or the example in its comment.
+pub(super) fn doubt(name: &str, value: &str, example: Option<ValueKind>) -> Option<ValueKind> {
+    let kind = ValueKind::of_name(name).or(example);
+    if value.trim().is_empty() && NEEDED.contains(&name) {
+        // Only a setup.conf of this distribution: others may use the names otherwise.
+        return example.map(|_| kind.unwrap_or(ValueKind::Filled));
+    }
+    kind.filter(|kind| !kind.fits(value))
 }
 
 fn is_arn(value: &str) -> bool {
@@ -139,7 +174,7 @@ fn is_email(value: &str) -> bool {
     })
 }
 
-/// What the `Example: …` above each token of a setup.conf is one of.
+/// What the comment above each token of a setup.conf asks for: a choice, or what its `Example: …` is one of.
 pub(super) fn examples(text: &str) -> HashMap<&str, ValueKind> {
     let mut kinds = HashMap::new();
     let mut comment = String::new();
@@ -152,12 +187,19 @@ pub(super) fn examples(text: &str) -> HashMap<&str, ValueKind> {
         }
         let example = comment.rsplit_once("Example: ").and_then(|(_, example)| example.split_whitespace().next());
         let kind = example.map(|example| example.trim_end_matches(['.', ','])).and_then(ValueKind::of_example);
-        if let (Some((token, _)), Some(kind)) = (line.split_once('='), kind) {
-            kinds.insert(token, kind);
+        if let Some((token, _)) = line.split_once('=') {
+            let name = super::template::name(token);
+            let needed = (NEEDED.contains(&name) && !comment.is_empty()).then_some(ValueKind::Filled);
+            kinds.extend(choice(name, &comment).or(kind).or(needed).map(|kind| (token, kind)));
         }
         comment.clear();
     }
     kinds
+}
+
+fn choice(name: &str, comment: &str) -> Option<ValueKind> {
+    let (_, choices) = CHOICES.iter().find(|(choice, _)| *choice == name)?;
+    choices.iter().all(|word| comment.contains(word)).then_some(ValueKind::OneOf(choices))
 }
 
 #[cfg(test)]
@@ -177,6 +219,7 @@ mod tests {
             ("oidc.issuer", Some(ValueKind::Url)),
             ("vpc.cidr", Some(ValueKind::Cidr)),
             ("admin.email", Some(ValueKind::Email)),
+            ("aws_account_id", Some(ValueKind::AccountId)),
             ("cert_manager.email_user", None),
             ("subdomain_serving", None),
             ("route53.hosted_zone_hostnames", None),
@@ -209,6 +252,8 @@ mod tests {
                 &["https://x.y/z?q=1", "file:///srv/git", "git@github.com:a/b.git", "redis://r:6379/0"],
                 &["x.y/z", "https://", "://x", "https://a b"],
             ),
+            (ValueKind::AccountId, &["123456789012", ""], &["1234-5678-9012", "12345678901", "me"]),
+            (ValueKind::OneOf(&["aws", "single-node"]), &["aws"], &["eks", "AWS"]),
             (ValueKind::Email, &["a.b+c@example.com"], &["example.com", "@x", "a b@c", "a@"]),
         ] {
             for value in good {
@@ -227,5 +272,35 @@ mod tests {
             // Example: arn:aws:s3:::b.\nMY_BUCKET=\n";
         let expected = HashMap::from([("<<__net__>>", ValueKind::Cidr), ("MY_BUCKET", ValueKind::Arn)]);
         assert_eq!(examples(text), expected);
+    }
+
+    #[test]
+    fn what_everything_needs_is_no_decision_when_it_is_empty() {
+        let text = "# Where it runs: aws or single-node.\n<<__environment__>>=aws\n\n# The domain.\n<<__domain__>>=x\n\n\
+            # Example: my-cluster\n<<__cluster_name__>>=x\n\n# A role.\n<<__role_arn.x__>>=x\n";
+        let kinds = examples(text);
+        let told = |name: &str, value| {
+            let kind = kinds.get(format!("<<__{name}__>>").as_str()).copied();
+            doubt(name, value, kind).map(|kind| kind.to_string())
+        };
+        assert_eq!(told("environment", "eks").as_deref(), Some("one of aws, single-node"));
+        assert_eq!(told("environment", "").as_deref(), Some("one of aws, single-node"));
+        assert_eq!(told("domain", " ").as_deref(), Some("a host name or address"));
+        assert_eq!(told("cluster_name", "").as_deref(), Some("anything: it is empty, and everything needs it"));
+        for (name, value) in [("environment", "aws"), ("cluster_name", "a"), ("role_arn.x", ""), ("other", "")] {
+            assert_eq!(told(name, value), None, "{name}");
+        }
+        assert_eq!(doubt("environment", "prod", None), None, "somebody else's name");
+        assert_eq!(doubt("domain", "", None), None);
+    }
+
+    #[test]
+    fn the_shipped_example_has_nothing_doubtful() {
+        let text = include_str!("../../../setup.conf.example");
+        let conf = crate::setup_conf::SetupConf::parse(text.as_bytes(), &[]).unwrap();
+        assert_eq!(conf.doubtful_values(text), []);
+        let environment = text.replace("<<__environment__>>=aws", "<<__environment__>>=eks");
+        let conf = crate::setup_conf::SetupConf::parse(environment.as_bytes(), &[]).unwrap();
+        assert_eq!(conf.doubtful_values(text).len(), 1);
     }
 }
