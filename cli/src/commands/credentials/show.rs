@@ -40,7 +40,13 @@ pub(super) fn write(shown: &[(&str, &Sensitive<String>)], file: Option<&Path>) -
         }
         file.sync_all()
     };
-    write().map_err(|error| Failure::io(format!("cannot make {}", path.display()), &error))
+    write().map_err(|error| {
+        let failure = Failure::io(format!("cannot make {}", path.display()), &error);
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            return failure.hint("nothing is written over passwords that may be known nowhere else: name another file");
+        }
+        failure
+    })
 }
 
 /// Shows them on the terminal.

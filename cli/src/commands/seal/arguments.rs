@@ -183,6 +183,9 @@ pub(crate) struct Edit {
     /// A value from a file; may be repeated
     #[arg(long, value_name = "KEY=FILE", value_parser = key_and_file)]
     pub(crate) from_file: Vec<(String, PathBuf)>,
+    /// Seal a value that is empty
+    #[arg(long)]
+    pub(crate) allow_empty_data: bool,
     /// Which SealedSecret, when the file holds several
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
