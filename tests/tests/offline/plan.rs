@@ -360,3 +360,31 @@ fn bases_are_found_and_named() {
     let nothing = run(&fork, &["plan", "no-such-branch"]);
     assert_eq!(nothing.status(), Some(2), "{nothing:?}");
 }
+
+#[test]
+fn what_makes_the_difference_is_there_and_is_named() {
+    let (web, other) = (application("web", ""), application("other", ""));
+    let kustomization = "resources: [map.yaml]\n";
+    let fork = fork(&[
+        ("applications/web.yaml", &web),
+        ("applications/other.yaml", &other),
+        ("apps/web/kustomization.yaml", kustomization),
+        ("apps/web/map.yaml", &map("web", "1")),
+        ("apps/other/map.yaml", &map("other", "1")),
+    ]);
+    // A folder becomes a kustomization: the candidates for its name are read, and are not there.
+    fork.write("apps/other/kustomization.yaml", kustomization);
+    fork.write("applications/web.yaml", web.replace("path: apps/web", "path: apps/other"));
+    let planned = plan(&fork, &[]);
+    assert_eq!(of(&planned, "other")["because"], serde_json::json!(["apps/other/kustomization.yaml"]));
+    assert_eq!(of(&planned, "web")["because"], serde_json::json!(["the spec of the Application"]));
+    // Two dots name both sides.
+    let dots = run(&fork, &["plan", "HEAD..HEAD", "--output", "json"]);
+    let dots: Value = serde_json::from_str(&dots.assert(0).stdout).unwrap();
+    assert_eq!(dots["applications"], serde_json::json!([]));
+
+    fork.write("distribution/platform.yaml", root().replace(URL, "<<__git_repo.url__>>"));
+    let early = run(&fork, &["plan", "HEAD"]);
+    assert!(early.assert(3).stderr.contains("the fork is not initialised: distribution/platform.yaml"), "{early:?}");
+    assert!(early.stderr.contains("gitmoor init setup.conf"), "{early:?}");
+}

@@ -26,14 +26,14 @@ pub(super) struct Change {
 /// Writes and removes only the files that have to change.
 pub(super) fn run(arguments: &Profiles, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let Inputs { distribution, setup_conf, profiles, .. } = &arguments.inputs;
-    if !profiles.exists() {
-        // No file is not the same as a file without people: all of theirs would go.
-        return Err(Failure::new(Exit::Io, format!("there is no {}; nothing was changed", profiles.display()))
-            .hint("run it where the file is, or name it with --profiles; profiles.yaml.example shows its form"));
-    }
     let distribution = Distribution::open(distribution, setup_conf.as_deref())?;
     let documents = super::read(&arguments.inputs, &distribution)?;
     let change = change(&documents, &distribution)?;
+    if !profiles.exists() && !change.remove.is_empty() {
+        // No file is not the same as a file without people: all of theirs would go.
+        return Err(Failure::new(Exit::Io, format!("there is no {}; nothing was removed", profiles.display()))
+            .hint("run it where the file is, or name it with --profiles; a file without people is `profiles: []`"));
+    }
     refuse_foreign(&change)?;
     if !arguments.check {
         apply(&change, &distribution)?;

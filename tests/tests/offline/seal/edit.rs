@@ -24,6 +24,8 @@ fn one_value_changes_and_the_rest_of_the_file_stays() {
     assert_eq!((&opened[0]["data"]["password"], &opened[1]["data"]["binary"]), (&"bmV3AMO/".into(), &"AP/+".into()));
 
     repository.write("value", "from a file");
+    let empty = repository.pipe(&["edit", "sealed.yaml", "--name=app", "password"], "");
+    assert!(empty.assert(1).stderr.contains("standard input has no value for password"), "{empty:?}");
     let run = repository.seal(&["edit", "sealed.yaml", "--name=wide", "--from-file=more=value", "binary=visible"]);
     assert!(run.assert(0).stderr.contains("shows in process lists"), "{}", run.stderr);
     let opened = repository.open(&repository.read("sealed.yaml"));
