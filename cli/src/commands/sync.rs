@@ -135,7 +135,7 @@ pub(crate) fn may_go_elsewhere(object: &Value, revision: Option<&str>) -> Result
         Exit::Refused,
         format!("{name} follows {follows} by itself, and would undo a sync to {}", short_commit(revision)),
     );
-    Err(failure.hint(format!("gitmoor suspend {name}, then ask again; gitmoor resume {name} goes back to {follows}")))
+    Err(failure.hint(format!("gitmoor suspend {name} --with-parents, then ask again; gitmoor resume {name} --with-parents goes back to {follows}")))
 }
 
 /// A request that nobody will take up soon.

@@ -83,8 +83,9 @@ async fn install(
     }
     if !waiting::agent(&installer, material, arguments.timeout, terminal).await? {
         report.end(terminal);
-        let what = "the agent does not run in time, so the root Application is not applied yet";
-        return Ok(late(what, "gitmoor bootstrap goes on when it runs; kubectl get pods -n", material, terminal));
+        let what =
+            "the agent does not run in time, so the root Application is not applied: run this again when it does";
+        return Ok(late(what, "kubectl get pods -n", material, terminal));
     }
     terminal.message("the agent works");
     report.add(&material.root, installer.apply(&material.root).await?, terminal);
