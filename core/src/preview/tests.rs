@@ -159,6 +159,6 @@ fn ciphertexts_are_cut_and_still_differ() {
     };
     let (one, other) = (sealed(format!("AgA{}one", "x".repeat(700))), sealed(format!("AgA{}two", "x".repeat(700))));
     let difference = difference(Some(&one), Some(&other));
-    assert!(difference.contains("-    password: AgAxxxxxxxxx…xxxxxxxxxone (706 characters)\n"), "{difference}");
+    assert!(difference.contains("AgAxxxxxxxxx…xxxxxxxxxone (706 characters)"), "{difference}");
     assert!(difference.len() < 500, "{difference}");
 }

@@ -289,9 +289,9 @@ fn a_line_of_profiles_is_a_file() {
     assert_eq!(run.assert(0).stdout, "removed distribution/profiles/grace-hopper.yaml\n");
     assert_eq!(fork.state(), first);
 
-    std::fs::remove_file(fork.path("profiles.yaml")).unwrap();
+    fs::remove_file(fork.scratch.path().join("profiles.yaml")).unwrap();
     let lost = fork.run(&["iam", "profiles"]);
-    assert!(lost.assert(4).stderr.contains("there is no profiles.yaml; nothing was removed"), "{lost:?}");
+    assert!(lost.assert(4).stderr.contains("there is no profiles.yaml; nothing was removed"), "{}", lost.stderr);
     fork.read("distribution/profiles/ada-lovelace.yaml");
     fork.write("profiles.yaml", PEOPLE);
 
