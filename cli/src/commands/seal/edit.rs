@@ -76,14 +76,14 @@ fn choose(text: &input::Text, arguments: &Edit) -> Result<(usize, usize, SealedS
 }
 
 fn values(arguments: &Edit, terminal: &mut Terminal) -> Result<Values, Failure> {
+    if arguments.values.iter().filter(|assignment| assignment.value.is_none()).count() > 1 {
+        return Err(Failure::new(Exit::Usage, "only one value can come from standard input"));
+    }
     let mut values = Values::new();
-    let mut from_stdin = false;
     for Assignment { key, value } in &arguments.values {
         let value = if let Some(value) = value {
             terminal.warning(&format!("the value of {key} shows in process lists and in the shell's history"));
             Sensitive::new(value.expose().clone().into_bytes())
-        } else if std::mem::replace(&mut from_stdin, true) {
-            return Err(Failure::new(Exit::Usage, "only one value can come from standard input"));
         } else {
             let value = input::bytes(None, "a value", terminal)?;
             if value.expose().is_empty() && !arguments.allow_empty_data {
