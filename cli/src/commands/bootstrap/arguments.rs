@@ -96,8 +96,8 @@ pub(crate) struct Credential {
     #[arg(long, value_name = "FILE", requires = "github_app_id")]
     pub(crate) github_app_private_key: Option<PathBuf>,
     /// Put it in the place of a credential of another kind
-    #[arg(long, requires = "way")]
-    pub(crate) replace_credential: bool,
+    #[arg(long = "replace-credential", requires = "way")]
+    pub(crate) replace: bool,
 }
 
 /// Removes the agent; what it has deployed keeps running

@@ -133,7 +133,7 @@ async fn credentials(
         terminal.data(Style::Plain, public);
         return Ok(());
     }
-    if let Some(live) = live.as_ref().filter(|_| !arguments.credential.replace_credential) {
+    if let Some(live) = live.as_ref().filter(|_| !arguments.credential.replace) {
         given.may_replace(live)?;
     }
     if dry_run {
