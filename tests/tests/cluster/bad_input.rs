@@ -202,7 +202,7 @@ async fn a_spec_that_cannot_be_followed_is_refused_as_a_whole() {
         ),
         (json!({"source": {"path": "../web"}}), json!({"source": {"path": "web"}}), "InvalidSpec", "spec.source.path"),
         (
-            json!({"source": {"repoURL": "ssh://git@example.com/x"}}),
+            json!({"source": {"repoURL": "ftp://example.com/x"}}),
             json!({"source": {"repoURL": world.repository.url()}}),
             "InvalidSpec",
             "spec.source.repoURL",

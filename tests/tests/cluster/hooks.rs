@@ -1,5 +1,7 @@
 //! Hooks: order, failure, retries, crashes, and what becomes of them. Jobs are ended by hand, as their controller would.
 
+use std::collections::BTreeSet;
+
 use gitmoor_tests::harness::installation::{api, condition};
 use gitmoor_tests::harness::{ControlPlane, Installation, config_map};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -225,7 +227,9 @@ async fn killed_at_any_moment_no_hook_runs_twice_in_an_attempt() {
     await_phase(&world, "Succeeded").await;
     let created =
         audit.since(mark).await.of_user(&world.user).verb("create").resource("jobs.batch").namespace(&world.target);
-    assert_eq!(created.count(), 2, "{created:?}");
+    // One whose sender was killed counts for nothing, or for all: its name is taken then.
+    let names: BTreeSet<&str> = created.0.iter().map(|request| request.name.as_str()).collect();
+    assert!(names.len() == 2 && created.clone().filter(|request| request.code == 201).count() <= 2, "{created:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
