@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use gitmoor_core::{
     closure::Member,
+    lock,
     names::{APPLICATION_GROUP, APPLICATION_KIND},
     object::{GroupKind, ObjectId},
     preview::{Change, Departure, LeavingApplication, Owners, Side, What, compare, departures, leaving_application},
     scope::Scopes,
     tracking::{ApplicationKey, Installation},
+    tree::RepoPath,
 };
 
 use super::report::{Fate, Object, Report, Touched};
@@ -236,15 +238,20 @@ pub(super) fn because(old: Option<&Surveyed>, new: Option<&Surveyed>) -> Vec<Str
     // One that failed before it read anything has no files to compare.
     let known = |of: &Surveyed| of.outcome.is_ok() || !of.reads.is_empty();
     let known = known(old) && known(new);
-    // Candidates that are not there are read too, and folders for what is in them.
-    let is_there = |member: Option<&Member>| matches!(member, Some(Member::File { .. } | Member::Link { .. }));
+    // Candidates that are not there are read too, and folders for what is in them; of the lock file it is the entries.
+    let lock_file = lock::path();
+    let is_there = |path: &RepoPath, member: Option<&Member>| match member {
+        Some(Member::File { .. } | Member::Link { .. }) => true,
+        Some(_) => *path == lock_file,
+        None => false,
+    };
     let paths: BTreeSet<_> = old.reads.keys().chain(new.reads.keys()).collect();
     let differing: Vec<_> = paths
         .into_iter()
         .filter(|path| {
             let (before, after) = (old.reads.get(path), new.reads.get(path));
-            let comparable = if moved { is_there(before) && is_there(after) } else { known };
-            comparable && before != after && (is_there(before) || is_there(after))
+            let comparable = if moved { is_there(path, before) && is_there(path, after) } else { known };
+            comparable && before != after && (is_there(path, before) || is_there(path, after))
         })
         .collect();
     let mut because = Vec::new();
