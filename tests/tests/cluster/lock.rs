@@ -7,7 +7,7 @@ use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::{
     ChartServer, ControlPlane, GitRemote, Installation, config_map, kustomization, program, tools,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const TEMPLATE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"{{ .Release.Name }}-{{ .Chart.Name }}\"}\ndata: {key: \"{{ .Values.key }}\"}\n";
 
@@ -185,8 +185,8 @@ async fn what_is_locked_stays_until_the_lock_file_says_otherwise() {
         ("oci-web", "two 1.0.1"),
     ];
     await_keys(&world, "everything is new", &second).await;
-    let status = world.status("http").await;
-    assert_eq!(status["sync"]["revision"], "1.1.0", "{status:#}");
+    let newer = |status: &Value| status["sync"]["revision"] == "1.1.0";
+    world.await_status("is at the newer version", "http", newer).await;
 
     // An agent that has nothing on disk finds what was published again under the same names, and takes none of it.
     upstreams.publish("three", &["1.0.1", "1.1.0"]).await;

@@ -73,8 +73,10 @@ async fn a_refused_application_says_which_rule_of_which_project_and_goes_on_when
     spec["roles"] = json!([{"name": "reader"}]);
     world.apply(&project(&world, spec)).await;
     await_synced(&world, "web").await;
-    let status = world.status("web").await;
-    assert!(condition(&status, "UnsupportedField").unwrap().contains("spec.roles of AppProject team"), "{status:#}");
+    let named = |status: &Value| {
+        condition(status, "UnsupportedField").is_some_and(|told| told.contains("spec.roles of AppProject team"))
+    };
+    world.await_status("names the field that has no effect", "web", named).await;
 
     // One that may no longer go there: what runs keeps running, and nothing is written any more.
     world.apply(&project(&world, json!({"sourceRepos": ["*"], "destinations": []}))).await;

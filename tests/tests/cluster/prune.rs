@@ -185,8 +185,9 @@ async fn what_holds_data_waits_for_the_digest_of_what_goes() {
         })
         .await;
     all_stay(&world, &["stays", "kept"]).await;
-    let status = world.status("web").await;
-    assert!(condition(&status, "PruneBlocked").is_some_and(|message| message.contains("Prune=false")), "{status:#}");
+    let kept =
+        |status: &Value| condition(status, "PruneBlocked").is_some_and(|message| message.contains("Prune=false"));
+    world.await_status("names what stays by its option", "web", kept).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
