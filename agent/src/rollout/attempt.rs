@@ -2,13 +2,19 @@
 
 use gitmoor_core::hook::HookPhase;
 use gitmoor_core::manifest::{Manifests, Stamped};
+use gitmoor_core::object::ObjectId;
 use gitmoor_core::operation::{Attempt, Request};
 use gitmoor_core::plan::Plan;
 use gitmoor_core::status::{Operation, OperationResult, Phase};
+use gitmoor_core::tracking::ApplicationKey;
+use gitmoor_engine::cluster::{ClusterError, acting_as};
+use serde_json::{Value, json};
 
 use super::{Done, Rollout};
 use crate::apply::{Applied, Mode, apply, unhealthy_before};
-use crate::hooks::{Hooks, Progress, accept};
+use crate::context::Context;
+use crate::hooks::{Hooks, Progress};
+use crate::objects;
 use crate::prune::prune;
 use crate::turn::{Turned, without_id};
 
@@ -145,4 +151,24 @@ impl Rollout<'_> {
         let revision = self.evaluation.revision();
         Operation { revision, phase, message, results, attempt: Some(turned.record.clone()) }
     }
+}
+
+/// Takes the request for a sync away, once it stands in the status.
+///
+/// # Errors
+/// Also when there is another one by now.
+async fn accept(context: &Context, key: &ApplicationKey, request: &Value) -> Result<(), ClusterError> {
+    let patch = json!([
+        {"op": "test", "path": "/operation", "value": request},
+        {"op": "remove", "path": "/operation"},
+    ]);
+    let applications = objects::applications();
+    let id = ObjectId {
+        group_kind: applications.group_kind.clone(),
+        namespace: Some(key.namespace.clone()),
+        name: key.name.clone(),
+    };
+    let answer = acting_as(None, context.cluster.patch(&applications, &id, &patch)).await?;
+    context.wrote_application(key, answer);
+    Ok(())
 }

@@ -29,6 +29,7 @@ mod document;
 mod elsewhere;
 mod error;
 mod index;
+mod kustomization;
 mod members;
 mod references;
 mod remote;

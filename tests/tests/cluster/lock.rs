@@ -65,7 +65,7 @@ impl Upstreams {
 
 /// A root with an Application of each kind, all of which use something from elsewhere but the last.
 async fn commit_tree(world: &Installation) {
-    let application = |name: &str, source: serde_json::Value| {
+    let application = |name: &str, source: Value| {
         let mut application = world.application(name, name);
         if !source.is_null() {
             application["spec"]["source"] = source;

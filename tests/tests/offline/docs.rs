@@ -221,3 +221,29 @@ fn single_node() {
         assert_eq!(objects[2]["stringData"][key], value);
     }
 }
+
+/// The table of stages names files; a name alone stands in the folder of the one before it.
+#[test]
+fn the_files_that_the_architecture_names_are_there() {
+    let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap();
+    let mut named = 0;
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        let mut folder = None;
+        for word in line.split('`').skip(1).step_by(2) {
+            let path = match word.rsplit_once('/') {
+                Some((above, name)) if name.is_empty() || name.ends_with(".rs") => {
+                    folder = name.ends_with(".rs").then(|| above.to_owned());
+                    word.to_owned()
+                }
+                None if word.ends_with(".rs") => match &folder {
+                    Some(folder) => format!("{folder}/{word}"),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            named += 1;
+            assert!(workspace().join(&path).exists(), "{path} is not there: {line}");
+        }
+    }
+    assert!(named > 60, "{named} names found");
+}

@@ -3,23 +3,21 @@
 //! A manifest is read (`Rendered`), then bound to what the cluster serves and stamped with label, tracking id and
 //! digest (`Stamped`). Only stamped manifests can be planned and applied.
 
+mod stamp;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::closure::RemoteReference;
 use crate::handling::Handling;
-use crate::hook::Role;
 use crate::lock::{self, Lock};
-use crate::names::{ANNOTATION_DIGEST, ANNOTATION_TRACKING_ID, APPLICATION_GROUP, APPLICATION_KIND, LABEL_APPLICATION};
+use crate::names::{ANNOTATION_DIGEST, APPLICATION_GROUP, APPLICATION_KIND};
 use crate::object::{GroupKind, ObjectId, annotation, group_of, text_at};
-use crate::resource::Resources;
-use crate::template::placeholders_in;
-use crate::tracking::{ApplicationKey, Digester, Installation};
+
+pub use stamp::Stamp;
 
 /// Where a manifest comes from, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,51 +237,6 @@ fn identify(object: &Value) -> Result<ObjectId, String> {
     })
 }
 
-/// What stamping needs to know.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp<'a> {
-    /// The installation.
-    pub installation: &'a Installation,
-    /// The Application.
-    pub application: &'a ApplicationKey,
-    /// Namespace of objects that name none.
-    pub namespace: Option<&'a str>,
-    /// What the cluster serves.
-    pub resources: &'a Resources,
-    /// Makes the digests.
-    pub digester: &'a Digester,
-}
-
-impl Manifests<Rendered> {
-    /// Binds every object to the kind that the cluster serves, and stamps it. What cannot be bound is reported.
-    pub fn stamp(self, stamp: &Stamp<'_>) -> (Manifests<Stamped>, Vec<ManifestError>) {
-        let mut seen: HashMap<ObjectId, Origin> = HashMap::with_capacity(self.items.len());
-        let (mut items, mut errors) = (Vec::with_capacity(self.items.len()), Vec::new());
-        for manifest in self.items {
-            let manifest = match bind(manifest, stamp) {
-                Ok(manifest) => manifest,
-                Err(error) => {
-                    errors.push(*error);
-                    continue;
-                }
-            };
-            let (id, origin) = (manifest.id.clone(), manifest.origin.clone());
-            if let Some(first) = seen.get(&id).cloned() {
-                errors.push(ManifestError::Duplicate { id, first, second: origin });
-            } else {
-                seen.insert(id, origin);
-                items.push(write_stamp(manifest, stamp));
-            }
-        }
-        let by_id = items
-            .iter()
-            .enumerate()
-            .map(|(index, manifest): (usize, &Manifest)| (manifest.id.clone(), index))
-            .collect();
-        (Manifests { items, by_id, stage: PhantomData }, errors)
-    }
-}
-
 impl Manifests<Stamped> {
     /// Takes out the manifests that are not to be kept.
     pub fn retain(&mut self, keep: impl FnMut(&Manifest) -> bool) {
@@ -298,140 +251,9 @@ impl Manifests<Stamped> {
     }
 }
 
-/// Scope and namespace, and the form that an apply takes.
-fn bind(mut manifest: Manifest, stamp: &Stamp<'_>) -> Result<Manifest, Box<ManifestError>> {
-    let Manifest { id, object, origin, handling: _ } = &mut manifest;
-    if text_at(object, &["metadata", "name"]).is_none() && Role::of(object).is_object() {
-        let (origin, id) = (origin.clone(), id.clone());
-        return Err(Box::new(ManifestError::GeneratedName { origin, id }));
-    }
-    let api_version = text_at(object, &["apiVersion"]).unwrap_or_default().to_owned();
-    let version = api_version.rsplit('/').next().unwrap_or_default();
-    let Some(resource) = stamp.resources.find(&id.group_kind, version) else {
-        return Err(Box::new(unknown_kind(origin, id, api_version.clone(), stamp.resources)));
-    };
-    if resource.namespaced {
-        let Some(namespace) = id.namespace.clone().or_else(|| stamp.namespace.map(str::to_owned)) else {
-            return Err(Box::new(ManifestError::NoNamespace { origin: origin.clone(), id: id.clone() }));
-        };
-        object["metadata"]["namespace"] = Value::String(namespace.clone());
-        id.namespace = Some(namespace);
-    } else {
-        id.namespace = None;
-    }
-    // An Application says so itself, wherever it comes from.
-    if !id.group_kind.is(APPLICATION_GROUP, APPLICATION_KIND) {
-        let left = placeholders_in(object);
-        if !left.is_empty() {
-            let placeholders = left.into_iter().collect::<Vec<_>>().join(", ");
-            let (origin, id) = (origin.clone(), id.clone());
-            return Err(Box::new(ManifestError::Unresolved { origin, id, placeholders }));
-        }
-    }
-    clean(object, id.namespace.is_some());
-    if id.group_kind.is("", "Secret") {
-        fold_string_data(object).map_err(|reason| not_an_object(origin, reason))?;
-    }
-    Ok(manifest)
-}
-
-fn unknown_kind(origin: &Origin, id: &ObjectId, api_version: String, resources: &Resources) -> ManifestError {
-    let versions = resources.versions(&id.group_kind);
-    let hint = if !versions.is_empty() {
-        format!("; it serves {}", versions.join(", "))
-    } else if resources.stale_groups.contains(&id.group_kind.group) {
-        format!("; discovery of the group {} fails, see its APIService", id.group_kind.group)
-    } else {
-        "; its CustomResourceDefinition is missing".to_owned()
-    };
-    ManifestError::UnknownKind { origin: origin.clone(), api_version, kind: id.group_kind.kind.clone(), hint }
-}
-
-/// Takes out what only the server writes; an apply that names it fails or owns what it should not.
-fn clean(object: &mut Value, namespaced: bool) {
-    let Some(map) = object.as_object_mut() else { return };
-    map.remove("status");
-    let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-    for field in ["creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"] {
-        metadata.remove(field);
-    }
-    if !namespaced {
-        metadata.remove("namespace");
-    }
-    metadata.retain(|_, value| !value.is_null());
-}
-
-/// `stringData` is write-only: applied as it is, its fields would never be found among the owned ones.
-fn fold_string_data(object: &mut Value) -> Result<(), String> {
-    let Some(map) = object.as_object_mut() else { return Ok(()) };
-    let Some(Value::Object(strings)) = map.remove("stringData") else { return Ok(()) };
-    let data = map.entry("data").or_insert_with(|| Value::Object(Map::new()));
-    if data.is_null() {
-        *data = Value::Object(Map::new());
-    }
-    if let Some(data) = data.as_object_mut() {
-        for (key, value) in strings {
-            let Some(text) = value.as_str() else {
-                return Err(format!("stringData: the value of {key} is not a string; quote it"));
-            };
-            data.insert(key, Value::String(STANDARD.encode(text)));
-        }
-    }
-    Ok(())
-}
-
-fn write_stamp(mut manifest: Manifest, stamp: &Stamp<'_>) -> Manifest {
-    let metadata = &mut manifest.object["metadata"];
-    metadata["labels"][LABEL_APPLICATION] = Value::String(stamp.installation.label_value(stamp.application));
-    metadata["annotations"][ANNOTATION_TRACKING_ID] =
-        Value::String(stamp.installation.tracking_id(stamp.application, &manifest.id));
-    if let Some(annotations) = metadata["annotations"].as_object_mut() {
-        annotations.remove(ANNOTATION_DIGEST);
-    }
-    let digest = stamp.digester.digest(&manifest.object);
-    manifest.object["metadata"]["annotations"][ANNOTATION_DIGEST] = Value::String(digest);
-    manifest
-}
-
 impl Manifest {
     /// The digest that was stamped.
     pub fn digest(&self) -> &str {
         annotation(&self.object, ANNOTATION_DIGEST).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::resource::Resource;
-    use crate::sensitive::Sensitive;
-
-    fn stamped(object: Value) -> Result<Value, String> {
-        let mut resources = Resources::default();
-        let (version, plural) = ("v1".to_owned(), "secrets".to_owned());
-        let group_kind = GroupKind::new("", "Secret");
-        resources.insert(Resource { group_kind, version, plural, namespaced: true, watchable: true });
-        let origin = Origin { source: "a.yaml".into(), document: 1 };
-        let (read, errors) = Manifests::read([(origin, object)]);
-        assert_eq!(errors, []);
-        let stamp = Stamp {
-            installation: &Installation::parse("gitmoor").unwrap(),
-            application: &ApplicationKey { namespace: "gitmoor".into(), name: "web".into() },
-            namespace: Some("web"),
-            resources: &resources,
-            digester: &Digester::new(Sensitive::new(vec![0; 16])),
-        };
-        let (stamped, errors) = read.stamp(&stamp);
-        errors.first().map_or_else(|| Ok(stamped.items()[0].object["data"].clone()), |error| Err(error.to_string()))
-    }
-
-    #[test]
-    fn string_data_becomes_data_and_what_is_no_string_is_refused_without_its_value() {
-        let secret = |strings: Value| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {"b": "Mg=="}, "stringData": strings});
-        assert_eq!(stamped(secret(json!({"a": "1"}))), Ok(json!({"a": "MQ==", "b": "Mg=="})));
-        let error = stamped(secret(json!({"pin": 4711}))).unwrap_err();
-        assert_eq!(error, "a.yaml, document 1: stringData: the value of pin is not a string; quote it");
     }
 }

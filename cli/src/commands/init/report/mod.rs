@@ -1,15 +1,19 @@
 //! What `gitmoor init` found and did, for people and as JSON.
 
+mod findings;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
 use gitmoor_core::{
     setup_conf::{Entry, SetupConf, Warning},
-    template::{Occurrence, Position, name},
+    template::name,
 };
 use serde::{Serialize, Serializer};
+
+use findings::{Finding, Unused, counted, finding, suggest};
 
 use super::{
     arguments::{Arguments, Mode},
@@ -21,6 +25,8 @@ use crate::{
     terminal::{Style, Terminal},
     work_tree::FileError,
 };
+
+pub(super) use findings::FileReport;
 
 /// The version of the JSON document; it grows when a reader of the old one could be misled.
 const FORMAT: u32 = 1;
@@ -63,42 +69,6 @@ pub(super) struct Totals {
     not_needed: usize,
 }
 
-/// One file with placeholders.
-#[derive(Debug, Serialize)]
-pub(super) struct FileReport {
-    path: String,
-    pub(super) changed: bool,
-    replaced: Vec<Finding>,
-    left_over: Vec<Finding>,
-    /// Placeholders without a value, in a file that nothing selected reads.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    not_needed: Vec<Finding>,
-    /// Places of changed values that the user has edited, and that are left as they are.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    edited: Vec<Finding>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    diff: Option<String>,
-}
-
-/// One placeholder and where it stands.
-#[derive(Debug, Serialize)]
-struct Finding {
-    placeholder: String,
-    #[serde(flatten)]
-    position: Position,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    did_you_mean: Option<String>,
-}
-
-/// A name that stands in no file.
-#[derive(Debug, Serialize)]
-struct Unused {
-    placeholder: String,
-    place: String,
-}
-
 fn messages<S: Serializer>(errors: &[FileError], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(errors.iter().map(message))
 }
@@ -110,39 +80,6 @@ fn message(error: &FileError) -> String {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(count: &usize) -> bool {
     *count == 0
-}
-
-fn finding(token: String, position: Position) -> Finding {
-    Finding { placeholder: token, position, value: None, did_you_mean: None }
-}
-
-impl FileReport {
-    /// Positions are those in the file as it is now: before the substitution where nothing was written.
-    pub(super) fn new(
-        path: &Path,
-        changed: bool,
-        mode: Mode,
-        replaced: Vec<Occurrence>,
-        left_over: Vec<Occurrence>,
-        edited: Vec<Occurrence>,
-    ) -> Self {
-        let findings = |found: Vec<Occurrence>| {
-            found
-                .into_iter()
-                .map(|Occurrence { token, before, after }| {
-                    finding(token, if mode == Mode::Write { after } else { before })
-                })
-                .collect()
-        };
-        let edited = edited.into_iter().map(|Occurrence { token, before: _, after }| finding(token, after)).collect();
-        let (replaced, left_over) = (findings(replaced), findings(left_over));
-        Self { path: display(path), changed, replaced, left_over, not_needed: Vec::new(), edited, diff: None }
-    }
-
-    /// With the diff, where it is part of the document.
-    pub(super) fn with_diff(self, diff: Option<String>) -> Self {
-        Self { diff, ..self }
-    }
 }
 
 impl Report {
@@ -381,23 +318,4 @@ fn wrapped(text: &str) -> String {
         }
     }
     lines.join("\n")
-}
-
-fn suggest(left_over: &mut [Finding], conf: &SetupConf) {
-    for found in left_over {
-        found.did_you_mean = conf.did_you_mean(&found.placeholder).map(str::to_owned);
-    }
-}
-
-/// `aws_region (2), domain`.
-fn counted(replaced: &[Finding]) -> String {
-    let mut counts = BTreeMap::new();
-    for found in replaced {
-        *counts.entry(name(&found.placeholder)).or_insert(0) += 1;
-    }
-    let words: Vec<String> = counts
-        .into_iter()
-        .map(|(name, count)| if count == 1 { name.to_owned() } else { format!("{name} ({count})") })
-        .collect();
-    words.join(", ")
 }

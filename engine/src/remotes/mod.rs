@@ -8,24 +8,27 @@
 //! Repositories are kept as mirrors, beside those that Applications follow; files by their digest; charts where charts
 //! are kept. A pin of something that moves (a branch, an address of a file, a range) is used when nothing newer can be had.
 
+mod content;
+mod pin;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, RemoteTree, Remotes};
+use gitmoor_core::closure::{Category, RemoteReference, Remotes};
 use gitmoor_core::lock::Locked;
-use gitmoor_core::tree::{RepoPath, Tree, TreeError};
-use serde::{Deserialize, Serialize};
 
 use crate::access::{Access, OpenError};
 use crate::addresses::Addresses;
 use crate::charts::http::{Get, get};
 use crate::charts::store::Store;
-use crate::charts::{ChartError, ChartErrorKind, ChartTree, ChartVersion, Charts, Reach, is_exact, local};
+use crate::charts::{ChartError, ChartErrorKind, ChartVersion, Charts, Reach, local};
 use crate::git::{CommitId, FetchErrorKind, FetchRequest, Fetcher, Mirror, RepositoryUrl};
 use crate::reach::Hosts;
+
+pub use pin::Pin;
+use pin::as_locked;
 
 /// Bytes of a file.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -54,53 +57,6 @@ impl fmt::Display for Ask {
 pub trait FetchRemotes: Send + Sync {
     /// What is wanted, each with its content or with why it cannot be had.
     fn fetch(&self, asked: BTreeSet<Ask>) -> BoxFuture<'_, Remotes>;
-}
-
-/// Where something from elsewhere stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Pin {
-    /// At a commit.
-    Commit {
-        /// The commit.
-        commit: CommitId,
-        /// The server's name for it, if it was named so.
-        reference: Option<String>,
-    },
-    /// At a content.
-    File {
-        /// SHA-256, in hexadecimal.
-        digest: String,
-        /// What the server calls it.
-        etag: Option<String>,
-    },
-    /// At a version.
-    Chart {
-        /// The version.
-        version: String,
-        /// SHA-256 of the archive, in hexadecimal.
-        digest: String,
-    },
-    /// There is no file at the address.
-    NoFile,
-}
-
-impl Pin {
-    /// Whether it stays what it is: a commit, a tag, an exact version, and all that is locked.
-    pub fn is_fixed(&self, ask: &Ask) -> bool {
-        match (self, &ask.reference) {
-            _ if ask.locked.is_some() => true,
-            (Self::Commit { reference, .. }, RemoteReference::Repository { revision, .. }) => {
-                CommitId::parse(revision).is_some()
-                    || reference.as_ref().is_some_and(|name| {
-                        name.strip_prefix("refs/tags/")
-                            .is_some_and(|tag| [tag, &format!("tags/{tag}"), name].contains(&revision.as_str()))
-                    })
-            }
-            (Self::Chart { .. }, RemoteReference::Chart { version, .. }) => is_exact(version),
-            _ => false,
-        }
-    }
 }
 
 /// What something is fetched with.
@@ -334,50 +290,6 @@ impl RemoteStore {
             }),
         }
     }
-
-    /// What a pin stands for; `None` when the disk has lost it. Blocking.
-    pub fn content(&self, reference: &RemoteReference, pin: &Pin) -> Option<RemoteContent> {
-        match pin {
-            Pin::Commit { commit, reference: name } => {
-                let url = self.repository(reference).ok()??;
-                let mirror = Mirror::new(&self.data, url, self.fetcher.clone());
-                mirror.tree(commit).ok()?;
-                let (id, version) = (commit.to_string(), name.clone().unwrap_or_default());
-                Some(RemoteContent::Tree { tree: Arc::new(Commit { mirror, commit: commit.clone() }), id, version })
-            }
-            Pin::File { digest, etag: _ } => {
-                let bytes = self.store.get(digest)?;
-                Some(RemoteContent::File { bytes: bytes.into(), digest: digest.clone() })
-            }
-            Pin::Chart { version, digest } => {
-                let chart = ChartVersion { version: version.clone(), digest: digest.clone() };
-                let tree = self.charts.tree(&chart).ok()??;
-                let (id, version) = (digest.clone(), version.clone());
-                Some(RemoteContent::Tree { tree: Arc::new(Packed(tree)), id, version })
-            }
-            Pin::NoFile => Some(RemoteContent::NoFile),
-        }
-    }
-}
-
-struct Commit {
-    mirror: Mirror,
-    commit: CommitId,
-}
-
-impl RemoteTree for Commit {
-    fn open(&self) -> Result<Box<dyn Tree + Send>, TreeError> {
-        let tree = self.mirror.tree(&self.commit);
-        Ok(Box::new(tree.map_err(|error| TreeError::unreadable(&RepoPath::root(), error.to_string()))?))
-    }
-}
-
-struct Packed(ChartTree);
-
-impl RemoteTree for Packed {
-    fn open(&self) -> Result<Box<dyn Tree + Send>, TreeError> {
-        Ok(Box::new(self.0.clone()))
-    }
 }
 
 fn note(reference: &RemoteReference) -> String {
@@ -387,23 +299,6 @@ fn note(reference: &RemoteReference) -> String {
 /// A digest alone does not say where a file came from, and who may have it.
 fn had(address: &str, digest: &str) -> String {
     format!("had {address} {digest}")
-}
-
-/// What was found, unless the lock file says something else.
-fn as_locked(found: Pin, locked: Option<&str>) -> Result<Pin, RemoteError> {
-    let now = match &found {
-        Pin::File { digest, .. } if locked == Some(digest.as_str()) => return Ok(found),
-        Pin::NoFile if locked.is_none() => return Ok(found),
-        Pin::File { digest, .. } => format!("sha256:{digest}"),
-        _ => "no file".to_owned(),
-    };
-    let said = locked.map_or_else(|| "no file".to_owned(), |digest| format!("sha256:{digest}"));
-    Err(RemoteError {
-        category: Category::LockMismatch,
-        reason: format!(
-            "is {now} now, and the lock file says {said}; if that is what you want, run `gitmoor lock --update`"
-        ),
-    })
 }
 
 /// Host and port of an address.

@@ -24,31 +24,20 @@
 //! Entries are sorted, and those lines of an entry that change with an update stand behind lines that do not, so that two
 //! branches which update different entries merge.
 
+mod application;
+mod file;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-
 use crate::closure::{RemoteContent, RemoteReference};
-use crate::names::{ANNOTATION_LOCK, APPLICATION_GROUP, APPLICATION_KIND};
-use crate::object::{annotation, group_of, text_at};
-use crate::tree::{EntryKind, RepoPath, Tree, TreeError};
+use crate::tree::{RepoPath, TreeError};
+
+pub use application::charts_of;
 
 /// The file, at the top of the repository.
 pub const PATH: &str = "gitmoor.lock";
 
-/// The version of the format; it grows when an older program could be misled.
-const FORMAT: u32 = 1;
-/// Bytes of a lock file.
-const LARGEST: usize = 4 << 20;
 const DIGEST: &str = "sha256:";
-/// In place of a digest: a server was asked for a file there, and had none.
-const NO_FILE: &str = "none";
-
-const COMMENT: &str = "\
-# Written by `gitmoor lock`: what is used of elsewhere, and taken exactly so until this file says otherwise. Commit it.
-# `gitmoor lock --update [NAME...]` takes what is there now. After a merge: keep both sides, and run `gitmoor lock`.
-";
 
 /// What something from elsewhere was.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,83 +115,7 @@ pub struct Lock {
     entries: BTreeMap<RemoteReference, Locked>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    format: u32,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    bases: Vec<WrittenBase>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    charts: Vec<WrittenChart>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    files: Vec<WrittenFile>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenBase {
-    repository: String,
-    revision: String,
-    commit: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenChart {
-    repository: String,
-    name: String,
-    version: String,
-    locked: String,
-    digest: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenFile {
-    address: String,
-    digest: String,
-}
-
 impl Lock {
-    /// Reads a lock file.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, LockError> {
-        #[derive(Deserialize)]
-        struct Head {
-            format: u32,
-        }
-        if let Some(line) = text.lines().position(|line| line.starts_with("<<<<<<<")) {
-            let reason = "a merge left its marks; keep both sides, and run `gitmoor lock`".to_owned();
-            return Err(LockError { line: Some(line + 1), reason });
-        }
-        let malformed = |error: serde_yaml::Error| LockError {
-            line: error.location().map(|location| location.line()),
-            reason: format!("is no lock file: {error}; remove it, and run `gitmoor lock`"),
-        };
-        let Head { format } = serde_yaml::from_str(text).map_err(malformed)?;
-        if format != FORMAT {
-            let reason = format!("has format {format}, which this version does not know; install a newer one");
-            return Err(LockError::new(reason));
-        }
-        let Written { format: _, bases, charts, files } = serde_yaml::from_str(text).map_err(malformed)?;
-        let mut lock = Self::default();
-        for WrittenBase { repository, revision, commit } in bases {
-            let id = is_hexadecimal(&commit, &[40, 64]).then_some(Locked::Commit(commit));
-            lock.add(RemoteReference::Repository { address: repository, revision }, id)?;
-        }
-        for chart in charts {
-            let (reference, locked) = chart.read();
-            lock.add(reference, locked)?;
-        }
-        for WrittenFile { address, digest } in files {
-            let digest = if digest == NO_FILE { Some(None) } else { read_digest(&digest).map(Some) };
-            lock.add(RemoteReference::File { address }, digest.map(Locked::File))?;
-        }
-        Ok(lock)
-    }
-
     fn add(&mut self, reference: RemoteReference, locked: Option<Locked>) -> Result<(), LockError> {
         let locked = locked.ok_or_else(|| {
             LockError::new(format!("has no full commit id or digest for {reference}; run `gitmoor lock`"))
@@ -213,40 +126,6 @@ impl Lock {
             }
             _ => Ok(()),
         }
-    }
-
-    /// The lock file of a tree; empty when there is none.
-    ///
-    /// # Errors
-    /// Why it cannot be used.
-    pub fn of_tree(tree: &dyn Tree) -> Result<Self, LockFileError> {
-        let path = path();
-        let Some(entry) = tree.entry(&path)? else { return Ok(Self::default()) };
-        if !matches!(entry.kind, EntryKind::File | EntryKind::Executable) {
-            return Err(LockError::new("is no regular file; remove it, and run `gitmoor lock`").into());
-        }
-        let text = String::from_utf8(tree.read(&path, LARGEST)?).map_err(|_| LockError::new("is not UTF-8"))?;
-        Ok(Self::parse(&text)?)
-    }
-
-    /// The file: the same entries give the same text.
-    pub fn write(&self) -> String {
-        let mut written = Written { format: FORMAT, bases: Vec::new(), charts: Vec::new(), files: Vec::new() };
-        for (reference, locked) in &self.entries {
-            match (reference, locked) {
-                (RemoteReference::Repository { address, revision }, Locked::Commit(commit)) => {
-                    let (repository, revision, commit) = (address.clone(), revision.clone(), commit.clone());
-                    written.bases.push(WrittenBase { repository, revision, commit });
-                }
-                (RemoteReference::File { address }, Locked::File(digest)) => {
-                    let digest = digest.as_ref().map_or(NO_FILE.to_owned(), |digest| format!("{DIGEST}{digest}"));
-                    written.files.push(WrittenFile { address: address.clone(), digest });
-                }
-                _ => written.charts.extend(WrittenChart::of(reference, locked)),
-            }
-        }
-        // Nothing in it cannot be written.
-        format!("{COMMENT}{}", serde_yaml::to_string(&written).unwrap_or_default())
     }
 
     /// What something is locked to.
@@ -292,63 +171,6 @@ impl Lock {
             Locked::Commit(_) | Locked::File(_) => None,
         }
     }
-
-    /// Writes into an Application what is locked of its charts, in place of what may stand there.
-    pub fn pin(&self, application: &mut Value) {
-        let pinned = self.only(&charts_of(application));
-        let charts: Vec<WrittenChart> =
-            pinned.iter().filter_map(|(reference, locked)| WrittenChart::of(reference, locked)).collect();
-        if charts.is_empty() {
-            if let Some(annotations) = application.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-                annotations.remove(ANNOTATION_LOCK);
-            }
-            return;
-        }
-        let text = json!(charts).to_string();
-        let Some(metadata) = application.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-        if annotations.is_null() {
-            *annotations = json!({});
-        }
-        if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(ANNOTATION_LOCK.to_owned(), Value::String(text));
-        }
-    }
-
-    /// What [`Self::pin`] has written into an Application.
-    ///
-    /// # Errors
-    /// When somebody else has.
-    pub fn of_application(application: &Value) -> Result<Self, LockError> {
-        let Some(text) = annotation(application, ANNOTATION_LOCK) else { return Ok(Self::default()) };
-        let charts: Vec<WrittenChart> = serde_json::from_str(text)
-            .map_err(|error| LockError::new(format!("cannot be read: {error}; remove it")))?;
-        let mut lock = Self::default();
-        for chart in charts {
-            let (reference, locked) = chart.read();
-            lock.add(reference, locked)?;
-        }
-        Ok(lock)
-    }
-}
-
-impl WrittenChart {
-    fn of(reference: &RemoteReference, locked: &Locked) -> Option<Self> {
-        let (RemoteReference::Chart { repository, name, version }, Locked::Chart { version: locked, digest }) =
-            (reference, locked)
-        else {
-            return None;
-        };
-        let (repository, name, version) = (repository.clone(), name.clone(), version.clone());
-        Some(Self { repository, name, version, locked: locked.clone(), digest: format!("{DIGEST}{digest}") })
-    }
-
-    fn read(self) -> (RemoteReference, Option<Locked>) {
-        let Self { repository, name, version, locked, digest } = self;
-        let plain = !locked.is_empty() && !locked.contains('@');
-        let locked = read_digest(&digest).filter(|_| plain).map(|digest| Locked::Chart { version: locked, digest });
-        (RemoteReference::Chart { repository, name, version }, locked)
-    }
 }
 
 /// Where the lock file of a tree is.
@@ -360,23 +182,6 @@ pub fn path() -> RepoPath {
 pub fn chart_reference(repository: &str, chart: &str, revision: &str) -> RemoteReference {
     let (repository, name, version) = (repository.to_owned(), chart.to_owned(), revision.to_owned());
     normal(&RemoteReference::Chart { repository, name, version })
-}
-
-/// The charts that an object names as sources; none unless it is an Application.
-pub fn charts_of(object: &Value) -> BTreeSet<RemoteReference> {
-    let is_application = object["kind"] == APPLICATION_KIND
-        && text_at(object, &["apiVersion"]).is_some_and(|version| group_of(version) == APPLICATION_GROUP);
-    if !is_application {
-        return BTreeSet::new();
-    }
-    let spec = &object["spec"];
-    let sources = spec["sources"].as_array().into_iter().flatten().chain(spec.get("source"));
-    let charts = sources.filter_map(|source| {
-        let chart = text_at(source, &["chart"]).filter(|chart| !chart.is_empty())?;
-        let revision = text_at(source, &["targetRevision"]).unwrap_or_default();
-        Some(chart_reference(text_at(source, &["repoURL"])?, chart, revision))
-    });
-    charts.collect()
 }
 
 /// Whether people mean this by a name: its address, the last part of that, or the chart's name.
@@ -419,7 +224,11 @@ fn is_hexadecimal(text: &str, lengths: &[usize]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
+    use super::file::COMMENT;
     use super::*;
+    use crate::names::ANNOTATION_LOCK;
 
     const COMMIT: &str = "1f7391f92b6a3792204e07e99f71f643cc35e7e1";
 

@@ -2,22 +2,21 @@
 //!
 //! May read mirrors and charts and run renderers, and discovers kinds anew when one is unknown.
 
+mod manifests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gitmoor_core::application::ApplicationSpec;
 use gitmoor_core::closure::{RemoteReference, SourceKind};
-use gitmoor_core::hook;
-use gitmoor_core::manifest::{ManifestError, Manifests, Rendered, Stamp, Stamped};
+use gitmoor_core::manifest::{Manifests, Stamped};
 use gitmoor_core::plan::DesiredObject;
 use gitmoor_core::status::{Condition, ConditionKind, Revision};
 use gitmoor_core::tracking::{ApplicationKey, hex};
 use gitmoor_engine::git::CommitId;
-use gitmoor_engine::manifests;
 use gitmoor_engine::render::{Inputs, RenderError, RenderOutput};
 use gitmoor_engine::render_cache::render_cached;
 use gitmoor_engine::sources::Gathered;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::context::Context;
@@ -26,6 +25,7 @@ use crate::metrics::Result as ResultLabel;
 use crate::projects::Grant;
 use crate::sources::{evaluated, gather, home, own_lock, reads};
 use crate::state::{EvaluatedSource, Evaluation, Position, Reads, Snapshot};
+use manifests::{images, read, stamp, useless_hooks};
 
 /// What an evaluation gives.
 pub(crate) struct Evaluated {
@@ -226,7 +226,9 @@ async fn rendered(
             }
             let (mut manifests, mut problems) = stamp(context, subject, manifests).await;
             problems.extend(subject.grant.narrow(&mut manifests));
-            if let Err(error) = manifests::settle(subject.spec, &mut manifests, "/proc/self/exe".into()).await {
+            if let Err(error) =
+                gitmoor_engine::manifests::settle(subject.spec, &mut manifests, "/proc/self/exe".into()).await
+            {
                 let problem = problem("IgnoreDifferences", format!("spec.ignoreDifferences: {error}"));
                 return refused(context, subject, vec![problem], reads, sources, false);
             }
@@ -321,94 +323,4 @@ fn remember(context: &Context, subject: &Subject<'_>, evaluation: &Arc<Evaluatio
 
 fn problem(category: &'static str, message: String) -> Condition {
     Condition { kind: ConditionKind::ComparisonError, category, message }
-}
-
-/// Reads the rendered documents, away from the threads that serve everything else.
-async fn read(
-    subject: &Subject<'_>,
-    outputs: Vec<RenderOutput>,
-    warnings: &mut Vec<Condition>,
-) -> Result<Manifests<Rendered>, Vec<Condition>> {
-    let namespace = subject.namespace().to_owned();
-    let read = tokio::task::spawn_blocking(move || manifests::read(outputs, &namespace)).await;
-    let interrupted = || problem("Interrupted", format!("reading {} was interrupted", subject.key));
-    let invalid = |error: String| problem("InvalidManifest", error);
-    let read = read.map_err(|_| vec![interrupted()])?;
-    let (manifests, repeated) = read.map_err(|errors| errors.into_iter().map(invalid).collect::<Vec<_>>())?;
-    warnings.extend(repeated.into_iter().map(|message| Condition {
-        kind: ConditionKind::RepeatedResourceWarning,
-        category: "RepeatedResource",
-        message,
-    }));
-    Ok(manifests)
-}
-
-/// Binds the manifests to what the cluster serves; asks it again when it seems not to serve something.
-async fn stamp(
-    context: &Context,
-    subject: &Subject<'_>,
-    manifests: Manifests<Rendered>,
-) -> (Manifests<Stamped>, Vec<Condition>) {
-    let bind = |manifests: Manifests<Rendered>| {
-        manifests.stamp(&Stamp {
-            installation: &context.state.installation,
-            application: subject.key,
-            namespace: subject.spec.destination.namespace.as_deref().filter(|namespace| !namespace.is_empty()),
-            resources: &context.state.resources(),
-            digester: &context.digester,
-        })
-    };
-    let (stamped, errors) = bind(manifests.clone());
-    let unknown = errors.iter().any(|error| matches!(error, ManifestError::UnknownKind { .. }));
-    let (stamped, errors) = if unknown && context.kinds.refresh().await { bind(manifests) } else { (stamped, errors) };
-    (stamped, errors.into_iter().map(|error| problem(category(&error), error.to_string())).collect())
-}
-
-fn category(error: &ManifestError) -> &'static str {
-    match error {
-        ManifestError::UnknownKind { .. } => "UnknownKind",
-        ManifestError::Unresolved { .. } => "UnresolvedPlaceholder",
-        ManifestError::GeneratedName { .. }
-        | ManifestError::NoNamespace { .. }
-        | ManifestError::Duplicate { .. }
-        | ManifestError::NotAnObject { .. } => "InvalidManifest",
-    }
-}
-
-/// Hooks that never run here.
-fn useless_hooks(manifests: &Manifests<Stamped>) -> Vec<Condition> {
-    let found = manifests.items().iter().filter_map(|manifest| {
-        let words = hook::without_effect(&manifest.object)?;
-        let message = format!("{}: {} is a hook for {words}, which never comes here", manifest.origin, manifest.id);
-        Some(Condition { kind: ConditionKind::UnsupportedFieldWarning, category: "UnsupportedHook", message })
-    });
-    found.collect()
-}
-
-/// Every image of every pod template.
-fn images(manifests: &Manifests<Stamped>) -> BTreeSet<String> {
-    fn collect(value: &Value, images: &mut BTreeSet<String>) {
-        match value {
-            Value::Object(map) => {
-                for (key, item) in map {
-                    match item {
-                        Value::Array(containers) if key == "containers" || key == "initContainers" => {
-                            let found = containers.iter().filter_map(|container| container["image"].as_str());
-                            images.extend(found.map(str::to_owned));
-                        }
-                        _ => collect(item, images),
-                    }
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| collect(item, images)),
-            _ => {}
-        }
-    }
-    let mut found = BTreeSet::new();
-    manifests
-        .items()
-        .iter()
-        .filter_map(|manifest| manifest.object.get("spec"))
-        .for_each(|spec| collect(spec, &mut found));
-    found
 }
