@@ -98,6 +98,12 @@ impl Cluster {
         Ok(Self { client, address, writes: Arc::new(Semaphore::new(CONCURRENT_WRITES)) })
     }
 
+    /// The same connection for what has to be written in time, however many other writes wait for their answers.
+    #[must_use]
+    pub fn past_other_writes(&self) -> Self {
+        Self { writes: Arc::new(Semaphore::new(CONCURRENT_WRITES)), ..self.clone() }
+    }
+
     /// The contexts that a kubeconfig has; none when it cannot be read.
     pub fn contexts(kubeconfig: Option<&Path>) -> Vec<String> {
         let read = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);

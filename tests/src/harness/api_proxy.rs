@@ -36,6 +36,8 @@ pub enum ApiFault {
     Refuse(u16, &'static str),
     /// It is passed on after a time.
     Slow(Duration),
+    /// It is passed on once this says true; the connection ends without an answer when nobody can say so any more.
+    Held(watch::Receiver<bool>),
     /// It is passed on, and the connection ends in place of the answer.
     CutAnswer,
 }
@@ -130,6 +132,12 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Resp
         Some(ApiFault::Cut) => return cut(),
         Some(ApiFault::Refuse(code, reason)) => return refuse(code, reason),
         Some(ApiFault::Slow(time)) => tokio::time::sleep(time).await,
+        Some(ApiFault::Held(mut gate)) => {
+            let opened = gate.wait_for(|open| *open).await.is_ok();
+            if !opened {
+                return cut();
+            }
+        }
         Some(ApiFault::CutAnswer) => {
             drop(forward(&shared, request).await);
             return cut();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use gitmoor_tests::harness::installation::PATIENCE;
 use gitmoor_tests::harness::{ApiFault, ApiProxy, ControlPlane, Installation, condition, config_map, unique_name};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 /// An agent behind a proxy, with one Application that is Synced, and the private memory of the agent.
 async fn behind_a_proxy(purpose: &str) -> (Installation, ApiProxy, u64) {
@@ -71,6 +72,49 @@ async fn a_slow_api_server_only_takes_longer() {
     proxy.fault(|request| (!request.watch).then_some(ApiFault::Slow(Duration::from_millis(700))));
     works_again(&world, "slow").await;
     assert_bounded(&world, memory);
+}
+
+/// As behind a webhook that does not answer: as many applies as may be under way at once are, and none ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_hang_do_not_cost_the_lease() {
+    const AT_ONCE: usize = 32;
+    let (world, proxy, _) = behind_a_proxy("api-hangs").await;
+    let (gate, closed) = watch::channel(false);
+    let maps = format!("/namespaces/{}/configmaps/", world.target);
+    proxy.fault(move |request| {
+        let applies = request.method == "PATCH" && request.path.contains(&maps);
+        applies.then(|| ApiFault::Held(closed.clone()))
+    });
+    let names = ["one", "two", "three"];
+    for (name, index) in names.iter().flat_map(|name| (0..AT_ONCE / 2).map(move |index| (name, index))) {
+        let map = format!("{name}-{index}");
+        world.repository.write(&format!("{name}/{map}.yaml"), config_map(&map, "key", "one"));
+    }
+    let commit = world.repository.commit_all("more than may be written at once").await;
+    for name in names {
+        world.apply(&world.application(name, name)).await;
+    }
+    let hang = async || match proxy.faults() {
+        AT_ONCE.. => Ok(()),
+        applies => Err(format!("{applies} applies")),
+    };
+    world.scene().eventually("all that may be written at once hangs", PATIENCE, hang).await;
+    let renewal = async || {
+        let lease = world.get("coordination.k8s.io/v1/Lease", &world.namespace, "gitmoor-agent").await;
+        lease.unwrap()["spec"]["renewTime"].clone()
+    };
+    // One may have been on its way before.
+    for _ in 0..2 {
+        let before = renewal().await;
+        let renewed = async || if renewal().await == before { Err(before.to_string()) } else { Ok(()) };
+        world.scene().eventually("the lease is renewed", PATIENCE, renewed).await;
+    }
+    let log = world.agent.log();
+    assert!(!log.contains("cannot be renewed"), "{log}");
+    gate.send_replace(true);
+    for name in names {
+        world.await_synced(name, &commit).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
