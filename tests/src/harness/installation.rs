@@ -19,6 +19,9 @@ use super::tools;
 /// How long a state may take on a busy machine before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a whole platform may take there.
+pub const PATIENCE_FOR_A_PLATFORM: Duration = Duration::from_secs(300);
+
 /// User and password of the repository's server.
 pub const CREDENTIALS: (&str, &str) = ("platform", "canary-of-the-repository");
 
@@ -135,6 +138,11 @@ impl Installation {
 
     /// Waits until an Application is Synced at a commit and Healthy; gives its status.
     pub async fn await_synced(&self, name: &str, commit: &str) -> Value {
+        self.await_synced_within(PATIENCE, name, commit).await
+    }
+
+    /// As [`Self::await_synced`], of an Application with so much below it that it may take longer.
+    pub async fn await_synced_within(&self, patience: Duration, name: &str, commit: &str) -> Value {
         let what = format!("Application {name} is Synced at {commit} and Healthy");
         let check = async || {
             let status = self.status(name).await;
@@ -145,7 +153,16 @@ impl Installation {
             );
             if seen == ("Synced", true, "Healthy") { Ok(status) } else { Err(format!("{seen:?} {}", status["sync"])) }
         };
-        self.scene().eventually(&what, PATIENCE, check).await
+        self.scene().eventually(&what, patience, check).await
+    }
+
+    /// Waits until no Application waits or is worked on.
+    pub async fn settled(&self) {
+        let idle = async || match self.metrics().await.sum("gitmoor_queue_depth") {
+            0.0 => Ok(()),
+            depth => Err(format!("{depth} wait")),
+        };
+        self.scene().eventually("the agent has nothing to do", PATIENCE, idle).await;
     }
 
     /// Waits until the status of an Application fits; gives it.
@@ -192,6 +209,20 @@ impl Installation {
             if condition(&status, category).is_some() { Ok(status) } else { Err(status["conditions"].to_string()) }
         };
         self.scene().eventually(&what, PATIENCE, check).await
+    }
+
+    /// The value under `key` of a ConfigMap of the target namespace, as [`config_map`] writes it.
+    pub async fn key(&self, name: &str) -> Option<String> {
+        self.target("v1/ConfigMap", name).await?["data"]["key"].as_str().map(str::to_owned)
+    }
+
+    /// Waits until a ConfigMap of the target namespace has a value under `key`.
+    pub async fn await_key(&self, name: &str, value: &str) {
+        let check = async || match self.key(name).await {
+            Some(key) if key == value => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        self.scene().eventually(&format!("{name} is {value}"), PATIENCE, check).await;
     }
 
     /// Waits until an object of the target namespace fits.

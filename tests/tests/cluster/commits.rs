@@ -57,15 +57,6 @@ async fn a_commit_costs_one_render_for_each_application_that_reads_it() {
     }
 }
 
-fn host(url: &str) -> String {
-    url.split("://").nth(1).unwrap().split('/').next().unwrap().to_owned()
-}
-
-async fn await_key(world: &Installation, name: &str, value: &str) {
-    let what = format!("{name} is {value}");
-    world.await_target(&what, "v1/ConfigMap", name, |map| map.is_some_and(|map| map["data"]["key"] == value)).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_of_the_repository_of_a_base_is_looked_into_at_once() {
     let (elsewhere, webhook) = (GitRemote::start().await, Webhook::default());
@@ -79,7 +70,7 @@ async fn a_webhook_of_the_repository_of_a_base_is_looked_into_at_once() {
     bases.git(&["tag", "v1"]).await;
     bases.git(&["push", "--quiet", "origin", "v1"]).await;
     let world = Installation::start_on(ControlPlane::shared().await, "webhook-base", |agent| {
-        let agent = agent.env("GITMOOR_CHART_INTERVAL", "3600").arg(format!("--allow-host={}", host(&elsewhere.url())));
+        let agent = agent.env("GITMOOR_CHART_INTERVAL", "3600").arg(format!("--allow-host={}", elsewhere.authority()));
         webhook.known_to(agent)
     })
     .await;
@@ -90,12 +81,12 @@ async fn a_webhook_of_the_repository_of_a_base_is_looked_into_at_once() {
     for name in ["moving", "fixed"] {
         world.apply(&world.application(name, name)).await;
     }
-    await_key(&world, "base", "one").await;
-    await_key(&world, "base-fixed", "one").await;
+    world.await_key("base", "one").await;
+    world.await_key("base-fixed", "one").await;
     let renders_before = renders(&world).await;
     commit("two").await;
     webhook.report(&world.agent, bases.url()).await.unwrap();
-    await_key(&world, "base", "two").await;
+    world.await_key("base", "two").await;
     assert_eq!(world.target("v1/ConfigMap", "base-fixed").await.unwrap()["data"]["key"], "one");
     assert!(
         (renders(&world).await - renders_before - 1.0).abs() < f64::EPSILON,
@@ -113,7 +104,7 @@ async fn mirrors_that_nobody_follows_are_removed_from_disk() {
         [("x/kustomization.yaml", kustomization(&["map.yaml"])), ("x/map.yaml", config_map("base", "key", "one"))];
     bases.commit(&[(base[0].0, &base[0].1), (base[1].0, &base[1].1)], "a base").await;
     let world = Installation::start_on(ControlPlane::shared().await, "mirrors", |agent| {
-        agent.env("GITMOOR_TIDY_INTERVAL", "0.3").arg(format!("--allow-host={}", host(&elsewhere.url())))
+        agent.env("GITMOOR_TIDY_INTERVAL", "0.3").arg(format!("--allow-host={}", elsewhere.authority()))
     })
     .await;
     let other = world.remote.repository("other").await;
@@ -129,7 +120,7 @@ async fn mirrors_that_nobody_follows_are_removed_from_disk() {
     application["spec"]["source"]["repoURL"] = json!(other.url());
     world.apply(&application).await;
     for name in ["own", "base", "other"] {
-        await_key(&world, name, "one").await;
+        world.await_key(name, "one").await;
     }
     let folder = world.agent.data().join("repositories");
     let mirrors = || {
@@ -155,7 +146,7 @@ async fn mirrors_that_nobody_follows_are_removed_from_disk() {
     let plain = kustomization(&["map.yaml"]);
     let own = config_map("base", "key", "two");
     world.repository.commit(&[("based/kustomization.yaml", &plain), ("based/map.yaml", &own)], "no base").await;
-    await_key(&world, "base", "two").await;
+    world.await_key("base", "two").await;
     await_mirrors(1).await;
     let last = world.repository.commit(&[("own/map.yaml", &config_map("own", "key", "three"))], "own").await;
     world.await_synced("own", &last).await;

@@ -1,5 +1,6 @@
 //! Where manifests come from: charts, options, several sources.
 
+use gitmoor_tests::harness::installation::PATIENCE;
 use gitmoor_tests::harness::repository::Repository;
 use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::{
@@ -22,14 +23,10 @@ fn with_source(world: &Installation, name: &str, path: &str, options: &Value) ->
     application
 }
 
-async fn key(world: &Installation, name: &str) -> Option<String> {
-    world.target("v1/ConfigMap", name).await?["data"]["key"].as_str().map(str::to_owned)
-}
-
 /// Waits until a ConfigMap has a value, and its Application a commit.
 async fn await_key(world: &Installation, application: &str, commit: &str, name: &str, value: &str) -> Value {
     let status = world.await_synced(application, commit).await;
-    assert_eq!(key(world, name).await.as_deref(), Some(value), "{status:#}");
+    assert_eq!(world.key(name).await.as_deref(), Some(value), "{status:#}");
     status
 }
 
@@ -69,7 +66,7 @@ async fn a_chart_of_a_repository_follows_its_values_and_templates() {
     let fifth = world.repository.commit(&[("charts/app/templates/more.yaml", "a: {{ fail \"no\" }}\n")], "bad").await;
     let message = world.await_unknown("web", "RenderFailed").await;
     assert!(message.contains("app/templates/more.yaml"), "{fifth}: {message}");
-    assert_eq!(key(&world, "web").await.as_deref(), Some("three"), "what runs keeps running");
+    assert_eq!(world.key("web").await.as_deref(), Some("three"), "what runs keeps running");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +93,7 @@ async fn options_of_the_application_change_what_is_rendered() {
     let status = await_key(&world, "app", &commit, "web-x", "patched").await;
     assert_eq!(status["sourceType"], "Kustomize");
     let status = await_key(&world, "plain", &commit, "b", "b").await;
-    assert_eq!((&status["sourceType"], key(&world, "c").await), (&json!("Directory"), None));
+    assert_eq!((&status["sourceType"], world.key("c").await), (&json!("Directory"), None));
 
     // Without a commit: the options alone are news.
     world.patch_application("app", &json!({"spec": {"source": {"kustomize": {"nameSuffix": "-y"}}}})).await;
@@ -104,8 +101,8 @@ async fn options_of_the_application_change_what_is_rendered() {
     world.await_status("has its new name", "app", has).await;
     world
         .scene()
-        .eventually("the old one is pruned", std::time::Duration::from_secs(30), async || {
-            if key(&world, "web-x").await.is_none() { Ok(()) } else { Err("it is there".to_owned()) }
+        .eventually("the old one is pruned", PATIENCE, async || {
+            if world.key("web-x").await.is_none() { Ok(()) } else { Err("it is there".to_owned()) }
         })
         .await;
     let new = world.repository.commit(&[("plain/new/d.yaml", &config_map("d", "key", "d"))], "a new folder").await;
@@ -148,15 +145,15 @@ async fn several_sources_make_one_application() {
     let finished = |status: &Value| status["history"][0]["revisions"] == json!([first, own, first]);
     let status = world.await_status("has a history", "web", finished).await;
     assert_eq!(status["history"][0]["sources"].as_array().unwrap().len(), 3, "{status:#}");
-    assert_eq!(key(&world, "web").await.as_deref(), Some("live"));
-    assert_eq!(key(&world, "plain").await.as_deref(), Some("one"));
+    assert_eq!(world.key("web").await.as_deref(), Some("live"));
+    assert_eq!(world.key("plain").await.as_deref(), Some("one"));
 
     // What the values' repository has besides them is nobody's input; the values are.
     let before = world.metrics().await.sum("gitmoor_renders_total");
     values.commit(&[("README.md", "y\n")], "readme").await;
     let second = values.commit(&[("envs/live.yaml", "key: changed\n")], "values").await;
     world.await_status("moved on in one source", "web", at([&first, &second, &first])).await;
-    assert_eq!(key(&world, "web").await.as_deref(), Some("changed"));
+    assert_eq!(world.key("web").await.as_deref(), Some("changed"));
     let renders = world.metrics().await.sum("gitmoor_renders_total") - before;
     assert!((renders - 1.0).abs() < f64::EPSILON, "{renders} renders for one commit that changes inputs");
 
@@ -164,7 +161,7 @@ async fn several_sources_make_one_application() {
     let before = world.status("web").await;
     values.commit(&[("README.md", "z\n")], "readme").await;
     world.agent.restart();
-    world.agent.await_ready(gitmoor_tests::harness::installation::PATIENCE).await;
+    world.agent.await_ready(PATIENCE).await;
     let fifth = world.repository.commit(&[("plain/map.yaml", &config_map("plain", "key", "two"))], "plain").await;
     let status = world.await_status("goes on", "web", at([&first, &second, &fifth])).await;
     assert_eq!(status["history"].as_array().unwrap().len(), before["history"].as_array().unwrap().len() + 1);
@@ -189,7 +186,7 @@ async fn of_an_object_in_two_sources_the_last_one_counts() {
     let warned =
         |status: &Value| status["sync"]["status"] == "Synced" && condition(status, "RepeatedResource").is_some();
     world.await_status("is synced and warns", "web", warned).await;
-    assert_eq!(key(&world, "web").await.as_deref(), Some("two"));
+    assert_eq!(world.key("web").await.as_deref(), Some("two"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,8 +212,8 @@ async fn templates_see_what_the_cluster_serves_and_when_that_changes() {
         .await;
     world
         .scene()
-        .eventually("the template sees it", gitmoor_tests::harness::installation::PATIENCE, async || {
-            let key = key(&world, "web").await;
+        .eventually("the template sees it", PATIENCE, async || {
+            let key = world.key("web").await;
             if key.as_deref() == Some("true true true") { Ok(()) } else { Err(format!("{key:?}")) }
         })
         .await;
@@ -257,7 +254,7 @@ async fn charts_come_from_repositories_and_registries() {
     exact["spec"]["source"]["helm"] = json!({"releaseName": "own", "valuesObject": {"key": "exact"}});
     world.apply(&exact).await;
     world.await_synced("exact", "1.0.0").await;
-    assert_eq!(key(&world, "one").await.as_deref(), Some("exact"));
+    assert_eq!(world.key("one").await.as_deref(), Some("exact"));
     let map = world.target("v1/ConfigMap", "one").await.unwrap();
     assert_eq!(map["data"]["release"], format!("own-{}", world.target));
 
@@ -274,21 +271,21 @@ async fn charts_come_from_repositories_and_registries() {
         move |status: &Value| status["sync"]["status"] == "Synced" && status["sync"]["revisions"] == revisions
     };
     world.await_status("is at the highest version", "range", at(["1.1.0", &values])).await;
-    assert_eq!(key(&world, "two").await.as_deref(), Some("live"));
+    assert_eq!(world.key("two").await.as_deref(), Some("live"));
     publish("1.2.0", "three");
     world.await_status("moves on by itself", "range", at(["1.2.0", &values])).await;
-    assert_eq!(key(&world, "three").await.as_deref(), Some("live"));
+    assert_eq!(world.key("three").await.as_deref(), Some("live"));
     world.await_status("stays", "exact", |status| status["sync"]["revision"] == "1.0.0").await;
 
     // Without the server, after a restart: what was fetched is still there.
     server.set_credentials(Some(("me", "another")));
     world.agent.restart();
-    world.agent.await_ready(gitmoor_tests::harness::installation::PATIENCE).await;
+    world.agent.await_ready(PATIENCE).await;
     world.patch_application("exact", &json!({"spec": {"source": {"helm": {"valuesObject": {"key": "later"}}}}})).await;
     world
         .scene()
-        .eventually("it is rendered anew", gitmoor_tests::harness::installation::PATIENCE, async || {
-            let key = key(&world, "one").await;
+        .eventually("it is rendered anew", PATIENCE, async || {
+            let key = world.key("one").await;
             if key.as_deref() == Some("later") { Ok(()) } else { Err(format!("{key:?}")) }
         })
         .await;
