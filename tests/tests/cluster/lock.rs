@@ -94,17 +94,12 @@ async fn commit_tree(world: &Installation) {
     world.repository.commit(&files, "a tree").await;
 }
 
-async fn key(world: &Installation, name: &str) -> String {
-    let map = world.target("v1/ConfigMap", name).await.unwrap_or_default();
-    map["data"]["key"].as_str().unwrap_or_default().to_owned()
-}
-
 /// Waits until the ConfigMaps have these values.
 async fn await_keys(world: &Installation, what: &str, expected: &[(&str, &str)]) {
     let check = async || {
         for (name, value) in expected {
-            let found = key(world, name).await;
-            if found != *value {
+            let found = world.key(name).await;
+            if found.as_deref() != Some(*value) {
                 return Err(format!("{name} is {found:?}, and not {value:?}"));
             }
         }
@@ -152,6 +147,14 @@ async fn what_is_locked_stays_until_the_lock_file_says_otherwise() {
         let refresh = json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": "hard"}}});
         world.patch_application(name, &refresh).await;
     }
+    for name in ["app", "own", "http", "oci"] {
+        let asked = async || {
+            let application = world.get("argoproj.io/v1alpha1/Application", &world.namespace, name).await.unwrap();
+            let asked = &application["metadata"]["annotations"]["argocd.argoproj.io/refresh"];
+            if asked.is_null() { Ok(()) } else { Err(asked.to_string()) }
+        };
+        world.scene().eventually(&format!("{name} is looked at"), PATIENCE, asked).await;
+    }
     let suffix = std::fs::read_to_string(world.repository.tree().join("app/kustomization.yaml")).unwrap();
     let files = [("app/kustomization.yaml", format!("{suffix}nameSuffix: -x\n"))];
     let commit = world.repository.commit(&[(files[0].0, &files[0].1)], "a suffix").await;
@@ -161,6 +164,7 @@ async fn what_is_locked_stays_until_the_lock_file_says_otherwise() {
     await_keys(&world, "others are as they were", &FIRST[3..]).await;
 
     // One entry: one render.
+    world.settled().await;
     let renders = world.metrics().await.sum("gitmoor_renders_total");
     let said = upstreams.lock(&world, &["--update", "bases"]).assert(0).stdout.clone();
     assert!(said.contains("updated  https://git.example/bases.git at v1"), "{said}");
@@ -168,6 +172,7 @@ async fn what_is_locked_stays_until_the_lock_file_says_otherwise() {
     let commit = world.repository.commit_all("newer bases").await;
     world.await_synced("app", &commit).await;
     await_keys(&world, "the base is new", &[("base-x", "two"), ("file-x", "one"), ("own-web", "one 1.0.0")]).await;
+    world.settled().await;
     let more = world.metrics().await.sum("gitmoor_renders_total") - renders;
     assert!((more - 1.0).abs() < f64::EPSILON, "{more} renders for one entry of one Application");
 

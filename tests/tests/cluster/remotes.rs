@@ -4,22 +4,6 @@ use gitmoor_tests::harness::installation::PATIENCE;
 use gitmoor_tests::harness::{ChartServer, ControlPlane, GitRemote, Installation, Mode, config_map, kustomization};
 use serde_json::{Value, json};
 
-fn host(url: &str) -> String {
-    url.split("://").nth(1).unwrap().split('/').next().unwrap().to_owned()
-}
-
-async fn key(world: &Installation, name: &str) -> Option<String> {
-    world.target("v1/ConfigMap", name).await?["data"]["key"].as_str().map(str::to_owned)
-}
-
-async fn await_key(world: &Installation, name: &str, value: &str) {
-    let check = async || match key(world, name).await {
-        Some(key) if key == value => Ok(()),
-        other => Err(format!("{other:?}")),
-    };
-    world.scene().eventually(&format!("{name} is {value}"), PATIENCE, check).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn bases_from_elsewhere_are_fetched_once_pinned_and_followed_where_they_move() {
     let (elsewhere, server) = (GitRemote::start().await, ChartServer::start().await);
@@ -42,7 +26,7 @@ async fn bases_from_elsewhere_are_fetched_once_pinned_and_followed_where_they_mo
     bases.git(&["tag", "v1"]).await;
     bases.git(&["push", "--quiet", "origin", "v1"]).await;
     server.put("extra.yaml", config_map("extra", "key", "one").as_bytes());
-    let hosts = format!("{},{}", host(&elsewhere.url()), host(&server.url()));
+    let hosts = format!("{},{}", elsewhere.authority(), server.authority());
     let mut world = Installation::start_on(ControlPlane::shared().await, "remotes", |agent| {
         agent.env("GITMOOR_CHART_INTERVAL", "0.3").arg(format!("--allow-host={hosts}"))
     })
@@ -55,16 +39,17 @@ async fn bases_from_elsewhere_are_fetched_once_pinned_and_followed_where_they_mo
     world.apply(&world.application("web", "app")).await;
     world.await_status("is Synced", "web", |status| status["sync"]["status"] == "Synced").await;
     for name in ["fixed", "moving", "extra"] {
-        assert_eq!(key(&world, name).await.as_deref(), Some("one"), "{name}");
+        assert_eq!(world.key(name).await.as_deref(), Some("one"), "{name}");
     }
 
     // What moves is followed without a commit here; what does not, does not move.
     let renders = async |world: &Installation| world.metrics().await.sum("gitmoor_renders_total");
     commit("two").await;
-    await_key(&world, "moving", "two").await;
+    world.await_key("moving", "two").await;
     server.put("extra.yaml", config_map("extra", "key", "three").as_bytes());
-    await_key(&world, "extra", "three").await;
-    assert_eq!(key(&world, "fixed").await.as_deref(), Some("one"));
+    world.await_key("extra", "three").await;
+    assert_eq!(world.key("fixed").await.as_deref(), Some("one"));
+    world.settled().await;
     let before = renders(&world).await;
     bases.commit(&[("README.md", "nobody reads this")], "readme").await;
     let looks = world.metrics().await.sum("gitmoor_remote_fetches_total");
@@ -75,7 +60,9 @@ async fn bases_from_elsewhere_are_fetched_once_pinned_and_followed_where_they_mo
             if now > looks + 6.0 { Ok(()) } else { Err(format!("{now}")) }
         })
         .await;
-    assert!((renders(&world).await - before).abs() < 1.5, "at most a look, and no render of what is not read");
+    world.settled().await;
+    let more = renders(&world).await - before;
+    assert!(more.abs() < f64::EPSILON, "{more} renders of what is not read");
 
     // Nothing of it answers any more, and the agent starts anew: what is pinned needs nobody.
     elsewhere.set_mode(Mode::Fail(503));
@@ -86,11 +73,11 @@ async fn bases_from_elsewhere_are_fetched_once_pinned_and_followed_where_they_mo
     let mut later = later.clone();
     later["spec"]["source"]["kustomize"] = json!({"nameSuffix": "-later"});
     world.apply(&later).await;
-    await_key(&world, "fixed-later", "one").await;
+    world.await_key("fixed-later", "one").await;
     let change = kustomization(&[&fixed, &format!("{url}//moving?ref=main"), &file]) + "nameSuffix: -x\n";
     let pushed = world.repository.commit(&[("app/kustomization.yaml", &change)], "a suffix").await;
     world.await_status("goes on", "web", |status| status["sync"]["revision"] == pushed.as_str()).await;
-    await_key(&world, "moving-x", "two").await;
+    world.await_key("moving-x", "two").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +86,7 @@ async fn rule_7_bases_lead_nowhere_inside_and_others_keep_syncing() {
     let inside = GitRemote::start().await;
     let secret = inside.repository("secret").await;
     secret.commit(&[("kustomization.yaml", &kustomization(&[]))], "secret").await;
-    let port = host(&inside.url()).split(':').nth(1).unwrap().to_owned();
+    let port = inside.authority().split(':').nth(1).unwrap().to_owned();
     let entries = [
         (format!("{}//.?ref=main", secret.url()), "RemoteRefused", "leads to an address inside"),
         (format!("http://localhost:{port}/secret.git"), "RemoteRefused", "leads to an address inside"),
@@ -146,7 +133,7 @@ async fn charts_of_kustomizations_and_dependencies_come_from_allowed_repositorie
         );
     }
     let world = Installation::start_on(ControlPlane::shared().await, "inflate", |agent| {
-        agent.env("GITMOOR_CHART_INTERVAL", "0.3").arg(format!("--allow-host={}", host(&server.url())))
+        agent.env("GITMOOR_CHART_INTERVAL", "0.3").arg(format!("--allow-host={}", server.authority()))
     })
     .await;
     let chart = |version: &str| {
@@ -164,11 +151,11 @@ async fn charts_of_kustomizations_and_dependencies_come_from_allowed_repositorie
     world.apply(&world.application("own", "own")).await;
     world.await_synced("app", &first).await;
     world.await_synced("own", &first).await;
-    assert_eq!(key(&world, "one-web").await.as_deref(), Some("1.0.0"));
-    assert_eq!(key(&world, "own-web").await.as_deref(), Some("1.0.0"));
+    assert_eq!(world.key("one-web").await.as_deref(), Some("1.0.0"));
+    assert_eq!(world.key("own-web").await.as_deref(), Some("1.0.0"));
     let pushed = world.repository.commit(&[("app/kustomization.yaml", &chart("1.1.0"))], "newer").await;
     world.await_synced("app", &pushed).await;
-    assert_eq!(key(&world, "one-web").await.as_deref(), Some("1.1.0"));
+    assert_eq!(world.key("one-web").await.as_deref(), Some("1.1.0"));
     let elsewhere = ChartServer::start().await;
     elsewhere.publish("web", "1.0.0", &[("templates/map.yaml", template)]);
     let refused = chart("1.0.0").replace(&server.url(), &elsewhere.url());
@@ -176,7 +163,7 @@ async fn charts_of_kustomizations_and_dependencies_come_from_allowed_repositorie
     let message = world.await_unknown("app", "RemoteRefused").await;
     assert!(message.contains("leads to an address inside"), "{message}");
     assert_eq!(elsewhere.requests(), []);
-    assert_eq!(key(&world, "one-web").await.as_deref(), Some("1.1.0"), "what runs keeps running");
+    assert_eq!(world.key("one-web").await.as_deref(), Some("1.1.0"), "what runs keeps running");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,6 +221,7 @@ async fn an_agent_that_starts_anew_renders_nothing_of_what_is_in_sync() {
     world.agent.restart();
     world.agent.await_ready(PATIENCE).await;
     told(&world, 0, APPLICATIONS).await;
+    world.settled().await;
     assert_eq!(kept().len(), APPLICATIONS);
     let applied = world.metrics().await.sum("gitmoor_applies_total");
     assert!(applied.abs() < f64::EPSILON, "{applied} objects were applied without need");

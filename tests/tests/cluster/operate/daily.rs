@@ -1,5 +1,6 @@
 //! status, sync, refresh, suspend, resume, history, rollback and prune.
 
+use gitmoor_tests::harness::installation::PATIENCE;
 use gitmoor_tests::harness::{ControlPlane, Installation, config_map, kustomization};
 use serde_json::{Value, json};
 
@@ -66,7 +67,7 @@ async fn an_agent_that_is_gone_is_told() {
     let commit = world.repository.commit(&[("web/map.yaml", &config_map("map", "key", "one"))], "a map").await;
     world.apply(&world.application("web", "web")).await;
     world.await_synced("web", &commit).await;
-    world.agent.terminate(std::time::Duration::from_secs(20)).await;
+    world.agent.terminate(PATIENCE).await;
     let status = person.run(&["status"]);
     assert!(status.assert(0).stderr.contains("no agent is running in namespace"), "{status:?}");
 }
@@ -153,6 +154,7 @@ async fn automation_is_suspended_rolled_back_and_resumed() {
     assert_eq!(live().await, "one");
     let third = value("three").await;
     person.run(&["refresh", "web", "--wait"]).assert(0);
+    world.settled().await;
     assert_eq!(live().await, "one", "it is suspended");
     let status = person.run(&["status", "web", "--output", "json"]).assert(0).json();
     assert_eq!(row(&status, "web")["automated"], false);
