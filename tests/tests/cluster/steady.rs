@@ -1,8 +1,9 @@
 //! What costs nothing when nothing happens.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use gitmoor_tests::harness::{ControlPlane, Installation, Requests, config_map};
+use gitmoor_tests::harness::installation::PATIENCE;
+use gitmoor_tests::harness::{ControlPlane, Installation, Request, Requests, config_map};
 use serde_json::Value;
 
 const APPLICATIONS: [&str; 4] = ["one", "two", "three", "four"];
@@ -24,21 +25,8 @@ async fn roll_out(world: &Installation) -> Vec<Value> {
     for name in APPLICATIONS {
         statuses.push(world.await_synced(name, &commit).await);
     }
-    settled(world).await;
+    world.settled().await;
     statuses
-}
-
-/// Nothing waits and nothing is under way.
-async fn settled(world: &Installation) {
-    world
-        .scene()
-        .eventually("the agent has nothing to do", Duration::from_secs(30), async || {
-            match world.metrics().await.sum("gitmoor_queue_depth") {
-                0.0 => Ok(()),
-                depth => Err(format!("{depth} wait")),
-            }
-        })
-        .await;
 }
 
 /// All but watches and what keeps the lease.
@@ -46,20 +34,41 @@ fn beyond_watches_and_lease(requests: Requests) -> Requests {
     requests.filter(|request| request.verb != "watch" && request.resource != "leases.coordination.k8s.io")
 }
 
+/// What the agent takes notes of besides objects and statuses: the commit that was compared with, once for the whole
+/// repository, and events, of which those of the first sync come one after the other and so late, and new ones would follow
+/// from a write of a status.
+fn is_a_note(request: &Request, world: &Installation) -> bool {
+    (request.resource == "configmaps" && request.namespace == world.namespace) || request.resource == "events"
+}
+
+/// Waits until all of the first sync is noted.
+async fn noted(world: &Installation) {
+    let audit = ControlPlane::shared().await.audit();
+    let quiet = async || {
+        let mark = audit.mark().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let asked = beyond_watches_and_lease(audit.since(mark).await.of_user(&world.user));
+        if asked.is_empty() { Ok(()) } else { Err(asked.to_string()) }
+    };
+    world.scene().eventually("nothing is noted for a second", PATIENCE, quiet).await;
+}
+
 async fn only_watches_and_lease(duration: Duration) {
     let control_plane = ControlPlane::shared().await;
     let world = Installation::start_on(control_plane, "steady", |agent| agent.arg("--poll-interval=3600")).await;
     roll_out(&world).await;
-    let mark = control_plane.audit().mark().await;
+    noted(&world).await;
+    let (started, mark) = (Instant::now(), control_plane.audit().mark().await);
     // A rate can only be told from a time.
     tokio::time::sleep(duration).await;
     let all = control_plane.audit().since(mark).await.of_user(&world.user);
+    let passed = started.elapsed();
     let beyond = beyond_watches_and_lease(all.clone());
-    assert!(beyond.is_empty(), "in {duration:?}:\n{beyond}");
+    assert!(beyond.is_empty(), "in {passed:?}:\n{beyond}");
     // A read and a write every four seconds.
     let of_lease = all.filter(|request| request.resource == "leases.coordination.k8s.io");
-    let expected = usize::try_from(duration.as_secs() / 4 + 1).unwrap() * 2;
-    assert!((1..=expected).contains(&of_lease.count()), "in {duration:?}:\n{of_lease}");
+    let expected = usize::try_from(passed.as_secs() / 4 + 1).unwrap() * 2;
+    assert!((1..=expected).contains(&of_lease.count()), "in {passed:?}:\n{of_lease}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,43 +94,32 @@ async fn a_commit_that_touches_no_input_and_a_restart_after_it_write_nothing() {
         commit = world.repository.commit(&[("README.md", &format!("Round {round}.\n"))], "for readers only").await;
         world
             .scene()
-            .eventually("the commit is seen", Duration::from_secs(30), async || {
+            .eventually("the commit is seen", PATIENCE, async || {
                 if world.agent.log().contains(&commit) { Ok(()) } else { Err(commit.clone()) }
             })
             .await;
     }
-    settled(&world).await;
+    world.settled().await;
     let more = world.metrics().await.sum("gitmoor_renders_total") - renders;
     assert!(more < 1.0, "{more} renders for nothing\n{}", world.agent.log());
-    // The commit that was compared with may be recorded, once for the whole repository; events of the first sync may
-    // come late, and new ones would follow from a write of a status.
-    let of_objects = |requests: Requests| {
-        let recorded = |request: &gitmoor_tests::harness::Request| {
-            (request.resource == "configmaps" && request.namespace == world.namespace) || request.resource == "events"
-        };
-        beyond_watches_and_lease(requests).filter(|request| !recorded(request))
-    };
-    let requests = of_objects(control_plane.audit().since(mark).await.of_user(&world.user));
+    let requests = beyond_watches_and_lease(control_plane.audit().since(mark).await.of_user(&world.user));
+    let requests = requests.filter(|request| !is_a_note(request, &world));
     assert!(requests.is_empty(), "three commits for readers only made:\n{requests}");
 
     let mark = control_plane.audit().mark().await;
-    let namespace = world.namespace.clone();
     world.agent.restart();
     let applications = APPLICATIONS.len() as f64;
-    world.agent.await_ready(Duration::from_secs(30)).await;
+    world.agent.await_ready(PATIENCE).await;
     world
         .scene()
-        .eventually("every Application is looked at", Duration::from_secs(30), async || {
+        .eventually("every Application is looked at", PATIENCE, async || {
             let metrics = world.metrics().await;
             let (renders, depth) = (metrics.sum("gitmoor_renders_total"), metrics.sum("gitmoor_queue_depth"));
             if renders >= applications && depth < 1.0 { Ok(()) } else { Err(format!("{renders}, {depth} wait")) }
         })
         .await;
     let requests = control_plane.audit().since(mark).await.of_user(&world.user).writes();
-    let writes = requests.filter(|request| {
-        let recorded = request.resource == "configmaps" && request.namespace == namespace;
-        request.resource != "leases.coordination.k8s.io" && !recorded
-    });
+    let writes = beyond_watches_and_lease(requests).filter(|request| !is_a_note(request, &world));
     assert!(writes.is_empty(), "a restart with everything in place wrote:\n{writes}\n{}", world.agent.log());
     for (name, before) in APPLICATIONS.iter().zip(before) {
         assert_eq!(world.status(name).await, before, "{commit}");
