@@ -1,7 +1,5 @@
 //! The agent as a process: it stops, takes over, answers, and keeps secrets to itself.
 
-use std::time::{Duration, Instant};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gitmoor_tests::harness::installation::{CREDENTIALS, PATIENCE, api};
@@ -25,10 +23,9 @@ async fn it_stops_when_asked_and_gives_the_lease_back() {
     world.apply(&world.application("web", "web")).await;
     world.await_synced("web", &commit).await;
     assert_eq!(holder(&world).await, world.user);
-    let asked = Instant::now();
-    let status = world.agent.terminate(Duration::from_secs(20)).await;
+    let status = world.agent.terminate(PATIENCE).await;
     assert!(status.success(), "{status}\n{}", world.agent.log());
-    assert!(asked.elapsed() < Duration::from_secs(5), "idle, it stopped after {:?}", asked.elapsed());
+    assert!(!world.agent.log().contains("work is left unfinished"), "{}", world.agent.log());
     assert_eq!(holder(&world).await, "");
     assert!(!world.agent.log().contains("ERROR"), "{}", world.agent.log());
 }
@@ -58,7 +55,7 @@ async fn a_second_agent_waits_and_takes_over() {
     };
     waits(&second).await;
     world.agent.kill();
-    takes_over(&world, &second, &user, Duration::from_secs(15)).await;
+    takes_over(&world, &second, &user).await;
     let commit = world.repository.commit(&[("web/a.yaml", &config_map("a", "key", "two"))], "change").await;
     world.await_synced("web", &commit).await;
 
@@ -71,21 +68,21 @@ async fn a_second_agent_waits_and_takes_over() {
             if world.agent.log().contains(&again) { Ok(()) } else { Err(again.clone()) }
         })
         .await;
-    assert!(second.terminate(Duration::from_secs(20)).await.success(), "{}", second.log());
-    takes_over(&world, &second, &world.user, Duration::from_secs(5)).await;
+    assert!(second.terminate(PATIENCE).await.success(), "{}", second.log());
+    assert_ne!(holder(&world).await, user, "it is given back, not run out");
+    takes_over(&world, &second, &world.user).await;
     let commit = world.repository.commit(&[("web/a.yaml", &config_map("a", "key", "three"))], "change").await;
     world.await_synced("web", &commit).await;
 }
 
-async fn takes_over(world: &Installation, second: &Agent, user: &str, within: Duration) {
-    let started = Instant::now();
+/// When a lease that was not given back is taken: `leader.rs`.
+async fn takes_over(world: &Installation, second: &Agent, user: &str) {
     let what = format!("{user} holds the lease");
     let check = async || match holder(world).await {
         holder if holder == user => Ok(()),
         holder => Err(format!("{holder:?} does")),
     };
     world.scene().agent(second).eventually(&what, PATIENCE, check).await;
-    assert!(started.elapsed() < within, "{what} after {:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
