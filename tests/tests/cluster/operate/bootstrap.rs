@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gitmoor_tests::harness::installation::{CREDENTIALS, PATIENCE, api};
 use gitmoor_tests::harness::{
-    Agent, ControlPlane, GitRemote, Repository, config_map, eventually, kustomization, tools, unique_name,
+    Agent, ControlPlane, GitRemote, Repository, condition, config_map, eventually, kustomization, tools, unique_name,
 };
 use serde_json::{Value, json};
 
@@ -140,9 +140,10 @@ async fn a_fork_becomes_a_platform_and_goes_again() {
     repository.commit(&[("distribution/selection/lost.yaml", &lost)], "a folder that is not there").await;
     let check = async || {
         let object = get(&client, "argoproj.io/v1alpha1/Application", Some(&namespace), "lost").await;
-        object.map(drop).ok_or_else(|| "it is not there".to_owned())
+        let status = object.map_or(Value::Null, |mut object| object["status"].take());
+        condition(&status, "PathNotFound").map(drop).ok_or_else(|| status.to_string())
     };
-    eventually("the lost Application is there", PATIENCE, check).await;
+    eventually("the agent has looked for the folder", PATIENCE, check).await;
     let stuck = run(&["bootstrap", "--timeout", "3s"], b"");
     let said = &stuck.assert(1).stderr;
     assert!(said.contains("lost is stuck: the folder nowhere does not exist"), "{said}");
