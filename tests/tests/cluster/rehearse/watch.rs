@@ -34,6 +34,11 @@ impl Watching {
         Self { process, tree, read: 0, _logs: logs }
     }
 
+    /// Saves a file in one step: on a busy machine, one that is emptied and then written may be seen in between.
+    fn save(&self, path: &str, text: impl AsRef<[u8]>) {
+        fs::rename(self.tree.write(".git/saved", text), self.tree.path().join(path)).unwrap();
+    }
+
     fn told(&self) -> String {
         fs::read_to_string(self.process.log()).unwrap_or_default()
     }
@@ -73,7 +78,7 @@ async fn what_is_saved_is_synced_and_what_breaks_is_named_until_it_is_healed() {
         ("apps/web/map.yaml", web.as_str()),
         ("apps/other/map.yaml", other.as_str()),
     ];
-    let mut watching = Watching::start(tree(&files, &["web", "other"]), &[]);
+    let mut watching = Watching::start(tree(&files, &["web", "other"]), &["--quiet-seconds", "90"]);
     // The root has three files of YAML at the end, and each of these is one Application.
     let begun = watching.tells(&["everything is Synced and Healthy after", "; 3 renders, 3 Applications"]).await;
     assert!(!begun.contains("saved:"), "{begun}");
@@ -83,29 +88,29 @@ async fn what_is_saved_is_synced_and_what_breaks_is_named_until_it_is_healed() {
     // What is ignored, and what Git keeps for itself, is not seen; nor what was saved as it was.
     watching.tree.write("build/deep/ignored.yaml", "a: 2\n");
     watching.tree.write(".git/description", "another\n");
-    watching.tree.write("apps/web/map.yaml", &web);
+    watching.save("apps/web/map.yaml", &web);
     watching.tree.write("apps/web/map.yaml.swp", "half of it");
-    watching.tree.write("apps/web/map.yaml", config_map("web", "key", "two"));
+    watching.save("apps/web/map.yaml", config_map("web", "key", "two"));
     let told = watching.synced(1).await;
     assert!(told.contains("gitmoor/web: 1 changed") && told.contains("changed ConfigMap web/web"), "{told}");
     assert!(!told.contains("other") && !told.contains("build"), "{told}");
     assert_eq!(watching.told().matches("saved:").count(), 1, "{}", watching.told());
 
     // Broken, and everything else goes on; the save that heals it heals it.
-    watching.tree.write("apps/web/map.yaml", "apiVersion: v1\nkind: ConfigMap\n  metadata: {name: web}\n");
+    watching.save("apps/web/map.yaml", "apiVersion: v1\nkind: ConfigMap\n  metadata: {name: web}\n");
     watching.tells(&["problem: ", "apps/web/map.yaml", "3"]).await;
-    watching.tree.write("apps/other/map.yaml", config_map("other", "key", "two"));
-    let told = watching.tells(&["1 findings after"]).await;
-    assert!(told.contains("changed ConfigMap other/other"), "{told}");
-    watching.tree.write("apps/web/map.yaml", config_map("web", "key", "three"));
+    watching.save("apps/other/map.yaml", config_map("other", "key", "two"));
+    watching.tells(&["changed ConfigMap other/other"]).await;
+    watching.tells(&["1 findings after"]).await;
+    watching.save("apps/web/map.yaml", config_map("web", "key", "three"));
     let told = watching.synced(1).await;
     assert!(told.contains("over: NotRendered: gitmoor/web") && told.contains("changed ConfigMap web/web"), "{told}");
 
     // The root file itself, broken and back to what it was.
     let root = application("root", "applications");
-    watching.tree.write("distribution/platform.yaml", root.replacen("kind", " kind", 1));
+    watching.save("distribution/platform.yaml", root.replacen("kind", " kind", 1));
     watching.tells(&["RootUnreadable", "distribution/platform.yaml"]).await;
-    watching.tree.write("distribution/platform.yaml", root);
+    watching.save("distribution/platform.yaml", root);
     watching.tells(&["over: RootUnreadable"]).await;
 
     // As many editors save: another file takes the place of this one.
@@ -120,7 +125,7 @@ async fn what_is_saved_is_synced_and_what_breaks_is_named_until_it_is_healed() {
     watching.tree.write("applications/late.yaml", application("late", "apps/late/deep"));
     watching.tells(&["gitmoor/late: new, 1 created"]).await;
     watching.tells(&["everything is Synced and Healthy after", "4 Applications"]).await;
-    watching.tree.write("apps/late/deep/map.yaml", config_map("late", "key", "two"));
+    watching.save("apps/late/deep/map.yaml", config_map("late", "key", "two"));
     let told = watching.synced(1).await;
     assert!(told.contains("changed ConfigMap late/late"), "{told}");
 
