@@ -1,7 +1,5 @@
 //! Credentials of repositories from Secrets in Argo CD's form, as they come, change and go.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gitmoor_tests::harness::certificates::authority;
@@ -117,7 +115,12 @@ async fn a_server_behind_a_proxy_is_known_by_its_own_authority() {
     world.apply(&secret(&world, "tls", "repo-creds", &template(&proxy.url()))).await;
     let second = repository.commit(&[("map.yaml", &config_map("web", "key", "two"))], "second").await;
     world.await_synced("web", &second).await;
-    assert!(proxy.asked().contains(&remote.authority()), "{:?}", proxy.asked());
+    // The commit may be here before the agent has seen the Secret change.
+    let asked = async || match proxy.asked() {
+        asked if asked.contains(&remote.authority()) => Ok(()),
+        asked => Err(format!("{asked:?}")),
+    };
+    world.scene().eventually("the proxy is asked", PATIENCE, asked).await;
     world.apply(&secret(&world, "tls", "repo-creds", &template(""))).await;
     world.apply(&certificates(&world, "127.0.0.1", other.certificate())).await;
     world.await_unknown("web", "UntrustedCertificate").await;
@@ -222,7 +225,7 @@ async fn a_registry_of_aws_is_opened_with_the_agents_role() {
         let listed = server.count("tags/list", 200);
         world
             .scene()
-            .eventually("the registry is asked again", Duration::from_secs(30), async || {
+            .eventually("the registry is asked again", PATIENCE, async || {
                 let now = server.count("tags/list", 200);
                 if now >= listed + 3 { Ok(()) } else { Err(format!("{now}, not {listed} and 3")) }
             })
