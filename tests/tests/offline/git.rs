@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::Uri;
@@ -183,14 +183,13 @@ async fn a_hanging_server_is_given_up_and_the_child_is_gone() {
     let repository = remote.repository("platform").await;
     let first = repository.commit(&[("a.yaml", "one")], "first").await;
     let scratch = Scratch::new("mirror");
-    let mirror = mirror(&scratch, repository.url(), FetchLimits { timeout: Duration::from_secs(2), ..limits() });
+    let impatient = FetchLimits { timeout: Duration::from_secs(2), ..limits() };
     remote.set_mode(Mode::Hang);
-    let start = Instant::now();
-    assert_eq!(kind(mirror.fetch(&request(PASSWORD, &["main"])).await), FetchErrorKind::TimedOut);
-    assert!(start.elapsed() < Duration::from_secs(5));
+    let fetched = mirror(&scratch, repository.url(), impatient).fetch(&request(PASSWORD, &["main"])).await;
+    assert_eq!(kind(fetched), FetchErrorKind::TimedOut);
     // The lock of the folder is free again: a child that still ran would hold it.
     remote.set_mode(Mode::Ok);
-    let outcome = mirror.fetch(&request(PASSWORD, &["main"])).await.unwrap();
+    let outcome = mirror(&scratch, repository.url(), limits()).fetch(&request(PASSWORD, &["main"])).await.unwrap();
     assert_eq!(commit(&outcome, "main"), first);
 }
 

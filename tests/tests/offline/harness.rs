@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gitmoor_tests::harness::http;
 use gitmoor_tests::harness::repository::git_command;
 use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::supervised;
-use gitmoor_tests::harness::{Aws, GitRemote, Mode, eventually};
+use gitmoor_tests::harness::{Aws, GitRemote, Mode, eventually, throughout};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Lists the refs of a URL: whether that worked, and what git said.
 async fn list(url: &str) -> (bool, String) {
@@ -90,8 +90,18 @@ async fn a_hanging_remote_takes_the_request_and_never_answers() {
     let remote = GitRemote::start().await;
     let repository = remote.repository("platform").await;
     remote.set_mode(Mode::Hang);
-    let listed = tokio::time::timeout(Duration::from_millis(700), list(repository.url())).await;
-    assert!(listed.is_err(), "{listed:?}");
+    let url = repository.url().to_owned();
+    let listing = tokio::spawn(async move { list(&url).await });
+    eventually("it is asked", SOON, async || match remote.count("/platform.git/info/refs") {
+        1 => Ok(()),
+        times => Err(format!("{times} times")),
+    })
+    .await;
+    throughout("it does not answer", Duration::from_millis(500), async || {
+        if listing.is_finished() { Err("git has ended".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    listing.abort();
     assert_eq!(remote.count("/platform.git/info/refs"), 1);
 }
 
@@ -170,12 +180,10 @@ async fn supervised_programs_and_folders_go_when_their_owner_is_killed() {
     })
     .await;
     assert!(runs(pid) && Path::new(&folder).exists());
-    let killed = Instant::now();
     owner.kill().unwrap();
     owner.wait().unwrap();
     eventually("nothing is left", SOON, async || {
         if runs(pid) || Path::new(&folder).exists() { Err(format!("{pid} runs or {folder} is there")) } else { Ok(()) }
     })
     .await;
-    assert!(killed.elapsed() < Duration::from_secs(10));
 }
