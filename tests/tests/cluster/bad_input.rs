@@ -96,7 +96,7 @@ async fn a_build_that_kustomize_refuses_says_what_kustomize_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_that_cannot_be_read_is_told_apart_and_what_runs_is_kept() {
     let world = Installation::start_on(ControlPlane::shared().await, "remote", |agent| {
-        agent.arg("--fetch-timeout=1").arg("--poll-interval=0.2")
+        agent.arg("--fetch-timeout=5").arg("--poll-interval=0.2")
     })
     .await;
     let uids = roll_out(&world, &["web"]).await;
