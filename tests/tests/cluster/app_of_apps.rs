@@ -1,7 +1,7 @@
 //! The real distribution, rolled out by its root Application on a cluster that runs pods.
 
 use gitmoor_tests::distribution::selection;
-use gitmoor_tests::harness::installation::{api, apply};
+use gitmoor_tests::harness::installation::{PATIENCE_FOR_A_PLATFORM, api, apply};
 use gitmoor_tests::harness::{ControlPlane, Installation, Request};
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ async fn the_distribution_becomes_synced_and_healthy_wave_by_wave() {
     let root = std::fs::read_to_string(world.repository.tree().join("distribution/platform.yaml")).unwrap();
     world.apply(&serde_yaml::from_str::<Value>(&root).unwrap()).await;
 
-    let status = world.await_synced("platform", &commit).await;
+    let status = world.await_synced_within(PATIENCE_FOR_A_PLATFORM, "platform", &commit).await;
     let of_root: Vec<&str> =
         status["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
     assert_eq!(of_root, CHILDREN, "in the order of their waves");
@@ -55,7 +55,10 @@ async fn the_distribution_becomes_synced_and_healthy_wave_by_wave() {
         deployment("inference"),
     ];
     assert!(waves.is_sorted(), "{waves:?}\n{requests}");
-    let failed = requests.clone().filter(|request| request.code >= 400);
+    // What is written about Applications, and not for them, is tried again on a busy machine.
+    let about =
+        |resource: &str| ["events", "leases.coordination.k8s.io"].contains(&resource) || resource.ends_with("/status");
+    let failed = requests.clone().filter(|request| request.code >= 400 && !about(&request.resource));
     assert!(failed.is_empty(), "what comes in its wave is not refused:\n{failed}");
 
     assert_shown(&world, &commit).await;

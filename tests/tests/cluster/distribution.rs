@@ -10,7 +10,7 @@ use gitmoor_tests::distribution::fork::{Fork, name_of, text_at};
 use gitmoor_tests::distribution::upstream::Upstream;
 use gitmoor_tests::distribution::{policy, selection};
 use gitmoor_tests::harness::agent::Builder;
-use gitmoor_tests::harness::installation::{api, apply};
+use gitmoor_tests::harness::installation::{PATIENCE_FOR_A_PLATFORM, api, apply};
 use gitmoor_tests::harness::tools::tool;
 use gitmoor_tests::harness::{Aws, ControlPlane, Installation, definitions};
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ async fn comes_up(environment: &str) {
     let root = std::fs::read_to_string(world.repository.tree().join("distribution/platform.yaml")).unwrap();
     world.apply(&serde_yaml::from_str::<Value>(&root).unwrap()).await;
 
-    let status = world.await_synced("platform", &commit).await;
+    let status = world.await_synced_within(PATIENCE_FOR_A_PLATFORM, "platform", &commit).await;
     let names: Vec<&str> =
         status["resources"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     for expected in ["namespaces", "mlflow", "inference"] {
