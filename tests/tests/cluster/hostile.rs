@@ -28,6 +28,11 @@ fn case(name: &'static str, source: Value, category: &'static [&'static str], wo
     Case { name, source, categories: category, words }
 }
 
+/// One of the folder of its name.
+fn folder(name: &'static str, category: &'static [&'static str], words: &'static str) -> Case {
+    case(name, json!({"path": name}), category, words)
+}
+
 /// Applies the Applications, and waits until each has said what it has to; a good one keeps syncing meanwhile.
 async fn end_badly(world: &Installation, cases: &[Case]) {
     let first = world.repository.commit(&[("good/map.yaml", &config_map("good", "key", "before"))], "good").await;
@@ -88,7 +93,7 @@ async fn rule_7_paths_that_lead_out_of_the_tree_are_named_and_read_nothing() {
     let outside = Scratch::new("hostile-outside");
     outside.write("canary.yaml", format!("key: {CANARY}\n"));
     outside.write("kustomization.yaml", "configMapGenerator: [{name: stolen, files: [canary.yaml]}]\n");
-    let (canary, folder) =
+    let (canary, elsewhere) =
         (outside.path().join("canary.yaml").display().to_string(), outside.path().display().to_string());
     let world = Installation::start("hostile-paths").await;
     let up = format!("{}{}", "../".repeat(12), canary.trim_start_matches('/'));
@@ -102,11 +107,11 @@ async fn rule_7_paths_that_lead_out_of_the_tree_are_named_and_read_nothing() {
     write("chart/Chart.yaml", CHART);
     write("chart/templates/map.yaml", SHOWS);
     write("linked-chart/Chart.yaml", CHART);
-    link("linked-chart/templates", &folder);
+    link("linked-chart/templates", &elsewhere);
     link("values/absolute.yaml", &canary);
     link("values/up.yaml", &up);
     link("values/twice.yaml", "up.yaml");
-    link("values/folder", &folder);
+    link("values/folder", &elsewhere);
     link("plain/canary.yaml", &canary);
     write("up/kustomization.yaml", &kustomization(&[&up]));
     write("absolute/kustomization.yaml", &kustomization(&[&canary]));
@@ -152,17 +157,17 @@ async fn rule_7_paths_that_lead_out_of_the_tree_are_named_and_read_nothing() {
             "helm.fileParameters",
         ),
         case("chart-link", json!({"path": "linked-chart"}), SOURCE, "linked-chart/templates is a symbolic link"),
-        case("plain", json!({"path": "plain"}), SOURCE, "plain/canary.yaml is a symbolic link"),
-        case("up", json!({"path": "up"}), SOURCE, "is not a path inside the repository"),
-        case("absolute", json!({"path": "absolute"}), SOURCE, "is not a path inside the repository"),
-        case("generated", json!({"path": "generated"}), SOURCE, "is not a path inside the repository"),
-        case("through", json!({"path": "through"}), SOURCE, "values/up.yaml is a symbolic link"),
-        case("base", json!({"path": "base"}), SOURCE, "values/folder is a symbolic link"),
-        case("patched", json!({"path": "patched"}), SOURCE, "is not a path inside the repository"),
-        case("inflated", json!({"path": "inflated"}), SOURCE, "is not a path inside the repository"),
-        case("depends", json!({"path": "depends"}), SOURCE, "is not a path inside the repository"),
+        folder("plain", SOURCE, "plain/canary.yaml is a symbolic link"),
+        folder("up", SOURCE, "is not a path inside the repository"),
+        folder("absolute", SOURCE, "is not a path inside the repository"),
+        folder("generated", SOURCE, "is not a path inside the repository"),
+        folder("through", SOURCE, "values/up.yaml is a symbolic link"),
+        folder("base", SOURCE, "values/folder is a symbolic link"),
+        folder("patched", SOURCE, "is not a path inside the repository"),
+        folder("inflated", SOURCE, "is not a path inside the repository"),
+        folder("depends", SOURCE, "is not a path inside the repository"),
         case("path-up", json!({"path": "../x"}), SOURCE, "spec.source.path"),
-        case("path-absolute", json!({"path": folder}), SOURCE, "spec.source.path"),
+        case("path-absolute", json!({"path": elsewhere}), SOURCE, "spec.source.path"),
         case("path-link", json!({"path": "values/folder"}), SOURCE, "values/folder is a symbolic link"),
     ];
     end_badly(&world, &cases).await;
@@ -236,14 +241,14 @@ async fn rule_7_addresses_that_are_commands_or_lead_inside_run_and_reach_nothing
             "--upload-pack",
         ),
         case("submodule", json!({"path": "modules/s"}), &["Unsupported"], "modules/s is a Git submodule"),
-        case("module", json!({"path": "module"}), &["Unsupported"], "modules/s is a Git submodule"),
-        case("metadata", json!({"path": "metadata"}), REFUSED, "169.254.169.254"),
-        case("metadata-base", json!({"path": "metadata-base"}), REFUSED, "fd00:ec2::254"),
-        case("api-server", json!({"path": "api-server"}), REFUSED, "leads to an address inside"),
-        case("api-service", json!({"path": "api-service"}), REFUSED, "10.96.0.1"),
-        case("local", json!({"path": "local"}), REFUSED, "local repositories are off"),
-        case("ext", json!({"path": "ext"}), REFUSED, "ext"),
-        case("option", json!({"path": "option"}), REFUSED, "upload-pack"),
+        folder("module", &["Unsupported"], "modules/s is a Git submodule"),
+        folder("metadata", REFUSED, "169.254.169.254"),
+        folder("metadata-base", REFUSED, "fd00:ec2::254"),
+        folder("api-server", REFUSED, "leads to an address inside"),
+        folder("api-service", REFUSED, "10.96.0.1"),
+        folder("local", REFUSED, "local repositories are off"),
+        folder("ext", REFUSED, "ext::sh -c touch%"),
+        folder("option", REFUSED, "upload-pack"),
     ];
     world.apply(&world.application("filtered", "filtered")).await;
     end_badly(&world, &cases).await;
