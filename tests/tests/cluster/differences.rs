@@ -1,6 +1,6 @@
 //! `ignoreDifferences`: what belongs to others is no drift, and is left to them where that is asked for.
 
-use gitmoor_tests::harness::installation::api;
+use gitmoor_tests::harness::installation::{PATIENCE, api};
 use gitmoor_tests::harness::{ControlPlane, Installation, condition, config_map};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ async fn what_is_respected_survives_repairs_and_commits() {
     // Also a new agent sees that it is as it should be.
     let mark = ControlPlane::shared().await.audit().mark().await;
     world.agent.restart();
-    world.agent.await_ready(std::time::Duration::from_secs(30)).await;
+    world.agent.await_ready(PATIENCE).await;
     settle(&world).await;
     let requests = ControlPlane::shared().await.audit().since(mark).await.of_user(&world.user).writes();
     let written = requests.filter(|request| request.name == "shared");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gitmoor_tests::harness::installation::{api, asked_confirmation};
+use gitmoor_tests::harness::installation::{PATIENCE, api, asked_confirmation};
 use gitmoor_tests::harness::{
     ControlPlane, Installation, condition, config_map, kustomization, throughout, unique_name,
 };
@@ -179,7 +179,7 @@ async fn what_holds_data_waits_for_the_digest_of_what_goes() {
     confirm(&world, "web", &digest).await;
     world
         .scene()
-        .eventually("the right digest lets them go", Duration::from_secs(30), async || match alive().await {
+        .eventually("the right digest lets them go", PATIENCE, async || match alive().await {
             0 => Ok(()),
             left => Err(format!("{left} are left")),
         })
@@ -341,7 +341,7 @@ async fn an_application_takes_its_objects_along_only_when_it_says_so_and_not_man
         world.await_status("asks for confirmation", "many", |status| asked_confirmation(status).is_some()).await;
     world
         .scene()
-        .eventually("the Application goes after its objects", Duration::from_secs(30), async || {
+        .eventually("the Application goes after its objects", PATIENCE, async || {
             if left("takes").await { Err("it is there".to_owned()) } else { Ok(()) }
         })
         .await;
@@ -354,7 +354,7 @@ async fn an_application_takes_its_objects_along_only_when_it_says_so_and_not_man
     }
     world
         .scene()
-        .eventually("the Application goes once confirmed", Duration::from_secs(30), async || {
+        .eventually("the Application goes once confirmed", PATIENCE, async || {
             if left("many").await { Err("it is there".to_owned()) } else { Ok(()) }
         })
         .await;
@@ -415,7 +415,7 @@ async fn a_child_that_would_take_its_objects_along_leaves_git_only_when_confirme
         world.await_status("asks for confirmation", "root", |status| asked_confirmation(status).is_some()).await;
     world
         .scene()
-        .eventually("the plain child goes", Duration::from_secs(30), async || {
+        .eventually("the plain child goes", PATIENCE, async || {
             let plain = world.get(APPLICATION, &world.namespace, "plain").await;
             if plain.is_some() { Err("it is there".to_owned()) } else { Ok(()) }
         })

@@ -1,6 +1,6 @@
 //! Others who write to the same objects: what is repaired, what is left alone, and what is said of it.
 
-use gitmoor_tests::harness::installation::api;
+use gitmoor_tests::harness::installation::{PATIENCE, api};
 use gitmoor_tests::harness::tools::tool;
 use gitmoor_tests::harness::{AdmissionWebhook, ControlPlane, Installation, condition, config_map};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -179,7 +179,7 @@ async fn a_webhook_that_overwrites_a_value_is_one_condition_and_no_loop() {
     let deployments = api(&world.client, "apps/v1/Deployment", Some(&world.target));
     world
         .scene()
-        .eventually("the webhook is asked", std::time::Duration::from_secs(30), async || {
+        .eventually("the webhook is asked", PATIENCE, async || {
             let object: Value = serde_yaml::from_str(&deployment("").replace("name: web\n", "name: probe\n")).unwrap();
             let dry = PostParams { dry_run: true, ..PostParams::default() };
             let made = deployments.create(&dry, &serde_json::from_value(object).unwrap()).await.unwrap();
@@ -207,7 +207,7 @@ async fn a_webhook_that_overwrites_a_value_is_one_condition_and_no_loop() {
     let mark = control_plane.audit().mark().await;
     settle(&world).await;
     world.agent.restart();
-    world.agent.await_ready(std::time::Duration::from_secs(30)).await;
+    world.agent.await_ready(PATIENCE).await;
     settle(&world).await;
     let requests = control_plane.audit().since(mark).await.of_user(&world.user).writes();
     let written = requests.filter(|request| request.name == "web" && request.resource.starts_with("deployments"));

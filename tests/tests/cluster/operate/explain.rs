@@ -299,7 +299,7 @@ async fn the_cause_is_found_below_an_app_of_apps_and_an_agent_that_is_gone_comes
     let expected =
         format!("in Application child: the folder nowhere does not exist in {} at main", world.repository.url());
     assert_eq!(sentence(&finding), expected);
-    world.agent.terminate(std::time::Duration::from_secs(20)).await;
+    world.agent.terminate(PATIENCE).await;
     let run = person.run(&["explain", "child", "--output", "json"]);
     let findings = &run.assert(1).json()["findings"];
     assert_eq!((&findings[0]["cause"], &findings[1]["cause"]), (&json!("NoAgent"), &json!("PathMissing")));
