@@ -12,7 +12,7 @@ use gitmoor_engine::git::{
 use gitmoor_engine::reach::Hosts;
 use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::ssh_server::Key;
-use gitmoor_tests::harness::{SshServer, program};
+use gitmoor_tests::harness::{Repository, SshServer, program};
 
 use crate::canary::Signs;
 
@@ -38,11 +38,32 @@ async fn refusal(mirror: &Mirror, access: Access) -> FetchError {
     mirror.fetch(&request(access)).await.unwrap_err()
 }
 
-#[tokio::test]
-async fn every_kind_of_key_opens_a_repository() {
-    let server = SshServer::start(&["ed25519"]).await;
+/// A server of one repository with one commit, a key that opens it, and a mirror of it.
+struct Served {
+    server: SshServer,
+    repository: Repository,
+    key: Key,
+    mirror: Mirror,
+    /// The commit.
+    first: String,
+    // Last: goes when nothing writes to it any more.
+    scratch: Scratch,
+}
+
+async fn served(host_keys: &[&str]) -> Served {
+    let server = SshServer::start(host_keys).await;
     let repository = server.repository("platform").await;
     let first = repository.commit(&[("a.yaml", "one")], "first").await;
+    let key = Key::new("ed25519", &[]);
+    server.authorize(&[&key]);
+    let scratch = Scratch::new("mirror");
+    let mirror = mirror(&scratch, repository.url());
+    Served { server, repository, key, mirror, first, scratch }
+}
+
+#[tokio::test]
+async fn every_kind_of_key_opens_a_repository() {
+    let Served { server, repository, key, mirror: of_first_key, first, scratch: _scratch } = served(&["ed25519"]).await;
     for (kind, arguments) in [
         ("ed25519", &[][..]),
         ("ecdsa", &["-b", "256"]),
@@ -61,10 +82,8 @@ async fn every_kind_of_key_opens_a_repository() {
         let outcome = fetched.unwrap_or_else(|error| panic!("{kind} {arguments:?}: {error}"));
         assert_eq!(outcome.heads["main"].commit.as_str(), first, "{kind} {arguments:?}");
     }
-    let key = Key::new("ed25519", &[]);
     server.authorize(&[&key]);
-    let scratch = Scratch::new("mirror");
-    let mirror = mirror(&scratch, repository.url());
+    let mirror = of_first_key;
     let request = request(access(&key, &server.known_hosts()));
     mirror.fetch(&request).await.unwrap();
     let sessions = server.sessions();
@@ -95,13 +114,7 @@ async fn a_path_may_be_relative_to_the_users_folder() {
 
 #[tokio::test]
 async fn a_host_key_that_is_not_known_is_refused_and_named() {
-    let mut server = SshServer::start(&["ed25519", "ecdsa", "rsa"]).await;
-    let repository = server.repository("platform").await;
-    repository.commit(&[("a.yaml", "one")], "first").await;
-    let key = Key::new("ed25519", &[]);
-    server.authorize(&[&key]);
-    let scratch = Scratch::new("mirror");
-    let mirror = mirror(&scratch, repository.url());
+    let Served { mut server, key, mirror, scratch: _scratch, .. } = served(&["ed25519", "ecdsa", "rsa"]).await;
 
     // By whichever of its keys it is known, that one is asked for.
     for host_key in server.host_keys().to_vec() {
@@ -136,13 +149,7 @@ async fn a_host_key_that_is_not_known_is_refused_and_named() {
 
 #[tokio::test]
 async fn what_cannot_open_the_repository_says_why() {
-    let server = SshServer::start(&["ed25519"]).await;
-    let repository = server.repository("platform").await;
-    repository.commit(&[("a.yaml", "one")], "first").await;
-    let key = Key::new("ed25519", &[]);
-    server.authorize(&[&key]);
-    let scratch = Scratch::new("mirror");
-    let mirror = mirror(&scratch, repository.url());
+    let Served { server, key, mirror, scratch: _scratch, .. } = served(&["ed25519"]).await;
     let known = server.known_hosts();
     let with = |credentials: Credentials| Access { credentials, ..access(&key, &known) };
     let keyed = |key: &Key| access(key, &known);
@@ -166,13 +173,7 @@ async fn what_cannot_open_the_repository_says_why() {
 
 #[tokio::test]
 async fn rule_7_a_base_by_ssh_leads_nowhere_inside() {
-    let server = SshServer::start(&["ed25519"]).await;
-    let repository = server.repository("base").await;
-    repository.commit(&[("a.yaml", "one")], "first").await;
-    let key = Key::new("ed25519", &[]);
-    server.authorize(&[&key]);
-    let scratch = Scratch::new("mirror");
-    let mirror = mirror(&scratch, repository.url());
+    let Served { server, key, mirror, scratch: _scratch, .. } = served(&["ed25519"]).await;
     let within = |hosts: Hosts| FetchRequest { hosts: Some(hosts), ..request(access(&key, &server.known_hosts())) };
     let error = mirror.fetch(&within(Hosts::default())).await.unwrap_err();
     assert_eq!(error.kind, FetchErrorKind::ForbiddenAddress, "{error}");
@@ -181,13 +182,7 @@ async fn rule_7_a_base_by_ssh_leads_nowhere_inside() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_in_no_process_and_no_file() {
-    let server = SshServer::start(&["ed25519"]).await;
-    let repository = server.repository("platform").await;
-    repository.commit(&[("a.yaml", "one")], "first").await;
-    let key = Key::new("ed25519", &[]);
-    server.authorize(&[&key]);
-    let scratch = Scratch::new("mirror");
-    let mirror = mirror(&scratch, repository.url());
+    let Served { server, key, mirror, scratch, .. } = served(&["ed25519"]).await;
     let request = request(access(&key, &server.known_hosts()));
     let lines: Vec<&str> = key.private.lines().filter(|line| !line.contains("-----")).collect();
     let signs = Signs::new(&lines[1..], &[]);
