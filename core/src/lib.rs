@@ -19,6 +19,7 @@ pub mod lock;
 pub mod manifest;
 pub mod no_proxy;
 pub mod replacement;
+pub mod repository_address;
 pub mod resource;
 pub mod scope;
 pub mod source;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use gitmoor_core::names::LABEL_SECRET_TYPE;
 use gitmoor_core::object::text_at;
+use gitmoor_core::repository_address::{comparable, is_below, without_scheme};
 use gitmoor_engine::access::{Access, Connection, OpenError};
 use gitmoor_engine::aws::EcrRegistry;
 use gitmoor_engine::charts::{ChartAddress, Transport};
@@ -16,13 +17,11 @@ use gitmoor_engine::git::RepositoryUrl;
 use tokio::sync::{Notify, watch};
 
 use self::opening::Opening;
-use self::place::{comparable, is_below, without_scheme};
 use self::secret::{Entry, Way};
 use self::trust::Trust;
 use crate::objects;
 
 mod opening;
-mod place;
 mod secret;
 mod trust;
 

@@ -95,7 +95,7 @@ pub(crate) struct Credential {
     /// File with its private key
     #[arg(long, value_name = "FILE", requires = "github_app_id")]
     pub(crate) github_app_private_key: Option<PathBuf>,
-    /// Put it in the place of a credential of another kind
+    /// Put it in the place of a credential of another kind, or of other repositories
     #[arg(long = "replace-credential", requires = "way")]
     pub(crate) replace: bool,
 }

@@ -6,7 +6,13 @@ use aws_lc_rs::{
     rand,
     signature::{Ed25519KeyPair, KeyPair as _},
 };
-use gitmoor_core::{names::LABEL_SECRET_TYPE, sensitive::Sensitive};
+use gitmoor_core::{
+    builtin, names::LABEL_SECRET_TYPE, object::text_at, repository_address::comparable, sensitive::Sensitive,
+};
+use gitmoor_engine::{
+    cluster::{Cluster, ClusterError, Selection},
+    git::{RepositoryUrl, UrlPolicy},
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use ssh_key::{
@@ -20,6 +26,9 @@ use crate::failure::{Exit, Failure};
 
 /// Name of the Secret for the repository of the root Application. Those of others have more behind it.
 const NAME: &str = "repository";
+/// What the agent knows a Secret for one repository by, and one for all below an address.
+const LABEL: &str = "repository";
+const TEMPLATE: &str = "repo-creds";
 /// Longest token or key.
 const LARGEST: u64 = 64 << 10;
 
@@ -53,17 +62,20 @@ impl Given {
     }
 
     /// Whether it may take the place of what is there.
-    pub(super) fn may_replace(&self, live: &Value) -> Result<(), Failure> {
+    pub(super) fn may_replace(&self, live: &Value, url: &str) -> Result<(), Failure> {
         let (kind, _) = self.kind();
         let present = KINDS.iter().find(|(_, key)| live["data"][*key].as_str().is_some_and(|value| !value.is_empty()));
-        match present {
-            Some((other, _)) if *other != kind => {
-                let name = super::id(live);
-                Err(Failure::new(Exit::Refused, format!("{name} holds {other}, which {kind} would replace"))
-                    .hint("if that is meant: --replace-credential"))
-            }
-            _ => Ok(()),
-        }
+        let its_url = field(live, "url");
+        let shown = its_url.as_deref().map_or_else(|| "another address".to_owned(), shown);
+        let why = match (label(live), present) {
+            (Some(TEMPLATE), _) => format!("opens all repositories below {shown}, and would open {url} alone"),
+            (None, _) => format!("is no credential of a repository: it has no label {LABEL_SECRET_TYPE}"),
+            _ if !is_of(live, url) => format!("has the credentials of {shown}, which {url} would replace"),
+            (_, Some((other, _))) if *other != kind => format!("holds {other}, which {kind} would replace"),
+            _ => return Ok(()),
+        };
+        Err(Failure::new(Exit::Refused, format!("{} {why}", super::id(live)))
+            .hint("if that is meant: --replace-credential"))
     }
 }
 
@@ -83,9 +95,59 @@ fn ssh_address(url: &str) -> Option<String> {
     }
 }
 
+/// The Secret that has the credentials of a repository already, as the agent finds it, or else the one to make, and what
+/// is there by its name.
+pub(super) async fn find(
+    cluster: &Cluster,
+    namespace: &str,
+    repository: &str,
+    root: &str,
+) -> Result<(String, Option<Value>), ClusterError> {
+    let kind = builtin::secrets();
+    let labels = Some(format!("{LABEL_SECRET_TYPE}={LABEL}"));
+    let mut all = cluster.select(&kind, Some(namespace), &Selection { labels, ..Selection::default() }).await?;
+    let name_of = |secret: &Value| text_at(secret, &["metadata", "name"]).unwrap_or_default().to_owned();
+    // Of several the agent takes the first.
+    all.sort_by_key(name_of);
+    if let Some(live) = all.into_iter().find(|secret| is_of(secret, repository)) {
+        return Ok((name_of(&live), Some(live)));
+    }
+    let name = name(repository, root);
+    let live = cluster.get(&kind, Some(namespace), &name).await?;
+    Ok((name, live))
+}
+
+/// Whether a Secret has the credentials of this very repository.
+pub(super) fn is_of(secret: &Value, repository: &str) -> bool {
+    label(secret) == Some(LABEL) && field(secret, "url").is_some_and(|url| comparable(&url) == comparable(repository))
+}
+
+fn label(secret: &Value) -> Option<&str> {
+    text_at(secret, &["metadata", "labels", LABEL_SECRET_TYPE])
+}
+
+fn field(secret: &Value, key: &str) -> Option<String> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    String::from_utf8(STANDARD.decode(text_at(secret, &["data", key])?).ok()?).ok()
+}
+
+/// An address without the credentials that may stand in it.
+fn shown(url: &str) -> String {
+    let policy = UrlPolicy { allow_local: true, allow_plain_http: true };
+    RepositoryUrl::parse(url, &policy).map_or_else(|_| without_user(url), |url| url.to_string())
+}
+
+/// The same of what is no address of a repository, such as that of a server.
+fn without_user(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let rest = rest.rsplit('@').next().unwrap_or(rest);
+    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
+}
+
 /// Name of the Secret: that of another repository must not take the place of the root Application's.
-pub(super) fn name(repository: &str, root: &str) -> String {
-    if repository == root {
+fn name(repository: &str, root: &str) -> String {
+    let repository = comparable(repository);
+    if repository == comparable(root) {
         return NAME.to_owned();
     }
     let digest = Sha256::digest(repository);
@@ -156,7 +218,7 @@ pub(super) fn secret(
     }
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret",
-        "metadata": {"name": name, "namespace": namespace, "labels": {LABEL_SECRET_TYPE: "repository"}},
+        "metadata": {"name": name, "namespace": namespace, "labels": {LABEL_SECRET_TYPE: LABEL}},
         "type": "Opaque",
         "data": encoded(&data),
     });
@@ -221,8 +283,19 @@ mod tests {
     fn a_credential_replaces_only_its_own_kind_and_opens_only_its_own_addresses() {
         let token = Given::Token { username: "git".to_owned(), token: Sensitive::new("t".to_owned()) };
         let (live, _) = secret(&token, "https://git.example/x", ("gitmoor", NAME)).unwrap();
-        token.may_replace(&live).unwrap();
-        assert_eq!(Given::SshKey.may_replace(&live).unwrap_err().exit, Exit::Refused);
+        token.may_replace(&live, "https://Git.example/x.git").unwrap();
+        assert_eq!(Given::SshKey.may_replace(&live, "https://git.example/x").unwrap_err().exit, Exit::Refused);
+        let (mut all, _) = secret(&token, "https://me:hidden@git.example/team", ("gitmoor", NAME)).unwrap();
+        let refused = |live: &Value| token.may_replace(live, "https://git.example/team").unwrap_err().message;
+        assert!(token.may_replace(&all, "https://git.example/team").is_err(), "with credentials in it");
+        all["metadata"]["labels"][LABEL_SECRET_TYPE] = json!(TEMPLATE);
+        let said = refused(&all);
+        assert!(said.contains("all repositories below https://git.example/team,"), "{said}");
+        assert_eq!(shown("https://me:hidden@git.example/"), "https://git.example/");
+        all["metadata"]["labels"] = Value::Null;
+        assert!(refused(&all).contains("no label"));
+        let other = token.may_replace(&live, "https://git.example/y").unwrap_err();
+        assert!(other.message.contains("the credentials of https://git.example/x, which"), "{other:?}");
         for (url, ssh) in [
             ("https://github.com/team/x.git", "--repository git@github.com:team/x.git"),
             ("https://me@git.example:8443/team/x", "--repository ssh://git@git.example/team/x"),
@@ -232,7 +305,7 @@ mod tests {
             token.fits(url).unwrap();
         }
         Given::SshKey.fits("git@github.com:team/x.git").unwrap();
-        assert_eq!(name("a", "a"), "repository");
+        assert_eq!(name("https://git.example/x.git", "https://git.example/X/"), "repository");
         assert_ne!(name("b", "a"), name("c", "a"));
     }
 }

@@ -122,12 +122,13 @@ async fn credentials(
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
     let (namespace, dry_run) = (material.namespace.as_str(), arguments.dry_run);
-    let name = credential::name(repository, &material.repository);
+    let found = credential::find(&connection.cluster, namespace, repository, &material.repository).await;
+    let (name, live) =
+        found.map_err(|error| failed(format!("cannot read the Secrets of namespace {namespace}"), &error))?;
     let name = name.as_str();
     let kind = builtin::secrets();
     let cannot = |what: &str, error| failed(format!("cannot {what} Secret {namespace}/{name}"), &error);
-    let live = connection.cluster.get(&kind, Some(namespace), name).await.map_err(|e| cannot("read", e))?;
-    let has_key = live.as_ref().and_then(credential::public_part);
+    let has_key = live.as_ref().filter(|live| credential::is_of(live, repository)).and_then(credential::public_part);
     if let (Given::SshKey, Some(public)) = (given, &has_key) {
         terminal.message("there is an SSH key already; its public part is");
         terminal.data(Style::Plain, public);

@@ -14,7 +14,7 @@ const CLAIM: &str = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata:\n  n
                      resources:\n    requests:\n      storage: 1Gi\n";
 
 /// A fork with an agent and one Application below the root.
-fn write_fork(repository: &Repository, namespace: &str, target: &str) {
+pub(super) fn write_fork(repository: &Repository, namespace: &str, target: &str) {
     let application = |name: &str, path: &str, destination: &str| {
         json!({
             "apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": name, "namespace": namespace},
@@ -66,7 +66,7 @@ fn write_fork(repository: &Repository, namespace: &str, target: &str) {
     }
 }
 
-async fn get(client: &kube::Client, kind: &str, namespace: Option<&str>, name: &str) -> Option<Value> {
+pub(super) async fn get(client: &kube::Client, kind: &str, namespace: Option<&str>, name: &str) -> Option<Value> {
     let found = api(client, kind, namespace).get_opt(name).await;
     // A kind that is not served has no objects.
     found.ok().flatten().map(|object| serde_json::to_value(object).unwrap())
@@ -223,4 +223,68 @@ async fn an_ssh_key_is_made_once_and_its_public_part_shown() {
     assert!(wrong.assert(2).stderr.contains("--repository ssh://git@127.0.0.1/"), "{wrong:?}");
     let missing = person.run_in(Path::new("/"), &["bootstrap"], b"");
     assert!(missing.assert(4).stderr.contains("--distribution"), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_goes_where_the_agent_finds_it_and_takes_none_from_others() {
+    let client = ControlPlane::shared().await.client().await;
+    let remote = GitRemote::start().await;
+    let repository = remote.repository("platform").await;
+    let namespace = gitmoor_tests::harness::create_namespace(&client, "token").await;
+    write_fork(&repository, &namespace, "web");
+    let deployment = repository.tree().join("distribution/components/gitmoor/deployment.yaml");
+    let text = std::fs::read_to_string(&deployment).unwrap().replace("<<__image__>>", "gitmoor:test");
+    std::fs::write(deployment, text).unwrap();
+    let person = Person::new(ControlPlane::shared().await, &namespace);
+    let run = |more: &[&str], token: &str| {
+        let arguments = [&["bootstrap", "--credential-only", "--token-stdin"], more].concat();
+        person.run_in(repository.tree(), &arguments, token.as_bytes())
+    };
+    let secrets = api(&client, "v1/Secret", Some(&namespace));
+    let make = async |name: &str, label: &str, url: &str| {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": name, "labels": {"argocd.argoproj.io/secret-type": label}},
+            "stringData": {"type": "git", "url": url, "password": "expired"},
+        });
+        let object = serde_json::from_value(object).unwrap();
+        secrets.create(&kube::api::PostParams::default(), &object).await.unwrap();
+    };
+    let all = async || {
+        let listed = secrets.list(&kube::api::ListParams::default()).await.unwrap().items;
+        let read = |secret: &kube::api::DynamicObject| {
+            let text = |key: &str| {
+                let text = secret.data["data"][key].as_str().unwrap_or_default();
+                String::from_utf8(base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).unwrap())
+                    .unwrap()
+            };
+            (secret.metadata.name.clone().unwrap(), text("url"), text("password"))
+        };
+        listed.iter().map(read).collect::<Vec<_>>()
+    };
+    let owned = |all: &[(&str, &str, &str)]| -> Vec<(String, String, String)> {
+        all.iter().map(|(a, b, c)| ((*a).to_owned(), (*b).to_owned(), (*c).to_owned())).collect()
+    };
+
+    // Somebody has made it by hand, under a name of their own, and has written the address in another way.
+    make("mine", "repository", "https://Git.example/team/other.git").await;
+    run(&["--repository", "https://git.example/team/other"], "new").assert(0);
+    let mine = ("mine", "https://git.example/team/other", "new");
+    assert_eq!(all().await, owned(&[mine]), "one more would lie beside the expired one");
+
+    // By the name that would be taken, one for all repositories of a server, and then one of another repository.
+    let server = repository.url().rsplit_once('/').unwrap().0.to_owned();
+    make("repository", "repo-creds", &server).await;
+    let refused = run(&[], "new");
+    assert!(refused.assert(5).stderr.contains("opens all repositories below"), "{refused:?}");
+    assert_eq!(all().await, owned(&[mine, ("repository", &server, "expired")]));
+    let label = json!({"metadata": {"labels": {"argocd.argoproj.io/secret-type": "repository"}}});
+    let parameters = kube::api::PatchParams::default();
+    secrets.patch("repository", &parameters, &kube::api::Patch::Merge(&label)).await.unwrap();
+    let refused = run(&[], "new");
+    assert!(refused.assert(5).stderr.contains(&format!("has the credentials of {server}, which")), "{refused:?}");
+    run(&["--replace-credential"], "new").assert(0);
+    assert_eq!(all().await, owned(&[mine, ("repository", repository.url(), "new")]));
+    run(&[], "newer").assert(0);
+    assert_eq!(all().await, owned(&[mine, ("repository", repository.url(), "newer")]));
 }

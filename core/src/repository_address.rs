@@ -1,8 +1,8 @@
-//! Which addresses a Secret is for.
+//! Which addresses a Secret with credentials is for.
 
 /// An address in a form that can be compared, as Argo CD compares them: without regard to case, to `.git` at the end, and
 /// to the form of an address by ssh.
-pub(super) fn comparable(address: &str) -> String {
+pub fn comparable(address: &str) -> String {
     let text = address.trim().to_ascii_lowercase();
     let text = match text.split_once("://") {
         Some(("ssh" | "git+ssh" | "ssh+git", rest)) => by_ssh(rest),
@@ -26,12 +26,12 @@ fn by_ssh(rest: &str) -> String {
 }
 
 /// The address itself, or something below it; `https://host/team` is not above `https://host/teamwork`. Both comparable.
-pub(super) fn is_below(address: &str, above: &str) -> bool {
+pub fn is_below(address: &str, above: &str) -> bool {
     address.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Without `oci://`, as addresses of registries may be written.
-pub(super) fn without_scheme(address: &str) -> &str {
+pub fn without_scheme(address: &str) -> &str {
     address.split_once("://").map_or(address, |(_, rest)| rest)
 }
 
