@@ -3,7 +3,8 @@
 use futures::future::join_all;
 use gitmoor_core::{
     builtin,
-    object::text_at,
+    names::ANNOTATION_TRACKING_ID,
+    object::{annotation, text_at},
     overview::{Overview, Table},
     view::ApplicationView,
 };
@@ -136,4 +137,9 @@ fn cannot_list(error: &ClusterError) -> Failure {
 pub(crate) fn name_of(object: &Value) -> (&str, &str) {
     let text = |key| text_at(object, &["metadata", key]).unwrap_or_default();
     (text("namespace"), text("name"))
+}
+
+/// Namespace and name of the Application that an object's tracking id names: `INSTALLATION:NAMESPACE/NAME:…`.
+pub(crate) fn owner_of(object: &Value) -> Option<(&str, &str)> {
+    annotation(object, ANNOTATION_TRACKING_ID)?.split(':').nth(1)?.split_once('/')
 }

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::failure::{Exit, Failure};
 
-pub(crate) use applications::name_of;
+pub(crate) use applications::{name_of, owner_of};
 pub(crate) use complete::{applications as complete_applications, contexts, external_secrets as complete_secrets};
 pub(crate) use lease::Agent;
 pub(crate) use operation::Ended;

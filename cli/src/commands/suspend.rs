@@ -1,10 +1,10 @@
 //! `gitmoor suspend` and `gitmoor resume`: automation off and on.
 
-use gitmoor_core::{application::ApplicationSpec, builtin, names::ANNOTATION_TRACKING_ID, object::annotation};
+use gitmoor_core::{application::ApplicationSpec, builtin};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Connection, Target, complete_applications, failed, name_of},
+    cluster::{Connection, Target, complete_applications, failed, name_of, owner_of},
     failure::{Exit, Failure},
     fork::Fork,
     terminal::Terminal,
@@ -139,11 +139,9 @@ async fn parents(connection: &Connection, object: &Value) -> Result<Vec<Value>, 
     Ok(parents)
 }
 
-/// Namespace and name of the Application that an object's tracking id names: `INSTALLATION:NAMESPACE/NAME:…`.
+/// Namespace and name of the Application above one.
 fn parent_of(object: &Value) -> Option<(&str, &str)> {
-    let own = name_of(object);
-    let parent = annotation(object, ANNOTATION_TRACKING_ID)?.split(':').nth(1)?.split_once('/')?;
-    (parent != own).then_some(parent)
+    owner_of(object).filter(|parent| *parent != name_of(object))
 }
 
 fn is_automated(object: &Value) -> bool {
@@ -176,6 +174,8 @@ fn undone(name: &str, parent: &Value, on: bool) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use gitmoor_core::names::ANNOTATION_TRACKING_ID;
+
     use super::*;
 
     #[test]

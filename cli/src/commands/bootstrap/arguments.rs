@@ -103,7 +103,8 @@ pub(crate) struct Credential {
 /// Removes the agent; what it has deployed keeps running
 ///
 /// Applications and definitions stay too, so that another agent can go on. With --purge everything goes: what the
-/// Applications have deployed, with its data; then the Applications, the agent, the definitions and its namespace.
+/// Applications have deployed, with its data; then the Applications, the agent, the definitions and its namespace. A
+/// definition that is somebody else's, or that another namespace has objects of, is left.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

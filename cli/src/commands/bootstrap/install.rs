@@ -14,7 +14,6 @@ use crate::{
     failure::{Exit, Failure},
 };
 
-/// Says whose a definition is.
 const PART_OF: &str = "app.kubernetes.io/part-of";
 
 /// What became of an object, or would.
@@ -141,7 +140,8 @@ fn refused(what: &str, error: &ClusterError) -> Failure {
     }
 }
 
-fn label(object: &Value) -> Option<&str> {
+/// Whose a definition is.
+pub(super) fn label(object: &Value) -> Option<&str> {
     text_at(object, &["metadata", "labels", PART_OF])
 }
 

@@ -4,6 +4,7 @@ mod arguments;
 mod credential;
 mod export;
 mod install;
+mod keep;
 mod material;
 mod purge;
 mod uninstall;
@@ -135,7 +136,7 @@ async fn credentials(
         return Ok(());
     }
     if let Some(live) = live.as_ref().filter(|_| !arguments.credential.replace) {
-        given.may_replace(live)?;
+        given.may_replace(live, repository)?;
     }
     if dry_run {
         let word = if live.is_some() { Became::Changed } else { Became::Created }.word(true);

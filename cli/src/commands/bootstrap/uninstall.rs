@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     arguments::UninstallArguments,
     install::Installer,
+    keep::Keeper,
     material::{Material, id, is_definition},
     purge,
 };
@@ -30,7 +31,6 @@ pub(crate) fn run(arguments: &UninstallArguments, terminal: &mut Terminal) -> Re
     connection.wait(async {
         let installer = Installer::new(&connection, arguments.dry_run).await?;
         let (kept, gone) = objects(&material);
-        let mut deleted = Vec::new();
         if !arguments.purge && !arguments.dry_run {
             refuse_elsewhere(&connection, &material.namespace).await?;
         }
@@ -42,23 +42,20 @@ pub(crate) fn run(arguments: &UninstallArguments, terminal: &mut Terminal) -> Re
             terminal.message("nothing was deleted");
             return Ok(Exit::Findings);
         }
-        let word = if arguments.dry_run { "would be deleted" } else { "deleted" };
+        let mut removal = Removal { installer: &installer, deleted: Vec::new(), left: Vec::new() };
         let (workloads, others): (Vec<&Value>, Vec<&Value>) = gone.into_iter().partition(|object| is_workload(object));
-        let last = if arguments.purge { kept } else { Vec::new() };
-        for (position, objects) in [workloads, others, last].into_iter().enumerate() {
-            for object in objects {
-                if installer.delete(object).await? {
-                    terminal.message(&format!("{} {word}", id(object)));
-                    deleted.push(id(object).to_string());
-                }
-            }
-            // Without Applications there is nothing that it could make again.
-            if position == 0 && !arguments.purge && !arguments.dry_run {
-                silence(&connection, &material.namespace).await?;
-            }
+        removal.delete(&workloads, terminal).await?;
+        // Without Applications there is nothing that it could make again.
+        if !arguments.purge && !arguments.dry_run {
+            silence(&connection, &material.namespace).await?;
+        }
+        removal.delete(&others, terminal).await?;
+        if arguments.purge {
+            let keeper = Keeper::new(&installer, &material.namespace).await?;
+            removal.delete_unless_kept(&kept, &keeper, terminal).await?;
         }
         if terminal.is_json() {
-            terminal.json(&json!({"deleted": deleted, "dryRun": arguments.dry_run}));
+            terminal.json(&json!({"deleted": removal.deleted, "left": removal.left, "dryRun": arguments.dry_run}));
         }
         if !arguments.purge {
             let stays =
@@ -67,6 +64,46 @@ pub(crate) fn run(arguments: &UninstallArguments, terminal: &mut Terminal) -> Re
         }
         Ok(Exit::Done)
     })
+}
+
+/// What has gone, and what was left.
+struct Removal<'i> {
+    installer: &'i Installer<'i>,
+    deleted: Vec<String>,
+    left: Vec<Value>,
+}
+
+impl Removal<'_> {
+    async fn delete(&mut self, objects: &[&Value], terminal: &mut Terminal) -> Result<(), Failure> {
+        let word = if self.installer.dry_run { "would be deleted" } else { "deleted" };
+        for object in objects {
+            if self.installer.delete(object).await? {
+                terminal.message(&format!("{} {word}", id(object)));
+                self.deleted.push(id(object).to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for what takes others along.
+    async fn delete_unless_kept(
+        &mut self,
+        objects: &[&Value],
+        keeper: &Keeper<'_>,
+        terminal: &mut Terminal,
+    ) -> Result<(), Failure> {
+        for object in objects {
+            let why = if is_definition(object) { keeper.reason(object).await? } else { None };
+            let Some(why) = why else {
+                self.delete(&[object], terminal).await?;
+                continue;
+            };
+            let word = if self.installer.dry_run { "would be left" } else { "left" };
+            terminal.message(&format!("{} {word} as it is: {why}", id(object)));
+            self.left.push(json!({"object": id(object).to_string(), "why": why}));
+        }
+        Ok(())
+    }
 }
 
 /// What stays without `--purge` (definitions and namespaces, which take others along), and what goes, workloads first.

@@ -178,6 +178,7 @@ async fn a_fork_becomes_a_platform_and_goes_again() {
     assert!(get(&client, "v1/ConfigMap", Some(&target), "web").await.is_some());
     let purged = run(&["uninstall", "--purge", "--yes", "--timeout", "2m"], b"");
     let asks = &purged.assert(0).stderr;
+    assert!(!asks.contains("left as it is"), "{asks}");
     assert!(!asks.contains("confirm-prune") && asks.lines().all(|line| line.len() < 300), "{asks}");
     assert!(get(&client, "v1/ConfigMap", Some(&target), "web").await.is_none());
     assert!(get(&client, "argoproj.io/v1alpha1/Application", Some(&namespace), "platform").await.is_none());

@@ -6,6 +6,7 @@ pub(crate) mod explain;
 mod look;
 mod pages;
 mod several;
+mod uninstall;
 
 use std::path::Path;
 
