@@ -178,6 +178,38 @@ fn a_setup_conf_that_git_ignores_stays_out_of_the_commit() {
 }
 
 #[test]
+fn what_git_ignores_below_the_distribution_stays_out_of_the_commit() {
+    let files = [(".gitignore", "*.local\n/distribution/own/\n"), ("distribution/f", "<<__a__>>\n")];
+    let fork = Fork::committed("<<__a__>>=1\n", &files);
+    fork.write("distribution/f.local", "<<__a__>>\n");
+    fork.write("distribution/own/deep/f", "<<__a__>>\n");
+    fork.run(&["init", "setup.conf", "--commit", "--force"]).assert(0);
+    assert_eq!(fork.read("distribution/own/deep/f"), "1\n", "written all the same");
+    // The template of a file that no commit has is kept; that of the other one is ignored as the file is.
+    let committed = ".gitmoor/init.yaml\n.gitmoor/templates/distribution/own/deep/f\ndistribution/f\n";
+    assert_eq!(fork.git(&["show", "--format=", "--name-only"]), committed);
+    // Another value changes all three again.
+    fork.write("setup.conf", "<<__a__>>=2\n");
+    fork.run(&["init", "setup.conf", "--commit"]).assert(0);
+    let committed = ".gitmoor/init.yaml\ndistribution/f\nsetup.conf\n";
+    assert_eq!(fork.git(&["show", "--format=", "--name-only"]), committed);
+    assert_eq!(fork.read("distribution/f.local"), "2\n");
+}
+
+#[test]
+fn what_somebody_has_staged_is_no_reason_for_a_commit() {
+    let fork = fork();
+    fork.run(&["init", "setup.conf", "--commit"]).assert(0);
+    let before = fork.git(&["rev-parse", "HEAD"]);
+    fork.write("staged", "x\n");
+    fork.git(&["add", "staged"]);
+    let run = fork.run(&["init", "setup.conf", "--commit"]);
+    assert!(run.assert(0).stderr.contains("nothing to commit"), "{run:?}");
+    assert_eq!(fork.git(&["rev-parse", "HEAD"]), before);
+    assert_eq!(fork.git(&["status", "--porcelain"]), "A  staged\n");
+}
+
+#[test]
 fn a_shallow_or_squashed_clone_is_told_what_to_do() {
     let origin = fork();
     origin.run(&["init", "setup.conf", "--commit"]).assert(0);
