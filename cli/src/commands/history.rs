@@ -123,7 +123,8 @@ pub(crate) fn rollback(arguments: &RollbackArguments, terminal: &mut Terminal) -
         let id = arguments.id.map(|id| format!(" {id}")).unwrap_or_default();
         format!("switch automation off at the same time: gitmoor rollback {name}{id} --suspend{parents}")
     };
-    if arguments.suspend {
+    // Without automation nobody undoes it.
+    if arguments.suspend && !object["spec"]["syncPolicy"]["automated"].is_null() {
         let suspending = SuspendArguments::of(&arguments.name, arguments.with_parents, &arguments.target);
         let suspended = suspend(&suspending, terminal)
             .map_err(|failure| if kept { Failure { hints: vec![at_once()], ..failure } } else { failure })?;

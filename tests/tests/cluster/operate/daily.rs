@@ -164,6 +164,23 @@ async fn automation_is_suspended_rolled_back_and_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_with_suspend_asks_for_no_automation() {
+    let (world, person) = world("by-hand").await;
+    for value in ["one", "two"] {
+        world.repository.commit(&[("web/map.yaml", &config_map("map", "key", value))], value).await;
+        if value == "one" {
+            world.apply(&by_hand(&world, "web")).await;
+            world.await_status("is looked at", "web", |status| status["sync"]["status"] == "OutOfSync").await;
+        }
+        person.run(&["sync", "web", "--wait"]).assert(0);
+    }
+    person.run(&["rollback", "web", "--suspend", "--wait"]).assert(0);
+    assert_eq!(world.target("v1/ConfigMap", "map").await.unwrap()["data"]["key"], "one");
+    let object = world.get("argoproj.io/v1alpha1/Application", &world.namespace, "web").await.unwrap();
+    assert!(object["spec"]["syncPolicy"]["automated"].is_null(), "it has none now either");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_parent_would_undo_is_not_done_but_explained() {
     let (world, person) = world("parent").await;
     let child = world.application("web", "web").to_string();
