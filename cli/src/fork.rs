@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use gitmoor_core::{object::text_at, yaml};
+use gitmoor_core::{object::text_at, view::distinct_revisions, yaml};
+use gitmoor_engine::git::CommitId;
 
 use crate::git::Repository;
 
@@ -32,6 +33,14 @@ impl Fork {
     /// A commit, if this clone has it.
     pub(crate) fn commit(&self, revision: &str) -> Option<Commit> {
         self.log(&["log", "-1", FORMAT, "--end-of-options", &format!("{revision}^{{commit}}"), "--"])
+    }
+
+    /// Of the revisions of several sources, with commas in between, the newest commit of this clone: each is the last one
+    /// that changed its source. A version of a chart is none, whatever tags there are.
+    pub(crate) fn newest(&self, revision: &str) -> Option<String> {
+        let is_here = |one: &&str| CommitId::parse(one).is_some() && self.repository.commit(one).is_some();
+        let commits: Vec<&str> = distinct_revisions(revision).into_iter().filter(is_here).collect();
+        self.repository.newest(&commits)
     }
 
     /// The newest commit of a branch that is known here, pushed or fetched; it has `base` in its history.

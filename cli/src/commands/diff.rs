@@ -8,7 +8,7 @@ use gitmoor_core::{
     resource::Resources,
     scope::Scopes,
     tracking::ApplicationKey,
-    view::{ApplicationView, distinct_revisions, one_line, short_revision},
+    view::{ApplicationView, one_line, short_revision},
 };
 use gitmoor_engine::{cluster::Validation, helm::Capabilities};
 use serde_json::{Value, json};
@@ -111,9 +111,17 @@ fn wanted(
         render.root = "platform.yaml".into();
     }
     let prepared = render.prepare()?;
-    let commit = prepared.clone.as_ref().and_then(|(repository, _)| {
-        // Of several sources, the one that is of this repository.
-        distinct_revisions(revision).into_iter().find_map(|one| repository.commit(one))
+    let roots = vec![object.clone()];
+    let capabilities = Capabilities { kube_version, api_versions: served.api_versions.clone() };
+    let surveyor = prepared.surveyor(&roots, Some(capabilities))?;
+    let commit = prepared.clone.as_ref().and_then(|(repository, _)| match &arguments.revision {
+        Some(name) => repository.commit(name),
+        None if revision.is_empty() => None,
+        None => {
+            let here = surveyor.read_here(object, &revision.split(',').collect::<Vec<_>>());
+            // Without a source of this repository no tree of it is looked into.
+            if here.is_empty() { repository.commit("HEAD") } else { repository.newest(&here) }
+        }
     });
     let ground = commit.and_then(|commit| prepared.commit(commit)).ok_or_else(|| {
         let what = match (prepared.clone.is_some(), revision) {
@@ -124,9 +132,6 @@ fn wanted(
         Failure::new(Exit::Usage, what)
             .hint("run it in a clone of the Application's repository; git fetch gets new commits")
     })?;
-    let roots = vec![object.clone()];
-    let capabilities = Capabilities { kube_version, api_versions: served.api_versions.clone() };
-    let surveyor = prepared.surveyor(&roots, Some(capabilities))?;
     let bound = super::runtime()?.block_on(async {
         let fleet = surveyor.survey(&ground, roots).await?;
         let scopes = Scopes::new(fleet.scopes());

@@ -2,7 +2,7 @@
 
 use gitmoor_core::{
     status::Revision,
-    view::{distinct_revisions, one_line, short_commit, short_revision},
+    view::{one_line, short_commit, short_revision},
 };
 use serde_json::{Value, json};
 
@@ -84,8 +84,8 @@ pub(crate) fn history(arguments: &HistoryArguments, terminal: &mut Terminal) -> 
     let fork = Fork::here();
     let entries = entries(&object);
     let commit = |entry: &Entry| {
-        let revisions = distinct_revisions(&entry.revision).into_iter();
-        fork.as_ref().and_then(|fork| revisions.clone().find_map(|one| fork.commit(one)))
+        let fork = fork.as_ref()?;
+        fork.commit(&fork.newest(&entry.revision)?)
     };
     if terminal.is_json() {
         let rows: Vec<Value> = entries.iter().rev().map(|entry| {

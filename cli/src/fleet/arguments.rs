@@ -13,7 +13,7 @@ use gitmoor_core::{
 };
 use gitmoor_engine::{
     addresses::Addresses,
-    git::{FetchLimits, Fetcher, LocalClone, UrlPolicy},
+    git::{FetchLimits, Fetcher, LocalClone, RepositoryUrl, UrlPolicy},
     helm::{Capabilities, Helm},
     kustomize::Kustomize,
     materialise, process,
@@ -211,16 +211,23 @@ impl Prepared {
             let several = root["spec"]["sources"].as_array().into_iter().flatten();
             several.chain(root["spec"].get("source")).cloned().collect::<Vec<_>>()
         });
-        let (mut own, mut own_revision) = (BTreeSet::new(), None);
-        for source in sources {
-            let url = text_at(&source, &["repoURL"]).and_then(|url| addresses.repository(url).ok());
-            if let Some(url) = url {
-                own.insert(url);
-                own_revision = own_revision.or_else(|| text_at(&source, &["targetRevision"]).map(str::to_owned));
-            }
-        }
+        let repositories = sources.filter(|source| text_at(source, &["chart"]).is_none_or(str::is_empty));
+        let repositories = repositories.filter_map(|source| {
+            let url = addresses.repository(text_at(&source, &["repoURL"])?).ok()?;
+            Some((url, text_at(&source, &["targetRevision"]).map(str::to_owned)))
+        });
+        let repositories: Vec<_> = repositories.collect();
         let origin = self.clone.as_ref().and_then(|(repository, _)| repository.ask(&["remote", "get-url", "origin"]));
-        own.extend(origin.and_then(|url| addresses.repository(&url).ok()));
+        let origin = origin.and_then(|url| addresses.repository(&url).ok());
+        // Of several repositories the one that this is a clone of; where that cannot be told, the first.
+        let is_origin = |url: &RepositoryUrl| origin.as_ref().is_some_and(|origin| origin.place() == url.place());
+        let here = repositories.iter().map(|(url, _)| url).find(|url| is_origin(url));
+        let here = here.or_else(|| Some(&repositories.first()?.0)).map(RepositoryUrl::place);
+        let (mut own, mut own_revision) = (BTreeSet::from_iter(origin.clone()), None);
+        for (url, revision) in repositories.iter().filter(|(url, _)| here.as_ref() == Some(&url.place())) {
+            own.insert(url.clone());
+            own_revision = own_revision.or_else(|| revision.clone());
+        }
         let fetcher = Fetcher::new("/proc/self/exe", settings::environment(), FetchLimits::default());
         let origins = Origins {
             own,

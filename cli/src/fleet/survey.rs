@@ -73,6 +73,17 @@ impl Surveyor {
         self.origins.own.iter().map(ToString::to_string).collect()
     }
 
+    /// Which revisions of an Application's sources are those of the tree at hand; `revisions` has one for each source.
+    pub(crate) fn read_here<'r>(&self, object: &Value, revisions: &[&'r str]) -> Vec<&'r str> {
+        let followed = ApplicationSpec::read(object).ok().and_then(|spec| {
+            let key = found(object.clone(), DEFAULT_NAMESPACE, None, false)?.key;
+            followed(&key, &spec, &self.origins.addresses, &Lock::default()).ok()
+        });
+        let sources = followed.unwrap_or_default();
+        let here = sources.iter().zip(revisions).filter(|(source, _)| self.origins.is_here(source));
+        here.map(|(_, revision)| *revision).collect()
+    }
+
     /// The programs for kustomizations and charts.
     pub(crate) fn programs(&self) -> (&Path, &Path) {
         (&self.renders.renderer.kustomize.program, &self.renders.renderer.helm.program)

@@ -78,6 +78,16 @@ impl Repository {
         names.iter().find_map(|name| Some((self.merge_base(name, head)?, (*name).to_owned())))
     }
 
+    /// Of some commits the one that has all the others in its history. `None` when none has, and when the clone lacks one.
+    pub(crate) fn newest(&self, commits: &[&str]) -> Option<String> {
+        let mut ids = commits.iter().map(|name| self.commit(name)).collect::<Option<Vec<_>>>()?;
+        ids.sort();
+        ids.dedup();
+        let has = |head: &str, id: &str| id == head || self.ask(&["merge-base", "--is-ancestor", id, head]).is_some();
+        let position = ids.iter().position(|head| ids.iter().all(|id| has(head, id)))?;
+        Some(ids.swap_remove(position))
+    }
+
     /// The best common ancestor of two commits.
     pub(crate) fn merge_base(&self, one: &str, other: &str) -> Option<String> {
         let (one, other) = (self.commit(one)?, self.commit(other)?);

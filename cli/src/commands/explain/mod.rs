@@ -4,7 +4,7 @@ mod agent;
 mod gather;
 
 use gitmoor_core::explain::{Cause, Finding, explain};
-use gitmoor_core::view::{ViewedResource, distinct_revisions, short_revision};
+use gitmoor_core::view::{ViewedResource, short_revision};
 use serde_json::{Value, json};
 
 pub(crate) use agent::why_silent;
@@ -79,11 +79,11 @@ pub(crate) async fn of_objects(connection: &Connection, objects: &[ViewedResourc
 fn blame(findings: &mut [Finding], revision: &str, newer: Option<&str>, path: &str) {
     let Some(fork) = Fork::here() else { return };
     // A clone of another repository does not have it. Without a revision, what is here is as good as anything.
-    let known = distinct_revisions(revision).into_iter().find(|one| fork.commit(one).is_some());
+    let known = fork.newest(revision);
     let at = match (known, newer) {
         (None, _) if !revision.is_empty() => return,
-        (known, Some(branch)) => fork.head_of(branch, known),
-        (known, None) => known.unwrap_or("HEAD").to_owned(),
+        (known, Some(branch)) => fork.head_of(branch, known.as_deref()),
+        (known, None) => known.unwrap_or_else(|| "HEAD".to_owned()),
     };
     let at = at.as_str();
     for (position, finding) in findings.iter_mut().enumerate() {

@@ -1,7 +1,8 @@
 //! Applications with several sources, what Git broke, and what is not created yet.
 
 use gitmoor_tests::harness::installation::PATIENCE;
-use gitmoor_tests::harness::{ControlPlane, Installation, config_map, eventually};
+use gitmoor_tests::harness::scratch::Scratch;
+use gitmoor_tests::harness::{ControlPlane, GitRemote, Installation, config_map, eventually};
 use serde_json::json;
 
 use super::Person;
@@ -55,6 +56,54 @@ async fn several_sources_of_one_commit_are_one_commit() {
     world.await_unknown("both", "PathNotFound").await;
     let found = explained(&person, here, "both", "PathMissing").await;
     assert!(found["remedy"][0].as_str().unwrap().contains("spec.sources[1].path"), "{found:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_sources_the_newest_commit_of_this_repository_counts() {
+    let world = Installation::start("newest").await;
+    let person = Person::of(ControlPlane::shared().await, &world);
+    let remote = GitRemote::start().await;
+    let values = remote.repository("values").await;
+    let other = values.commit(&[("two/map.yaml", &config_map("other", "key", "1"))], "elsewhere").await;
+    let files = [("one/map.yaml", config_map("one", "key", "1")), ("two/map.yaml", config_map("two", "key", "1"))];
+    let files = files.each_ref().map(|(path, text)| (*path, text.as_str()));
+    let first = world.repository.commit(&files, "two folders").await;
+    let mut application = world.application("all", "one");
+    let source = |url: &str, path: &str| json!({"repoURL": url, "targetRevision": "main", "path": path});
+    let url = world.repository.url();
+    application["spec"].as_object_mut().unwrap().remove("source");
+    // The folder of the other repository is here, too, and is not the one that is meant.
+    application["spec"]["sources"] = json!([source(values.url(), "two"), source(url, "one"), source(url, "two")]);
+    world.apply(&application).await;
+    let at = |revisions: [&str; 3]| {
+        let revisions = json!(revisions);
+        move |status: &serde_json::Value| {
+            status["sync"]["status"] == "Synced"
+                && status["sync"]["revisions"] == revisions
+                && status["history"]
+                    .as_array()
+                    .and_then(|all| all.last())
+                    .is_some_and(|last| last["revisions"] == revisions)
+        }
+    };
+    world.await_status("is synced", "all", at([&other, &first, &first])).await;
+    let second = world.repository.commit(&[("two/map.yaml", &config_map("two", "key", "2"))], "one changes").await;
+    world.await_status("goes on", "all", at([&other, &first, &second])).await;
+
+    let scratch = Scratch::new("cache");
+    let cache = scratch.path().to_str().unwrap();
+    let clone = scratch.path().join("clone");
+    let path = world.repository.path().to_str().unwrap();
+    world.repository.git(&["clone", "--quiet", path, clone.to_str().unwrap()]).await;
+    world.repository.git(&["-C", clone.to_str().unwrap(), "remote", "set-url", "origin", url]).await;
+    let run = |arguments: &[&str]| person.run_with(&clone, &[("XDG_CACHE_HOME", cache)], arguments, b"");
+    let same = run(&["diff", "all"]);
+    assert_eq!(same.assert(0).stdout, "", "{same:?}");
+    let differs = run(&["diff", "all", "--revision", &first]);
+    let shown = &differs.assert(1).stdout;
+    assert!(shown.contains("ConfigMap") && shown.contains("/two differs") && !shown.contains("/one"), "{shown}");
+    let history = run(&["history", "all"]).assert(0).stdout.clone();
+    assert!(history.lines().nth(1).unwrap().contains("one changes ("), "{history}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
