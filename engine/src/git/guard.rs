@@ -5,7 +5,8 @@
 //! server: it judges addresses as they are connected to, goes through the proxy, and speaks TLS. Each connection carries
 //! one request, with the server's name put back into it.
 //!
-//! It listens on loopback, for one fetch, and reaches nothing that the fetch may not.
+//! It listens on loopback, for one fetch, and reaches nothing that the fetch may not; nor does an answer lead libgit2
+//! anywhere else.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
@@ -20,12 +21,15 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::FetchErrorKind;
+use super::answer::Answer;
 use super::failure::Failure;
 use crate::reach::{FORBIDDEN, Hosts, may_reach};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest head of a request or an answer.
 const LONGEST_HEAD: usize = 64 << 10;
+/// Longest address that is shown, in characters.
+const LONGEST_SHOWN: usize = 200;
 
 /// The server in between.
 pub(super) struct Guard {
@@ -107,12 +111,15 @@ impl Leading {
         let (_, sent) = split_head(asked);
         let rest = body_length(asked).map_err(failed)?.saturating_sub(sent.len() as u64);
         io::copy(&mut client.take(rest), &mut server).and_then(|_| server.flush()).map_err(failed)?;
-        let answer = head(&mut server).map_err(failed)?;
+        let answer = head(&mut server).and_then(|head| Answer::read(head, server)).map_err(failed)?;
         let (own, ours) = &self.origins;
+        let answer = answer.led_back(own, ours).map_err(|target| {
+            let target: String = target.chars().take(LONGEST_SHOWN).collect();
+            let reason = format!("{} leads to {target:?}, and only the same server is followed: if the repository is there now, use that address", self.authority);
+            Failure::new(FetchErrorKind::Other, reason)
+        })?;
         // From here on libgit2 sees by itself what is missing.
-        if client.write_all(&led_back(&answer, own, ours)).is_ok() {
-            let _ = io::copy(&mut server, client);
-        }
+        let _ = answer.pass_on(client);
         Ok(())
     }
 
@@ -241,33 +248,13 @@ fn split_head(head: &[u8]) -> (String, &[u8]) {
     (String::from_utf8_lossy(&head[..end]).into_owned(), head.get(end + 4..).unwrap_or_default())
 }
 
-/// The same message with other lines in its head.
-fn with_lines(head: &[u8], change: impl Fn(&str) -> Option<String>, added: &[String]) -> Vec<u8> {
-    let (text, rest) = split_head(head);
-    let mut lines: Vec<String> = text.split("\r\n").filter_map(change).collect();
-    lines.extend_from_slice(added);
-    let mut message = (lines.join("\r\n") + "\r\n\r\n").into_bytes();
-    message.extend_from_slice(rest);
-    message
-}
-
 /// A request's head for a host, after whose answer the connection ends; what follows the head stays.
 fn addressed(head: &[u8], authority: &str) -> Vec<u8> {
+    let (text, rest) = split_head(head);
     let dropped = |line: &str| ["host:", "connection:"].iter().any(|name| line.to_ascii_lowercase().starts_with(name));
-    let kept = |line: &str| (!dropped(line)).then(|| line.to_owned());
-    with_lines(head, kept, &[format!("Host: {authority}"), "Connection: close".to_owned()])
-}
-
-/// An answer's head, in which a redirect within the server leads to the guard.
-fn led_back(head: &[u8], own: &str, ours: &str) -> Vec<u8> {
-    let led = |line: &str| match line.split_once(':') {
-        Some((name, target)) if name.eq_ignore_ascii_case("location") => {
-            let within = target.trim().strip_prefix(own).filter(|rest| rest.starts_with('/'));
-            Some(within.map_or_else(|| line.to_owned(), |rest| format!("Location: {ours}{rest}")))
-        }
-        _ => Some(line.to_owned()),
-    };
-    with_lines(head, led, &[])
+    let kept: Vec<&str> = text.split("\r\n").filter(|line| !dropped(line)).collect();
+    let head = format!("{}\r\nHost: {authority}\r\nConnection: close\r\n\r\n", kept.join("\r\n"));
+    [head.as_bytes(), rest].concat()
 }
 
 /// The head of a request or an answer, up to and with its empty line, and whatever came with it.
@@ -286,6 +273,8 @@ fn head(from: &mut impl Read) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -293,18 +282,6 @@ mod tests {
         let head = b"POST /x HTTP/1.1\r\nHost: 127.0.0.1:9\r\nConnection: keep-alive\r\nA: b\r\n\r\nbody";
         let expected = "POST /x HTTP/1.1\r\nA: b\r\nHost: git.example\r\nConnection: close\r\n\r\nbody";
         assert_eq!(String::from_utf8(addressed(head, "git.example")).unwrap(), expected);
-        let (own, ours) = ("https://git.example", "http://127.0.0.1:9");
-        for (target, led) in [
-            ("https://git.example/x.git/info/refs", "http://127.0.0.1:9/x.git/info/refs"),
-            ("https://git.example.evil/x", "https://git.example.evil/x"),
-            ("https://other.example/x", "https://other.example/x"),
-            ("/x", "/x"),
-        ] {
-            let answer = format!("HTTP/1.1 301 Moved\r\nlocation: {target}\r\n\r\nbody");
-            let expected = format!("{led}\r\n\r\nbody");
-            let led = String::from_utf8(led_back(answer.as_bytes(), own, ours)).unwrap();
-            assert!(led.ends_with(&expected), "{led}");
-        }
         assert_eq!(decoded("me:p%40ss%"), b"me:p@ss%");
     }
 
@@ -333,5 +310,96 @@ mod tests {
         let metadata = Hosts::new(["169.254.169.254".to_owned()]);
         assert_eq!(ask(metadata, "http://169.254.169.254/x"), refused);
         assert_eq!(ask(Hosts::new([address]), &url), ("HTTP/1.1 200".to_owned(), None));
+    }
+
+    /// Answers each connection with the next of these, and then none.
+    fn answering(answers: Vec<String>) -> String {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            let (mut answers, mut open) = (answers.into_iter(), Vec::new());
+            for stream in server.incoming() {
+                let (mut stream, Some(answer)) = (stream.unwrap(), answers.next()) else { continue };
+                head(&mut stream).unwrap();
+                let _ = stream.write_all(answer.as_bytes());
+                stream.shutdown(Shutdown::Write).unwrap();
+                open.push(stream);
+            }
+        });
+        address
+    }
+
+    /// Fetches by way of the guard as a fetch does; gives its trouble.
+    fn fetch(address: &str) -> Option<Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = git2::Repository::init_bare(folder.path()).unwrap();
+        let url = format!("http://{address}/x.git");
+        let guard = Guard::start(Rules { hosts: None, tls: None, proxy: None }, &url).unwrap();
+        let mut remote = repository.remote_anonymous(&guard.in_place_of(&url).unwrap()).unwrap();
+        let mut options = git2::FetchOptions::new();
+        options.follow_redirects(git2::RemoteRedirect::None).custom_headers(&["Authorization: Basic hunter2"]);
+        let fetched = remote.download(&["+refs/heads/main:refs/heads/main"], Some(&mut options));
+        assert!(fetched.is_err());
+        guard.trouble()
+    }
+
+    #[test]
+    fn rule_7_no_answer_leads_to_another_port_of_this_machine() {
+        let inside = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = inside.local_addr().unwrap().port();
+        let reached = Arc::new(AtomicUsize::new(0));
+        thread::spawn({
+            let reached = Arc::clone(&reached);
+            move || inside.incoming().for_each(|stream| drop((reached.fetch_add(1, Ordering::SeqCst), stream)))
+        });
+        let target = format!("http://127.0.0.1:{port}/x.git/info/refs?service=git-upload-pack");
+        let led = format!("HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n");
+        let head = "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3 refs/heads/main\0ofs-delta side-band-64k\n";
+        let listing = format!("001e# service=git-upload-pack\n0000{:04x}{head}0000", head.len() + 4);
+        let kind = "Content-Type: application/x-git-upload-pack-advertisement\r\n";
+        let whole = format!("HTTP/1.1 200 OK\r\n{kind}Content-Length: {}\r\n\r\n{listing}", listing.len());
+        let again = "HTTP/1.1 302 Found\r\nLocation: /y.git/info/refs?service=git-upload-pack\r\n";
+        for (form, answers) in [
+            ("as it is", vec![led.clone()]),
+            ("over TLS", vec![led.replace("http:", "https:")]),
+            ("without a scheme", vec![led.replace("http:", "")]),
+            ("in other letters", vec![led.replace("http:", "HTTP:").replace("Location: ", "lOCATION:\t")]),
+            ("behind a name", vec![led.replace("Location:", "Location :")]),
+            ("behind a bare LF", vec![led.replace("Location", "A: b\nLocation")]),
+            ("behind a bare CR", vec![led.replace("Location", "A: b\rLocation")]),
+            ("in a folded line", vec![led.replace("Location", "A: b\r\n Location")]),
+            ("folded itself", vec![led.replace("Location: ", "Location:\r\n ")]),
+            ("behind another", vec![led.replace("Location", "Location: /x\r\nLocation")]),
+            ("before another", vec![led.replace("Content-Length", "Location: /x\r\nContent-Length")]),
+            ("behind a blank line", vec![format!("\r\n{led}")]),
+            ("behind a head of bare LFs", vec![format!("HTTP/1.1 100 Continue\n\n{led}")]),
+            ("behind what is no answer yet", vec![format!("HTTP/1.1 100 Continue\r\n\r\n{led}")]),
+            (
+                "behind another protocol",
+                vec![format!("HTTP/1.1 101 -\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n{led}")],
+            ),
+            ("behind the listing", vec![format!("{whole}{led}")]),
+            ("in place of a body", vec![format!("HTTP/1.1 200 OK\r\n{kind}\r\n{led}")]),
+            ("behind a redirect", vec![format!("{again}Content-Length: 0\r\n\r\n{led}"), whole.clone()]),
+            ("in a redirect's body", vec![format!("{again}Content-Length: {}\r\n\r\n{led}", led.len()), whole.clone()]),
+            ("behind a redirect without a length", vec![format!("{again}\r\n{led}"), whole.clone()]),
+            ("at a second look", vec![format!("{again}Content-Length: 0\r\n\r\n"), led.clone()]),
+            ("at the download", vec![whole.clone(), led.clone()]),
+            (
+                "behind the last chunk",
+                vec![format!(
+                    "HTTP/1.1 200 OK\r\n{kind}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{listing}\r\n0\r\nLocation: {target}\r\n\r\n{led}",
+                    listing.len()
+                )],
+            ),
+        ] {
+            let address = answering(answers);
+            let trouble = fetch(&address);
+            assert_eq!(reached.load(Ordering::SeqCst), 0, "{form}: {trouble:?}");
+            if form == "as it is" {
+                let reason = trouble.unwrap().reason;
+                assert!(reason.starts_with(&format!("{address} leads to \"{target}\"")), "{reason}");
+            }
+        }
     }
 }

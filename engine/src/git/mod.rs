@@ -6,6 +6,7 @@
 //!
 //! All reading is blocking and belongs into `spawn_blocking`; only [`Mirror::fetch`] and [`Mirror::rebuild`] are async.
 
+mod answer;
 mod child;
 mod clone;
 mod commit;
