@@ -119,6 +119,11 @@ impl ChartAddress {
         &self.host
     }
 
+    /// `https://host` of the repository, with its port when it has one.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.scheme, self.host)
+    }
+
     /// `https://host/path` of the repository, also of a registry.
     pub fn base(&self) -> String {
         let Self { scheme, host, path, .. } = self;

@@ -1,7 +1,8 @@
 //! GET requests for charts: bounded, and only to hosts that they may go to.
 //!
 //! # Guarantees
-//! - Credentials go to the repository's own host alone, unless the Application says otherwise.
+//! - Credentials go to the repository's own host alone, unless the Application says otherwise; and never in clear when
+//!   the repository itself is reached by https.
 //! - Other hosts (of redirects, of an index, of a registry's tokens and blobs) are reached at public addresses only, and
 //!   no host at the link-local ones, where clouds serve credentials. Addresses are checked as they are connected to.
 
@@ -31,7 +32,7 @@ pub(crate) struct Get<'a> {
     pub(crate) etag: Option<&'a str>,
     /// Value of the header `Authorization`.
     pub(crate) authorization: Option<&'a Sensitive<String>>,
-    /// Host and port of the repository.
+    /// `scheme://host:port` of the repository, the port as written.
     pub(crate) home: &'a str,
     /// Hosts that may be inside.
     pub(crate) reach: &'a Reach,
@@ -65,10 +66,13 @@ pub(crate) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
         if authority.contains('@') {
             return Err(failed(ChartErrorKind::ForbiddenAddress, "an address of the repository", "holds credentials"));
         }
-        let at_home = authority == request.home;
-        let inside = (at_home && request.reach.home) || request.reach.hosts.allow(&authority);
-        let connection =
-            if at_home { Cow::Borrowed(request.connection) } else { Cow::Owned(request.connection.elsewhere()) };
+        let place = Place::of(&uri, request.home);
+        let inside = (place.at_home && request.reach.home) || request.reach.hosts.allow(&authority);
+        let connection = if place.may_know(false) {
+            Cow::Borrowed(request.connection)
+        } else {
+            Cow::Owned(request.connection.elsewhere())
+        };
         let mut asked = agent(&uri, &connection, inside)?.get(&url);
         if let Some(accept) = request.accept {
             asked = asked.header("Accept", accept);
@@ -76,7 +80,7 @@ pub(crate) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
         if let Some(etag) = request.etag {
             asked = asked.header("If-None-Match", etag);
         }
-        if let Some(authorization) = request.authorization.filter(|_| at_home || request.pass_credentials) {
+        if let Some(authorization) = request.authorization.filter(|_| place.may_know(request.pass_credentials)) {
             asked = asked.header("Authorization", authorization.expose());
         }
         let mut answer = asked.call().map_err(|error| explain(&url, &error, &connection))?;
@@ -94,6 +98,30 @@ pub(crate) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
         return Ok(Answer { status, etag, challenge, link, kind, body });
     }
     Err(failed(ChartErrorKind::Other, &request.url, "redirects too often"))
+}
+
+/// Where an address leads, seen from the repository.
+struct Place {
+    /// To its own host and port.
+    at_home: bool,
+    /// By plain http, and the repository is reached by https.
+    in_clear: bool,
+}
+
+impl Place {
+    fn of(uri: &Uri, home: &str) -> Self {
+        let authority = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase());
+        let (scheme, own) = home.split_once("://").unwrap_or_default();
+        Self {
+            at_home: authority.as_deref() == Some(own),
+            in_clear: scheme == "https" && uri.scheme_str() == Some("http"),
+        }
+    }
+
+    /// Whether credentials may go there; `anywhere` when other hosts may have them too.
+    fn may_know(&self, anywhere: bool) -> bool {
+        (self.at_home || anywhere) && !self.in_clear
+    }
 }
 
 /// Asks one server; `inside` when it may be inside.
@@ -199,6 +227,24 @@ mod tests {
             ("https://host", "app.tgz", "https://host/app.tgz"),
         ] {
             assert_eq!(joined(base, target), expected);
+        }
+    }
+
+    #[test]
+    fn credentials_stay_at_home_and_never_go_from_https_into_clear() {
+        for (home, target, alone, anywhere) in [
+            ("https://charts.example", "https://charts.example/app.tgz", true, true),
+            ("https://charts.example", "https://Charts.Example/app.tgz", true, true),
+            ("https://charts.example", "http://charts.example/app.tgz", false, false),
+            ("https://charts.example:8443", "http://charts.example:8443/app.tgz", false, false),
+            ("https://charts.example", "https://cdn.example/app.tgz", false, true),
+            ("https://charts.example", "http://cdn.example/app.tgz", false, false),
+            ("http://charts.example", "http://charts.example/app.tgz", true, true),
+            ("http://charts.example", "https://charts.example/app.tgz", true, true),
+            ("http://charts.example", "http://cdn.example/app.tgz", false, true),
+        ] {
+            let place = Place::of(&target.parse().unwrap(), home);
+            assert_eq!((place.may_know(false), place.may_know(true)), (alone, anywhere), "{home} {target}");
         }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Registry<'a> {
     address: &'a ChartAddress,
     access: &'a Access,
     reach: &'a Reach,
+    /// `scheme://host`, with its port when it has one.
+    origin: String,
     base: String,
     authorization: Option<Sensitive<String>>,
 }
@@ -32,8 +34,9 @@ impl<'a> Registry<'a> {
         let host = address.host().split(':').next().unwrap_or_default();
         // As containerd and others: what does not leave the machine needs no certificate.
         let scheme = if matches!(host, "localhost" | "127.0.0.1") { "http" } else { "https" };
-        let base = format!("{scheme}://{}/v2/{}", address.host(), address.repository_name());
-        Self { address, access, reach, base, authorization: None }
+        let origin = format!("{scheme}://{}", address.host());
+        let base = format!("{origin}/v2/{}", address.repository_name());
+        Self { address, access, reach, origin, base, authorization: None }
     }
 
     /// All tags that are versions.
@@ -98,7 +101,7 @@ impl<'a> Registry<'a> {
             accept,
             etag: None,
             authorization: self.authorization.as_ref(),
-            home: self.address.host(),
+            home: &self.origin,
             reach: self.reach,
             connection: &self.access.connection,
             pass_credentials: false,
@@ -130,7 +133,7 @@ impl<'a> Registry<'a> {
             accept: None,
             etag: None,
             authorization: own.as_ref(),
-            home: self.address.host(),
+            home: &self.origin,
             reach: self.reach,
             connection: &self.access.connection,
             // The registry names who hands out its tokens: as every client does, over TLS only.

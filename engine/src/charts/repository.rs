@@ -9,6 +9,7 @@ use super::store::Store;
 use super::{ChartAddress, ChartError, ChartErrorKind, LARGEST_ARCHIVE, Reach, local};
 use crate::access::Access;
 use crate::addresses::Addresses;
+use crate::remotes::origin;
 
 /// Bytes of an index.
 const LARGEST_INDEX: u64 = 64 << 20;
@@ -24,13 +25,13 @@ pub(super) fn versions(
     let (tag_note, body_note) = (format!("etag {url}"), format!("index {url}"));
     let known = store.note(&body_note);
     let etag = known.as_ref().and_then(|_| String::from_utf8(store.note(&tag_note)?).ok());
-    let authorization = access.credentials.authorization();
+    let (authorization, home) = (access.credentials.authorization(), address.origin());
     let request = Get {
         url: url.clone(),
         accept: None,
         etag: etag.as_deref(),
         authorization: authorization.as_ref(),
-        home: address.host(),
+        home: &home,
         reach,
         connection: &access.connection,
         pass_credentials: false,
@@ -78,7 +79,8 @@ pub(super) fn archive(
         return local::read(Path::new(path), LARGEST_ARCHIVE);
     }
     // What the operator put in place of an address may be inside; credentials stay where they belong.
-    let other = instead.as_deref().and_then(host).filter(|host| *host != address.host()).map(str::to_owned);
+    let own = address.origin();
+    let other = instead.as_deref().map(origin).filter(|origin| *origin != own);
     let url = instead.unwrap_or(named);
     // What stands in for an address is not the server that the Secret is for.
     let (authorization, connection) = match &other {
@@ -90,7 +92,7 @@ pub(super) fn archive(
         accept: None,
         etag: None,
         authorization: authorization.as_ref(),
-        home: other.as_deref().unwrap_or(address.host()),
+        home: other.as_deref().unwrap_or(&own),
         reach,
         connection: &connection,
         pass_credentials: address.passes_credentials(),
@@ -102,10 +104,6 @@ pub(super) fn archive(
 
 fn local_path(address: &str) -> Option<&str> {
     address.strip_prefix("file://").or_else(|| address.starts_with('/').then_some(address))
-}
-
-fn host(address: &str) -> Option<&str> {
-    address.split_once("://")?.1.split('/').next()
 }
 
 pub(super) fn refused(url: &str, status: u16) -> ChartError {

@@ -230,7 +230,7 @@ impl RemoteStore {
             _ => None,
         };
         let authorization = means.access.credentials.authorization();
-        let home = host(&url);
+        let home = origin(&url);
         let answer = get(&Get {
             url: url.clone(),
             accept: None,
@@ -306,6 +306,12 @@ pub fn host(address: &str) -> String {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase()
+}
+
+/// Scheme, host and port of an address.
+pub(crate) fn origin(address: &str) -> String {
+    let scheme = address.split_once("://").map_or("https", |(scheme, _)| scheme);
+    format!("{}://{}", scheme.to_ascii_lowercase(), host(address))
 }
 
 fn refused(error: &dyn std::error::Error) -> RemoteError {
