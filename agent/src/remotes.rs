@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt as _;
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, Remotes};
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::access::Access;
@@ -14,7 +14,7 @@ use gitmoor_engine::addresses::Addresses;
 use gitmoor_engine::git::RepositoryUrl;
 use gitmoor_engine::reach::Hosts;
 use gitmoor_engine::remotes::{Ask, FetchRemotes, Means, Pin, RemoteError, RemoteStore};
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 use tokio::time::MissedTickBehavior;
 
 use crate::credentials::{CredentialStore, Found};
@@ -25,6 +25,10 @@ use crate::state::{Origin, State};
 
 /// Shortest time between two looks at what could not be had.
 const RETRY: Duration = Duration::from_secs(5);
+/// Looks at the same time for Applications that are evaluated. Each may be a process, or an archive in memory.
+const MOST_LOOKS: usize = 6;
+/// Of these, for one of them: hosts that do not answer leave the rest to others.
+const MOST_LOOKS_EACH: usize = 3;
 
 /// What comes from elsewhere, for all Applications.
 pub(crate) struct RemoteFollowers {
@@ -40,6 +44,8 @@ pub(crate) struct RemoteFollowers {
     /// What is known, one lock each, so that nothing is fetched twice at the same time.
     known: Mutex<HashMap<Ask, Arc<AsyncMutex<Option<Known>>>>>,
     users: Mutex<BTreeMap<ApplicationKey, BTreeSet<Ask>>>,
+    /// Looks at the same time.
+    looks: Semaphore,
     /// What a webhook has told of, and nobody has looked at yet.
     told: Mutex<BTreeSet<Ask>>,
     look: Notify,
@@ -80,7 +86,8 @@ impl RemoteFollowers {
     ) -> Self {
         let addresses = state.addresses.clone();
         let (known, users, told, look) = (Mutex::default(), Mutex::default(), Mutex::default(), Notify::new());
-        Self { store, addresses, hosts, interval, credentials, state, queue, metrics, known, users, told, look }
+        let looks = Semaphore::new(MOST_LOOKS);
+        Self { store, addresses, hosts, interval, credentials, state, queue, metrics, known, users, looks, told, look }
     }
 
     /// Looks again at what moves, and at what could not be had, as long as the agent runs; at what a webhook tells of at
@@ -226,6 +233,8 @@ impl RemoteFollowers {
     }
 
     async fn look(&self, ask: &Ask) -> Result<Pin, RemoteError> {
+        // Never closed.
+        let _permit = self.looks.acquire().await;
         self.credentials.read_once().await;
         let access = match self.found(&ask.reference) {
             Some(found) => self.credentials.open(found).await,
@@ -273,7 +282,8 @@ impl FetchRemotes for ForApplication<'_> {
             };
             (ask.reference, content)
         };
-        async move { Remotes(join_all(asked.into_iter().map(one)).await.into_iter().collect()) }.boxed()
+        let found = stream::iter(asked).map(one).buffer_unordered(MOST_LOOKS_EACH).collect();
+        async move { Remotes(found.await) }.boxed()
     }
 }
 

@@ -22,6 +22,7 @@ pub type Wanted = BTreeSet<RemoteReference>;
 const DEEPEST: usize = 16;
 /// Most things from elsewhere that one kustomization or chart uses.
 const MOST: usize = 500;
+const TOO_MUCH: &str = "it uses too much from elsewhere";
 
 /// Shared by a walk and those that it leads to.
 #[derive(Default)]
@@ -206,7 +207,11 @@ impl<'t> Walk<'t> {
             return Ok(None);
         };
         let found = known.0.get(reference);
-        if found.is_none() {
+        if found.is_none() && !shared.wanted.borrow().contains(reference) {
+            // What is wanted is fetched: it has to be bounded before.
+            if known.0.len() + shared.wanted.borrow().len() >= MOST {
+                return self.too_large(&user.named.at.file, TOO_MUCH, MOST);
+            }
             shared.wanted.borrow_mut().insert(reference.clone());
         }
         Ok(found)
@@ -240,7 +245,7 @@ impl<'t> Walk<'t> {
 
     fn add(&mut self, used: RemoteUse) -> Result<(), Stop> {
         if self.set.remotes.len() >= MOST {
-            return self.too_large(&used.folder.clone(), "it uses too much from elsewhere", MOST);
+            return self.too_large(&used.folder.clone(), TOO_MUCH, MOST);
         }
         self.set.remotes.push(used);
         Ok(())

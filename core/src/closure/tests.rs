@@ -470,6 +470,25 @@ fn rule_7_what_comes_from_elsewhere_stays_in_its_own_tree() {
 }
 
 #[test]
+fn rule_7_no_more_is_wanted_from_elsewhere_than_may_be_used() {
+    let entries = |range: std::ops::Range<usize>| range.map(|n| format!("- https://h/{n}.yaml\n")).collect::<String>();
+    let wanted = |count: usize, base: usize| {
+        let resources = format!("resources:\n- https://g/o/r.git//base\n{}", entries(0..count));
+        let tree = MemoryTree::of(&[("app/kustomization.yaml", &resources)]);
+        let mut remotes = Remotes::default();
+        let base = format!("resources:\n{}", entries(count..count + base));
+        remotes.0.insert(repository("https://g/o/r.git", "HEAD"), content(&[("base/kustomization.yaml", &base)]));
+        read_set_with(&tree, &Recipe::of_folder(path("app")), &remotes)
+    };
+    assert_eq!(wanted(499, 0).unwrap().unwrap_err().len(), 499);
+    for (own, within) in [(500, 0), (5_000, 0), (250, 250)] {
+        let error = wanted(own, within).unwrap_err();
+        assert!(error.to_string().contains("it uses too much from elsewhere"), "{error}");
+        assert!(error.problems.len() <= 2, "{error}");
+    }
+}
+
+#[test]
 fn charts_from_elsewhere_are_wanted_where_they_are_looked_for() {
     let of = |repository: &str, name: &str, version: &str| RemoteReference::Chart {
         repository: repository.to_owned(),

@@ -26,6 +26,8 @@ use super::failure::Failure;
 use crate::reach::{FORBIDDEN, Hosts, may_reach};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest silence of a server. Git's says something every five seconds, also while it packs.
+const LONGEST_SILENCE: Duration = Duration::from_mins(1);
 /// Longest head of a request or an answer.
 const LONGEST_HEAD: usize = 64 << 10;
 /// Longest address that is shown, in characters.
@@ -93,7 +95,11 @@ impl Guard {
 impl Leading {
     fn serve(&self, mut client: TcpStream) -> io::Result<()> {
         let asked = head(&mut client)?;
-        let answered = self.connect().and_then(|server| match &self.rules.tls {
+        let connected = self.connect().and_then(|server| {
+            let limited = server.set_read_timeout(Some(LONGEST_SILENCE));
+            limited.map(|()| server).map_err(|error| self.unreachable(&error))
+        });
+        let answered = connected.and_then(|server| match &self.rules.tls {
             None => self.exchange(server, &asked, &mut client),
             Some(config) => self.exchange(self.secured(config, server)?, &asked, &mut client),
         });
@@ -106,7 +112,7 @@ impl Leading {
 
     /// One request and its answer.
     fn exchange<S: Read + Write>(&self, mut server: S, asked: &[u8], client: &mut TcpStream) -> Result<(), Failure> {
-        let failed = |error: io::Error| self.unreachable(&error);
+        let failed = |error: io::Error| self.failed(&error);
         server.write_all(&addressed(asked, &self.authority)).map_err(failed)?;
         let (_, sent) = split_head(asked);
         let rest = body_length(asked).map_err(failed)?.saturating_sub(sent.len() as u64);
@@ -188,6 +194,16 @@ impl Leading {
         match self.authority.rsplit_once(':').filter(|_| has_port(&self.authority)) {
             Some((host, port)) => (host, port.parse().unwrap_or(default_port)),
             None => (&self.authority, default_port),
+        }
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                let reason = format!("{} has said nothing for {} s", self.authority, LONGEST_SILENCE.as_secs());
+                Failure::new(FetchErrorKind::TimedOut, reason)
+            }
+            _ => self.unreachable(error),
         }
     }
 
