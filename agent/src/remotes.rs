@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::stream::{self, FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _};
 use gitmoor_core::closure::{Category, RemoteContent, RemoteReference, Remotes};
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::access::Access;
@@ -29,6 +30,9 @@ const RETRY: Duration = Duration::from_secs(5);
 const MOST_LOOKS: usize = 6;
 /// Of these, for one of them: hosts that do not answer leave the rest to others.
 const MOST_LOOKS_EACH: usize = 3;
+/// The same for what is known already and moves; rounds of looks, and what somebody has told of, each on their own, so that
+/// hosts that do not answer hold up nothing else.
+const MOST_LOOKS_AGAIN: usize = 2;
 
 /// What comes from elsewhere, for all Applications.
 pub(crate) struct RemoteFollowers {
@@ -42,14 +46,20 @@ pub(crate) struct RemoteFollowers {
     queue: Queue,
     metrics: Arc<Metrics>,
     /// What is known, one lock each, so that nothing is fetched twice at the same time.
-    known: Mutex<HashMap<Ask, Arc<AsyncMutex<Option<Known>>>>>,
+    known: Mutex<HashMap<Ask, Slot>>,
     users: Mutex<BTreeMap<ApplicationKey, BTreeSet<Ask>>>,
-    /// Looks at the same time.
+    /// Looks for Applications at the same time.
     looks: Semaphore,
+    /// Looks at the same time at what webhooks, or somebody who refreshes, has told of. Never waited for under a lock of what
+    /// is known.
+    told_looks: Semaphore,
     /// What a webhook has told of, and nobody has looked at yet.
     told: Mutex<BTreeSet<Ask>>,
     look: Notify,
 }
+
+/// What is known of one thing, under its own lock.
+type Slot = Arc<AsyncMutex<Option<Known>>>;
 
 /// What a look has found.
 #[derive(Clone)]
@@ -69,11 +79,13 @@ pub(crate) struct Options {
 /// Fetches for one Application.
 pub(crate) struct ForApplication<'a> {
     /// All of them.
-    pub all: &'a RemoteFollowers,
+    all: &'a RemoteFollowers,
     /// The Application.
-    pub key: &'a ApplicationKey,
+    key: &'a ApplicationKey,
     /// What its project lets it read.
-    pub grant: &'a Grant,
+    grant: &'a Grant,
+    /// What it has asked for.
+    asked: Mutex<BTreeSet<Ask>>,
 }
 
 impl RemoteFollowers {
@@ -86,29 +98,69 @@ impl RemoteFollowers {
     ) -> Self {
         let addresses = state.addresses.clone();
         let (known, users, told, look) = (Mutex::default(), Mutex::default(), Mutex::default(), Notify::new());
-        let looks = Semaphore::new(MOST_LOOKS);
-        Self { store, addresses, hosts, interval, credentials, state, queue, metrics, known, users, looks, told, look }
+        let (looks, told_looks) = (Semaphore::new(MOST_LOOKS), Semaphore::new(MOST_LOOKS_AGAIN));
+        Self {
+            store,
+            addresses,
+            hosts,
+            interval,
+            credentials,
+            state,
+            queue,
+            metrics,
+            known,
+            users,
+            looks,
+            told_looks,
+            told,
+            look,
+        }
     }
 
     /// Looks again at what moves, and at what could not be had, as long as the agent runs; at what a webhook tells of at
     /// once.
     pub(crate) async fn follow(self: Arc<Self>) {
-        let mut looks = tokio::time::interval(self.interval);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        looks.tick().await;
+        let mut rounds = tokio::time::interval(self.interval);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        rounds.tick().await;
+        let (mut round, mut told) = (FuturesUnordered::new(), FuturesUnordered::new());
+        let mut looking = BTreeSet::new();
         loop {
             tokio::select! {
                 () = self.look.notified() => {
-                    let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
-                    self.look_again(&told).await;
-                    continue;
+                    for ask in self.due(&looking) {
+                        looking.insert(ask.clone());
+                        told.push(self.look_at_told(ask));
+                    }
                 }
-                _ = looks.tick() => {}
+                Some(ask) = told.next() => {
+                    looking.remove(&ask);
+                    // It may have been told of again.
+                    self.look.notify_one();
+                }
+                _ = rounds.tick(), if round.is_empty() => {
+                    let used: BTreeSet<Ask> = self.users().values().flatten().cloned().collect();
+                    self.known().retain(|ask, slot| used.contains(ask) || Arc::strong_count(slot) > 1);
+                    round.push(self.look_again(used));
+                }
+                Some(()) = round.next() => {}
             }
-            let used: BTreeSet<Ask> = self.users().values().flatten().cloned().collect();
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|ask, _| used.contains(ask));
-            self.look_again(&used).await;
         }
+    }
+
+    /// Takes what webhooks have told of and nobody looks at.
+    fn due(&self, looking: &BTreeSet<Ask>) -> BTreeSet<Ask> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (later, now) = std::mem::take(&mut *told).into_iter().partition(|ask| looking.contains(ask));
+        *told = later;
+        now
+    }
+
+    async fn look_at_told(&self, ask: Ask) -> Ask {
+        // Never closed.
+        let _permit = self.told_looks.acquire().await;
+        self.look_at(&ask).await;
+        ask
     }
 
     /// Somebody has pushed to one of these: what is used of them, and moves, is looked at soon, once for any number of
@@ -137,7 +189,7 @@ impl RemoteFollowers {
     /// Looks again at what an Application uses.
     pub(crate) async fn refresh(&self, key: &ApplicationKey) {
         let used = self.users().get(key).cloned().unwrap_or_default();
-        self.look_again(&used).await;
+        stream::iter(used).for_each_concurrent(None, async |ask| drop(self.look_at_told(ask).await)).await;
     }
 
     /// An Application is gone.
@@ -149,27 +201,34 @@ impl RemoteFollowers {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look_again(&self, asked: &BTreeSet<Ask>) {
-        for ask in asked {
-            let slot = self.slot(ask);
-            let mut known = slot.lock().await;
-            let Some(before) = known.clone() else { continue };
-            if before.found.as_ref().is_ok_and(|pin| pin.is_fixed(ask)) {
-                continue;
-            }
-            let after = self.look(ask).await;
-            let news = match (&before.found, &after) {
-                (Ok(before), Ok(after)) => before != after,
-                (Err(_), Ok(_)) => true,
-                // What there was is still good.
-                (Ok(_) | Err(_), Err(_)) => false,
-            };
-            let found = if after.is_err() && before.found.is_ok() { before.found } else { after };
-            *known = Some(Known { found, looked: Instant::now() });
-            drop(known);
-            if news {
-                self.tell(ask);
-            }
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Ask, Slot>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look_again(&self, asked: BTreeSet<Ask>) {
+        stream::iter(asked).for_each_concurrent(MOST_LOOKS_AGAIN, async |ask| self.look_at(&ask).await).await;
+    }
+
+    /// Looks again at what is known of something, unless that stays what it is.
+    async fn look_at(&self, ask: &Ask) {
+        let slot = self.slot(ask);
+        let mut known = slot.lock().await;
+        let Some(before) = known.clone() else { return };
+        if before.found.as_ref().is_ok_and(|pin| pin.is_fixed(ask)) {
+            return;
+        }
+        let after = self.look(ask).await;
+        let news = match (&before.found, &after) {
+            (Ok(before), Ok(after)) => before != after,
+            (Err(_), Ok(_)) => true,
+            // What there was is still good.
+            (Ok(_) | Err(_), Err(_)) => false,
+        };
+        let found = if after.is_err() && before.found.is_ok() { before.found } else { after };
+        *known = Some(Known { found, looked: Instant::now() });
+        drop(known);
+        if news {
+            self.tell(ask);
         }
     }
 
@@ -182,9 +241,8 @@ impl RemoteFollowers {
         self.queue.extend(self.state.inputs_changed(&told));
     }
 
-    fn slot(&self, ask: &Ask) -> Arc<AsyncMutex<Option<Known>>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry(ask.clone()).or_default())
+    fn slot(&self, ask: &Ask) -> Slot {
+        Arc::clone(self.known().entry(ask.clone()).or_default())
     }
 
     /// What it is: known, pinned on disk, or looked at now.
@@ -210,7 +268,10 @@ impl RemoteFollowers {
             *known = Some(Known { found: Ok(pin), looked: Instant::now() });
             return content;
         }
+        // Never closed.
+        let permit = self.looks.acquire().await;
         let mut found = self.look(ask).await;
+        drop(permit);
         if let (Err(error), Some(pin)) = (&found, self.store.known(ask))
             && error.category == Category::RemoteUnreachable
         {
@@ -233,8 +294,6 @@ impl RemoteFollowers {
     }
 
     async fn look(&self, ask: &Ask) -> Result<Pin, RemoteError> {
-        // Never closed.
-        let _permit = self.looks.acquire().await;
         self.credentials.read_once().await;
         let access = match self.found(&ask.reference) {
             Some(found) => self.credentials.open(found).await,
@@ -275,6 +334,7 @@ impl RemoteFollowers {
 impl FetchRemotes for ForApplication<'_> {
     fn fetch(&self, asked: BTreeSet<Ask>) -> BoxFuture<'_, Remotes> {
         self.all.users().entry(self.key.clone()).or_default().extend(asked.iter().cloned());
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).extend(asked.iter().cloned());
         let one = move |ask: Ask| async move {
             let content = match self.refusal(&ask.reference) {
                 Some(reason) => RemoteContent::Failed { category: Category::RemoteRefused, reason },
@@ -287,7 +347,23 @@ impl FetchRemotes for ForApplication<'_> {
     }
 }
 
-impl ForApplication<'_> {
+impl<'a> ForApplication<'a> {
+    /// Nothing is asked for yet.
+    pub(crate) fn new(all: &'a RemoteFollowers, key: &'a ApplicationKey, grant: &'a Grant) -> Self {
+        Self { all, key, grant, asked: Mutex::default() }
+    }
+
+    /// What was asked for is all that the Application uses by now. Until here what it used before is followed too, so that
+    /// no webhook is lost.
+    pub(crate) fn that_is_all(self) {
+        let asked = self.asked.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if asked.is_empty() {
+            self.all.forget(self.key);
+        } else {
+            self.all.users().insert(self.key.clone(), asked);
+        }
+    }
+
     /// Credentials of the agent open only what the project lets an Application read by itself.
     fn refusal(&self, reference: &RemoteReference) -> Option<String> {
         if !self.all.found(reference).is_some_and(|found| found.opens()) {

@@ -17,12 +17,12 @@ use crate::state::{EvaluatedSource, FollowedSource, Origin, Position, Reads};
 pub(crate) async fn gather(context: &Context, subject: &Subject<'_>, at: &[Position]) -> Gathered {
     let sources = &subject.snapshot.sources;
     let tree = |index: usize| tree(context, &sources[index], &at[index]).boxed();
+    let remotes = ForApplication::new(&context.remotes, subject.key, subject.grant);
+    let gathered = sources::gather_with(sources, &context.state.capabilities(), &tree, Some(&remotes)).await;
     if std::ptr::eq(at, subject.positions) {
-        // What it uses is found out anew.
-        context.remotes.forget(subject.key);
+        remotes.that_is_all();
     }
-    let remotes = ForApplication { all: &context.remotes, key: subject.key, grant: subject.grant };
-    sources::gather_with(sources, &context.state.capabilities(), &tree, Some(&remotes)).await
+    gathered
 }
 
 async fn tree(context: &Context, source: &FollowedSource, at: &Position) -> Result<AnyTree, RenderError> {
