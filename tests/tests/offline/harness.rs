@@ -1,11 +1,13 @@
 //! The Git remote, the AWS emulator and supervision do what tests rely on.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use gitmoor_tests::harness::http;
+use gitmoor_tests::harness::ports::free_port;
 use gitmoor_tests::harness::repository::git_command;
 use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::supervised;
@@ -103,6 +105,16 @@ async fn a_hanging_remote_takes_the_request_and_never_answers() {
     .await;
     listing.abort();
     assert_eq!(remote.count("/platform.git/info/refs"), 1);
+}
+
+/// Between the look and the moment in which a program listens, hundreds of connections are made.
+#[test]
+fn a_free_port_is_given_once_and_is_none_that_connections_get() {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let first: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let ports: BTreeSet<u16> = (0..200).map(|_| free_port()).collect();
+    assert_eq!(ports.len(), 200);
+    assert!(first < 30_000 || ports.iter().all(|port| *port < first), "{ports:?}");
 }
 
 #[tokio::test]
