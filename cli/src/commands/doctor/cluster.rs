@@ -1,5 +1,7 @@
 //! The cluster: whether it answers, what this user may do, whether clocks agree, whether an agent works.
 
+use std::ops::RangeInclusive;
+
 use gitmoor_engine::cluster::{Access, Cluster};
 use jiff::{Timestamp, fmt::rfc2822};
 use serde_json::Value;
@@ -44,16 +46,22 @@ pub(super) fn check(target: &Target, findings: &mut Vec<Finding>) -> Option<Stri
     })
 }
 
+/// How far a time is from when it was told: an answer may take long.
+fn apart(time: i64, told: RangeInclusive<i64>) -> i64 {
+    (told.start() - time).max(time - told.end()).max(0)
+}
+
 /// The API server's clock against this one's.
 async fn clock(cluster: &Cluster) -> Finding {
     let fix = "synchronise this machine's clock (timedatectl, chrony)";
     let before = Timestamp::now();
     let told = cluster.server_time().await.ok().flatten();
+    let after = Timestamp::now();
     let server = told.and_then(|text| rfc2822::parse(&text).ok()).map(|zoned| zoned.timestamp());
     let Some(server) = server else {
         return Finding::doubtful("clock", "the API server does not tell its time", fix);
     };
-    let apart = (server.as_second() - before.as_second()).abs();
+    let apart = apart(server.as_second(), before.as_second()..=after.as_second());
     let said = format!("this clock and the API server's are {apart} seconds apart");
     if apart <= TOLERATED {
         Finding::fine("clock", "this clock and the API server's agree")
@@ -147,4 +155,18 @@ async fn agent(connection: &Connection) -> Finding {
 async fn issuer(cluster: &Cluster) -> Option<String> {
     let document: Value = cluster.read_path("/.well-known/openid-configuration").await.ok()?;
     document["issuer"].as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_answer_is_no_difference_of_clocks() {
+        for (time, told, expected) in
+            [(10, 10..=10, 0), (10, 3..=12, 0), (3, 3..=12, 0), (1, 3..=12, 2), (20, 3..=12, 8)]
+        {
+            assert_eq!(apart(time, told.clone()), expected, "{time} told in {told:?}");
+        }
+    }
 }
