@@ -50,13 +50,11 @@ async fn a_change_is_tried_on_the_cluster_and_changes_nothing() {
         ("web/claim.yaml", CLAIM.to_owned()),
     ];
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-    world.repository.commit(&files, "before").await;
+    let commit = world.repository.commit(&files, "before").await;
     world.apply(&web).await;
-    let there = async |name| world.target("v1/ConfigMap", name).await.is_some();
-    let all = async || if there("same").await && there("frozen").await { Ok(()) } else { Err("not yet".to_owned()) };
-    world.scene().eventually("all is applied", gitmoor_tests::harness::installation::PATIENCE, all).await;
-    world.await_target("the claim is made", "v1/PersistentVolumeClaim", "data", |claim| claim.is_some()).await;
-    world.await_target("the secret is made", "v1/Secret", "s", |secret| secret.is_some()).await;
+    let applied =
+        |status: &Value| status["sync"]["status"] == "Synced" && status["sync"]["revision"] == commit.as_str();
+    world.await_status("all is applied", "web", applied).await;
     // Nobody heals what follows.
     world.agent.kill();
     let maps = gitmoor_tests::harness::installation::api(&world.client, "v1/ConfigMap", Some(&world.target));
