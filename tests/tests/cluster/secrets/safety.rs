@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gitmoor_tests::harness::installation::api;
+use gitmoor_tests::harness::installation::{PATIENCE, api};
 use gitmoor_tests::harness::{AwsCall, Fault, http};
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -31,14 +31,17 @@ fn asks_for(call: &AwsCall, key: &str) -> bool {
     call.body.to_string().contains(&format!("\"{key}\""))
 }
 
-/// The value is still there, the failure is told without the value, and all is well again afterwards.
-async fn survives(world: &World, part: &str) {
+/// The value is still there, the failure is told without the value, and all is well again afterwards; gives how often AWS
+/// was asked until the failure was told.
+async fn survives(world: &World, part: &str) -> usize {
     let message = world.await_failure("hurt", part).await;
+    let calls = world.proxy.take_calls().len();
     assert!(!message.contains(CANARY) && !message.contains("request id"), "{message}");
     assert_eq!(world.data("hurt").await.unwrap()["k"], CANARY);
     world.proxy.heal();
     world.await_ready("hurt").await;
     assert_eq!(world.data("hurt").await.unwrap()["k"], CANARY);
+    calls
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,8 +49,7 @@ async fn faults_of_aws_lose_nothing() {
     let world = pair("faults", "SecretsManager").await;
     world.proxy.take_calls();
     world.proxy.fail(|_| Some(Fault::throttle()));
-    survives(&world, "Throttled: ").await;
-    let calls = world.proxy.take_calls().len();
+    let calls = survives(&world, "Throttled: ").await;
     assert!(calls <= 20, "{calls} calls although AWS throttles");
     world.proxy.fail(|_| Some(Fault::Break));
     survives(&world, "ProviderUnavailable: ").await;
@@ -252,7 +254,7 @@ async fn a_secret_goes_only_by_policy_and_when_all_is_definitely_gone() {
     let gone = json!({"SecretId": "a", "ForceDeleteWithoutRecovery": true});
     world.aws.secrets_manager("DeleteSecret", &gone).await;
     let check = async || if world.data("es").await.is_none() { Ok(()) } else { Err("it is there".to_owned()) };
-    world.scene().eventually("the Secret is gone", Duration::from_secs(60), check).await;
+    world.scene().eventually("the Secret is gone", PATIENCE, check).await;
     world.create_secret("a", "2").await;
     world.await_data("es", &[("a", "2")]).await;
 }
