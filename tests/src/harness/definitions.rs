@@ -1,7 +1,6 @@
 //! The kinds that Gitmoor brings.
 
 use std::fs;
-use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
@@ -9,6 +8,7 @@ use kube::{Api, ResourceExt as _};
 use serde::Deserialize as _;
 
 use super::await_state::eventually;
+use super::installation::PATIENCE;
 use super::tools::workspace;
 
 /// Where the distribution keeps them.
@@ -39,7 +39,7 @@ async fn apply(client: &kube::Client, definition: &CustomResourceDefinition) {
     api.patch(&name, &parameters, &Patch::Apply(definition))
         .await
         .unwrap_or_else(|error| panic!("definition {name}: {error}"));
-    eventually(&format!("definition {name} is served"), Duration::from_secs(20), async || {
+    eventually(&format!("definition {name} is served"), PATIENCE, async || {
         let live = api.get(&name).await.map_err(|error| error.to_string())?;
         let conditions = live.status.and_then(|status| status.conditions).unwrap_or_default();
         let established = conditions.iter().any(|each| each.type_ == "Established" && each.status == "True");

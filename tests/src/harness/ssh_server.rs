@@ -2,9 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use super::await_state::eventually;
+use super::installation::PATIENCE;
 use super::ports::free_port;
 use super::repository::Repository;
 use super::scratch::Scratch;
@@ -99,7 +99,7 @@ impl SshServer {
             command.args(arguments).arg(&config).env("PATH", std::env::var_os("PATH").unwrap_or_default());
         });
         let port = self.port;
-        eventually("sshd listens", Duration::from_secs(20), async || {
+        eventually("sshd listens", PATIENCE, async || {
             assert_running(&mut process);
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map(drop).map_err(|error| error.to_string())
         })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use gitmoor_tests::harness::installation::PATIENCE;
 use gitmoor_tests::harness::{Agent, ControlPlane, Scene, create_namespace, definitions, eventually, unique_name};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -110,7 +111,7 @@ async fn a_deployment_becomes_available_on_fake_nodes() {
     });
     deployments.create(&PostParams::default(), &serde_json::from_value(deployment).unwrap()).await.unwrap();
     scene
-        .eventually("both pods are available", Duration::from_mins(1), async || {
+        .eventually("both pods are available", PATIENCE, async || {
             let status = deployments.get("web").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
             match status.available_replicas {
                 Some(2) => Ok(()),
@@ -137,7 +138,7 @@ async fn an_agent_starts_is_killed_starts_again_and_stops() {
     let identity = control_plane.kubeconfig_for_user(&unique_name("agent"), Some("system:masters"));
     let mark = control_plane.audit().mark().await;
     let mut agent = Agent::builder(&identity).arg(format!("--namespace={namespace}")).start();
-    agent.await_ready(Duration::from_secs(30)).await;
+    agent.await_ready(PATIENCE).await;
     let requests = control_plane.audit().since(mark).await.of_user(identity.user());
     assert!(!requests.is_empty());
 
@@ -146,7 +147,7 @@ async fn an_agent_starts_is_killed_starts_again_and_stops() {
     assert!(!agent.is_running());
     agent.restart();
     assert_ne!(agent.pid(), first);
-    agent.await_ready(Duration::from_mins(1)).await;
+    agent.await_ready(PATIENCE).await;
     assert!(agent.usage().private > 0);
-    assert!(agent.terminate(Duration::from_secs(30)).await.success(), "{}", agent.log());
+    assert!(agent.terminate(PATIENCE).await.success(), "{}", agent.log());
 }
