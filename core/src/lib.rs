@@ -12,6 +12,7 @@ pub mod init_state;
 pub mod webhook;
 
 pub mod application;
+pub mod argo_cd;
 pub mod chart;
 pub mod closure;
 pub mod known_hosts;
