@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use gitmoor_core::application::NamespaceMetadata;
+use gitmoor_core::argo_cd::LEFT_TO_ARGO_CD;
 use gitmoor_core::health::HealthStatus;
 use gitmoor_core::hook::HookPhase;
 use gitmoor_core::live::LiveObject;
@@ -378,6 +379,7 @@ pub(crate) fn may_create_namespace(error: &ClusterError, id: &ObjectId, mode: Mo
 pub(crate) fn classify(error: &ClusterError, id: &ObjectId) -> (&'static str, bool) {
     match error {
         ClusterError::Configuration(_) | ClusterError::Unreachable(_) => ("ClusterUnreachable", true),
+        _ if error.reason() == LEFT_TO_ARGO_CD => (LEFT_TO_ARGO_CD, true),
         _ if error.is_webhook_failure() => ("WebhookUnavailable", true),
         ClusterError::Immutable { .. } => ("ImmutableField", false),
         _ if error.is_missing_namespace(id) => ("NamespaceNotFound", true),

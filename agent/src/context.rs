@@ -10,6 +10,7 @@ use gitmoor_engine::render_cache::RenderCache;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::argo_cd::ArgoCd;
 use crate::events::Events;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
@@ -40,6 +41,8 @@ pub(crate) struct Context {
     pub watches: Arc<Watches>,
     /// What Applications may do.
     pub projects: Arc<Projects>,
+    /// What is left to Argo CD.
+    pub argo_cd: Arc<ArgoCd>,
     /// What the cluster serves.
     pub kinds: Arc<Kinds>,
     /// Runs kustomize.

@@ -5,6 +5,7 @@ mod settings;
 mod run;
 
 mod applications;
+mod argo_cd;
 mod charts;
 mod credentials;
 mod heads;

@@ -4,9 +4,11 @@ use gitmoor_core::live::LiveObject;
 use gitmoor_core::object::ObjectId;
 use gitmoor_core::prune::{Held, Verdict, describe};
 use gitmoor_core::status::{Condition, ConditionKind, OperationResult};
+use gitmoor_core::tracking::Claim;
 use gitmoor_engine::cluster::{ClusterError, Propagation};
 
 use crate::apply::classify;
+use crate::argo_cd;
 use crate::context::Context;
 use crate::handover::{Handover, NotYet};
 
@@ -29,6 +31,10 @@ pub(crate) async fn prune(context: &Context, verdict: &Verdict, propagation: Pro
         // As it is now: whoever changed it meanwhile changed the precondition.
         let Some(live) = context.state.live(|index| index.get(id).cloned()) else { continue };
         let version = version_of(context, id);
+        if let Err(error) = leave_to_argo_cd(context, &live).await {
+            pruned.refused(id, &error);
+            continue;
+        }
         let released = match handover.release(&live).await {
             Ok(()) => delete(context, &live, propagation).await,
             Err(NotYet::Refused(error)) => Err(error),
@@ -46,18 +52,31 @@ pub(crate) async fn prune(context: &Context, verdict: &Verdict, propagation: Pro
                 let message = "deleted".to_owned();
                 pruned.results.push(OperationResult { id: id.clone(), version, status: "Pruned", message, hook: None });
             }
-            Err(error) => {
-                let (category, _) = classify(&error, id);
-                pruned.retry = true;
-                if !error.is_conflict() {
-                    tracing::warn!(object = %id, %error, "deletion failed");
-                    let message = format!("{id} cannot be deleted: {error}");
-                    pruned.conditions.push(Condition { kind: ConditionKind::SyncError, category, message });
-                }
-            }
+            Err(error) => pruned.refused(id, &error),
         }
     }
     pruned
+}
+
+impl Pruned {
+    fn refused(&mut self, id: &ObjectId, error: &ClusterError) {
+        let (category, _) = classify(error, id);
+        self.retry = true;
+        if !error.is_conflict() {
+            tracing::warn!(object = %id, %error, "deletion failed");
+            let message = format!("{id} cannot be deleted: {error}");
+            self.conditions.push(Condition { kind: ConditionKind::SyncError, category, message });
+        }
+    }
+}
+
+/// What went over to an Application of Argo CD stays.
+async fn leave_to_argo_cd(context: &Context, live: &LiveObject) -> Result<(), ClusterError> {
+    let resources = context.state.resources();
+    match (&live.claim, resources.preferred(&live.id.group_kind)) {
+        (Claim::Application(key), Some(resource)) => argo_cd::allow(context, key, resource, &live.id).await,
+        _ => Ok(()),
+    }
 }
 
 async fn delete(context: &Context, live: &LiveObject, propagation: Propagation) -> Result<(), ClusterError> {

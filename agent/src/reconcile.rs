@@ -12,6 +12,7 @@ use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::cluster::acting_as;
 use serde_json::{Value, json};
 
+use crate::argo_cd;
 use crate::context::Context;
 use crate::deletion;
 use crate::evaluate::{Evaluated, Subject, evaluate};
@@ -36,6 +37,12 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Nex
         return Next::OnChange;
     }
     let Some(snapshot) = context.state.snapshot(&key) else { return gone(&context, &key).await };
+    if context.argo_cd.is_being_listed() {
+        return Next::OnChange;
+    }
+    if let Some(next) = argo_cd::leave(&context, &key, &snapshot) {
+        return next;
+    }
     if annotation(&snapshot.object, ANNOTATION_REFRESH).is_some() {
         refresh(&context, &key, &snapshot);
     }

@@ -23,6 +23,7 @@ use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::applications::Applications;
+use crate::argo_cd::ArgoCd;
 use crate::charts::ChartFollowers;
 use crate::context::Context;
 use crate::credentials::CredentialStore;
@@ -161,10 +162,13 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let projects = Arc::new(Projects::new(namespace.clone()));
     tasks.spawn(Arc::clone(&projects).follow(cluster.clone(), Arc::clone(&state), queue.clone()));
+    let argo_cd = Arc::new(ArgoCd::new(settings.beside_argo_cd));
+    tasks.spawn(Arc::clone(&argo_cd).follow(cluster.clone(), Arc::clone(&state), queue.clone()));
     let context = Arc::new(Context {
         refreshing: std::sync::Mutex::default(),
         events,
         projects,
+        argo_cd,
         watches: Arc::new(Watches::new(cluster.clone(), Arc::clone(&state), queue.clone())),
         cluster: cluster.clone(),
         namespace,

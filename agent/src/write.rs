@@ -17,6 +17,7 @@ use gitmoor_engine::cluster::{ClusterError, Propagation, Validation};
 use serde_json::{Value, json};
 
 use crate::apply::Mode;
+use crate::argo_cd;
 use crate::context::Context;
 
 /// How often a take-over is tried against others who write at the same time.
@@ -45,6 +46,7 @@ pub(crate) struct Written {
 impl Write<'_> {
     /// Applies the object in the way that its options ask for.
     pub(crate) async fn run(&self) -> Result<Written, ClusterError> {
+        self.leave_to_argo_cd().await?;
         self.hand_over_replicas().await?;
         let body = self.body().await?;
         let (answer, mut how) = match self.replace_or_apply(&body).await {
@@ -65,6 +67,7 @@ impl Write<'_> {
 
     /// What the API server would say; changes nothing.
     pub(crate) async fn dry_run(&self) -> Result<(), ClusterError> {
+        self.leave_to_argo_cd().await?;
         let body = self.body().await?;
         self.context.cluster.apply_dry(self.resource, &self.manifest.id, &body, self.validation()).await.map(drop)
     }
@@ -79,8 +82,18 @@ impl Write<'_> {
 
     /// True when the object may be there without being ours: the index knows only what carries our label.
     fn adopts(&self) -> bool {
-        let taken = matches!(self.action, Action::Create | Action::Adopt) || self.is_unfinished();
-        taken && !self.manifest.handling.keep_owners
+        self.may_be_anothers() && !self.manifest.handling.keep_owners
+    }
+
+    fn may_be_anothers(&self) -> bool {
+        matches!(self.action, Action::Create | Action::Adopt) || self.is_unfinished()
+    }
+
+    async fn leave_to_argo_cd(&self) -> Result<(), ClusterError> {
+        if !self.may_be_anothers() {
+            return Ok(());
+        }
+        argo_cd::allow(self.context, self.mode.application, self.resource, &self.manifest.id).await
     }
 
     fn is_unfinished(&self) -> bool {

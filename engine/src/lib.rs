@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod addresses;
+pub mod argo_cd;
 pub mod aws;
 mod changing;
 pub mod charts;

@@ -22,6 +22,7 @@ use gitmoor_engine::cluster::{ClusterError, Propagation};
 use serde_json::{Value, json};
 
 use crate::apply::{Mode, may_create_namespace, resource_of};
+use crate::argo_cd;
 use crate::context::Context;
 use crate::namespace;
 
@@ -249,6 +250,7 @@ impl<'a> Hooks<'a> {
             let live = LiveObject::reduce(&object, &self.context.state.installation);
             let Some(live) = live.filter(|live| hook && live.claim == Claim::None) else { return Ok(Found::NoHook) };
             if !live.deleting {
+                argo_cd::allow(self.context, self.key, &resource, id).await?;
                 self.context.cluster.delete(&resource, &live, Propagation::Background).await?;
             }
             Ok::<Found, ClusterError>(Found::Going)

@@ -25,6 +25,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "GITMOOR_APPLICATION_NAMESPACES", value_delimiter = ',')]
     pub application_namespaces: Vec<String>,
 
+    /// Work also on what Argo CD works on, instead of leaving it alone while Argo CD runs
+    #[arg(long, env = "GITMOOR_BESIDE_ARGO_CD")]
+    pub beside_argo_cd: bool,
+
     /// Name of this installation, written into every object; never change it [default: the namespace]
     #[arg(long, env = "GITMOOR_INSTALLATION")]
     pub installation: Option<String>,
