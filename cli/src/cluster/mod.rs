@@ -1,6 +1,7 @@
 //! The cluster that commands talk to, with the user's own kubeconfig and rights.
 
 mod applications;
+mod argo_cd;
 mod complete;
 mod lease;
 mod operation;

@@ -1,6 +1,7 @@
 //! What the agent itself says: the conditions of the Application, by their category.
 
 use super::{AgentState, Cause, Facts, Finding};
+use crate::argo_cd::LEFT_TO_ARGO_CD;
 use crate::prune::asked;
 use crate::view::{ViewedCondition, one_line};
 
@@ -20,6 +21,15 @@ pub(super) fn agent(facts: &Facts) -> Option<Finding> {
         AgentState::Absent => finding.mended_by("install one: gitmoor bootstrap"),
         _ => finding.mended_by("see why: gitmoor logs, and kubectl get pods in the agent's namespace"),
     })
+}
+
+/// Somebody else works on the Application.
+pub(super) fn argo_cd(facts: &Facts) -> Option<Finding> {
+    let controller = facts.argo_cd.as_ref()?;
+    let namespace = facts.view.key().namespace;
+    let finding = Finding::new(Cause::LeftToArgoCd, controller.sentence(&namespace));
+    let finding = finding.shown_by("object", format!("{controller} follows {}", controller.followed()));
+    Some(controller.ways_out(&namespace).into_iter().fold(finding, Finding::mended_by))
 }
 
 /// A finding for each condition.
@@ -143,6 +153,11 @@ fn compared(facts: &Facts) -> String {
 fn object(category: &str, text: &str) -> Option<Finding> {
     let (id, why) = text.split_once(": ").unwrap_or(("an object", text));
     Some(match category {
+        LEFT_TO_ARGO_CD => Finding::new(
+            Cause::LeftToArgoCd,
+            format!("{} is left to Argo CD: {why}", id.trim_end_matches(" cannot be deleted")),
+        )
+        .mended_by("let Argo CD go of it: docs/migration.md; the agent tries again by itself"),
         "UnknownField" => {
             Finding::new(Cause::UnknownField, format!("{id} has a field that its kind does not have: {why}"))
                 .mended_by("correct its name or its place; kubectl explain shows the fields of a kind")

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Finding;
+use crate::argo_cd::Controller;
 use crate::object::{ObjectId, text_at};
 use crate::view::{ApplicationView, ViewedHealth};
 
@@ -17,6 +18,8 @@ pub struct Facts {
     pub view: ApplicationView,
     /// Whether anybody follows it.
     pub agent: AgentState,
+    /// What of Argo CD works on it, so that the agent does not.
+    pub argo_cd: Option<Controller>,
     /// Its objects that are not as they should be.
     pub objects: Vec<ObjectFacts>,
     /// Applications among them, by name, with what explains them.

@@ -5,6 +5,8 @@ use serde::Serialize;
 /// What can be wrong. What explains more of the others comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Cause {
+    /// Argo CD works on it, or on an object of it.
+    LeftToArgoCd,
     /// Nobody follows the Application.
     NoAgent,
     /// A placeholder of setup.conf has no value.

@@ -16,7 +16,7 @@ pub use finding::{Cause, Evidence, Finding};
 
 /// All findings, the root cause first; none for an Application that is Synced and Healthy.
 pub fn explain(facts: &Facts) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = conditions::agent(facts).into_iter().collect();
+    let mut findings: Vec<Finding> = conditions::argo_cd(facts).into_iter().chain(conditions::agent(facts)).collect();
     findings.extend(conditions::all(facts));
     findings.extend(facts.objects.iter().flat_map(|object| objects::one(facts, object)));
     findings.extend(facts.children.iter().filter_map(|(name, findings)| children(name, findings)));

@@ -206,3 +206,25 @@ fn the_cause_of_an_application_below_is_the_cause() {
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].sentence, "in Application api: the image is not there");
 }
+
+#[test]
+fn what_argo_cd_works_on_is_explained_by_that_first() {
+    let workload = json!({"metadata": {"name": "argocd-application-controller", "namespace": "argocd"},
+        "spec": {"template": {"spec": {"containers": [{"args": ["--application-namespaces=git*"]}]}}}});
+    let controller = crate::argo_cd::Controller::read("StatefulSet", &workload, &BTreeMap::new());
+    let status = json!({"sync": {"status": "Synced"}, "health": {"status": "Healthy"}});
+    let all = explain(&Facts { argo_cd: controller, agent: AgentState::Silent(60), ..facts(status, Vec::new()) });
+    assert_eq!(
+        all.iter().map(|finding| finding.cause).collect::<Vec<_>>(),
+        [Cause::LeftToArgoCd, Cause::NoAgent],
+        "{all:?}"
+    );
+    assert!(all[0].sentence.ends_with("and the agent leaves them alone"), "{all:?}");
+    assert!(all[0].evidence[0].text.ends_with("follows argocd, git*"), "{all:?}");
+    assert_eq!(all[0].remedy.len(), 3);
+
+    let message = "LeftToArgoCD: ConfigMap shop/a: Argo CD's Application argocd/shop works on it (LeftToArgoCD, 403)";
+    let all = explain(&facts(conditions(&[message]), Vec::new()));
+    assert_eq!(all[0].cause, Cause::LeftToArgoCd, "{all:?}");
+    assert!(all[0].sentence.starts_with("ConfigMap shop/a is left to Argo CD: Argo CD's Application argocd/shop"));
+}

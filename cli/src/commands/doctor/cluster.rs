@@ -42,6 +42,7 @@ pub(super) fn check(target: &Target, findings: &mut Vec<Finding>) -> Option<Stri
         findings.push(clock(cluster).await);
         findings.extend(rights(&connection).await);
         findings.push(agent(&connection).await);
+        findings.extend(argo_cd(&connection).await);
         issuer(cluster).await
     })
 }
@@ -149,6 +150,24 @@ async fn agent(connection: &Connection) -> Finding {
     }
     let place = connection.namespaces().join(" or ");
     Finding::doubtful("agent", format!("none in namespace {place}"), "install one: gitmoor bootstrap")
+}
+
+/// Whether Argo CD works where an agent does.
+async fn argo_cd(connection: &Connection) -> Option<Finding> {
+    let running = connection.argo_cd().await;
+    for namespace in connection.namespaces() {
+        let Some(controller) = running.iter().find(|controller| controller.follows(namespace)) else { continue };
+        if matches!(connection.agent(namespace).await, Agent::Absent | Agent::Unknown) {
+            continue;
+        }
+        if connection.works_beside_argo_cd(namespace).await {
+            let said = format!("{controller} works on namespace {namespace} too, and the agent is told not to mind");
+            return Some(Finding::doubtful("argo-cd", said, "take GITMOOR_BESIDE_ARGO_CD from the agent's settings"));
+        }
+        let fix = controller.ways_out(namespace).join("; ");
+        return Some(Finding::doubtful("argo-cd", controller.sentence(namespace), fix));
+    }
+    None
 }
 
 /// The issuer of the tokens of ServiceAccounts (OpenID Connect Discovery 1.0), which roles of AWS trust.

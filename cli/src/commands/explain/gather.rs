@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 use gitmoor_core::{
+    argo_cd::Controller,
     builtin,
     explain::{AgentState, EventFact, Facts, Finding, ObjectFacts, PodFacts, explain},
     names::{APPLICATION_GROUP, APPLICATION_KIND},
@@ -33,12 +34,12 @@ const DEEPEST: usize = 4;
 
 /// Everything about an Application, and about those below it.
 pub(super) async fn facts(connection: &Connection, application: Value) -> Result<Facts, Failure> {
-    Gatherer { connection, served: OnceCell::new() }.application(application, 0).await
+    Gatherer::new(connection).application(application, 0).await
 }
 
 /// Everything about some objects.
 pub(super) async fn objects(connection: &Connection, objects: &[ViewedResource]) -> Facts {
-    let gatherer = Gatherer { connection, served: OnceCell::new() };
+    let gatherer = Gatherer::new(connection);
     let objects = join_all(objects.iter().map(|one| gatherer.object(one))).await;
     // There is no Application whose state would need an explanation.
     let fine = json!({"status": {"sync": {"status": "Synced"}, "health": {"status": "Healthy"}}});
@@ -48,12 +49,18 @@ pub(super) async fn objects(connection: &Connection, objects: &[ViewedResource])
 struct Gatherer<'c> {
     connection: &'c Connection,
     served: OnceCell<Resources>,
+    argo_cd: OnceCell<Vec<Controller>>,
 }
 
-impl Gatherer<'_> {
+impl<'c> Gatherer<'c> {
+    fn new(connection: &'c Connection) -> Self {
+        Self { connection, served: OnceCell::new(), argo_cd: OnceCell::new() }
+    }
+
     async fn application(&self, application: Value, depth: usize) -> Result<Facts, Failure> {
         let view: gitmoor_core::view::ApplicationView = serde_json::from_value(application.clone()).unwrap_or_default();
         let agent = if depth == 0 { self.agent(&view.key().namespace).await } else { AgentState::Works };
+        let argo_cd = if agent == AgentState::Absent { None } else { self.argo_cd(&view.key().namespace).await };
         let mut unwell: Vec<&ViewedResource> = view.resources().iter().filter(|one| is_unwell(one)).collect();
         unwell.sort_by_key(|one| rank(one));
         let objects = join_all(unwell.iter().take(OBJECTS).map(|one| self.object(one))).await;
@@ -66,7 +73,7 @@ impl Gatherer<'_> {
                 children.push((object.id.name.clone(), findings));
             }
         }
-        Ok(Facts { application, view, agent, objects, children })
+        Ok(Facts { application, view, agent, argo_cd, objects, children })
     }
 
     async fn agent(&self, namespace: &str) -> AgentState {
@@ -75,6 +82,18 @@ impl Gatherer<'_> {
             Agent::Silent { seconds, .. } => AgentState::Silent(seconds),
             Agent::Absent => AgentState::Absent,
         }
+    }
+
+    /// The controller of Argo CD that works on the Applications of a namespace, and that the agent gives way to.
+    async fn argo_cd(&self, namespace: &str) -> Option<Controller> {
+        let running = self.argo_cd.get_or_init(|| self.connection.argo_cd()).await;
+        let controller = running.iter().find(|controller| controller.follows(namespace))?;
+        for agents in self.connection.namespaces().into_iter().chain([namespace]) {
+            if self.connection.works_beside_argo_cd(agents).await {
+                return None;
+            }
+        }
+        Some(controller.clone())
     }
 
     async fn object(&self, viewed: &ViewedResource) -> ObjectFacts {
