@@ -4,6 +4,7 @@
 
 mod agent;
 mod app_of_apps;
+mod argo_cd;
 mod bad_input;
 mod canary;
 mod commits;

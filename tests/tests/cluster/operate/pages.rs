@@ -70,7 +70,7 @@ async fn the_quick_start_does_what_it_says() {
     assert!(said.contains("Synced") && said.contains("Healthy") && said.contains("Revert \"A typo\""), "{said}");
 }
 
-/// Nobody plays Argo CD here: what it had applied is there, under its name, with its tracking.
+/// Nobody plays Argo CD here: its controller is there, and what it had applied, under its name, with its tracking.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_of_argo_cd_moves_and_goes_back() {
     let control_plane = ControlPlane::builder().start().await;
@@ -81,6 +81,7 @@ async fn an_application_of_argo_cd_moves_and_goes_back() {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         namespaces.create(&kube::api::PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
     }
+    crate::argo_cd::install(&client, "argocd", "").await;
     let world = Installation::start_in(&control_plane, ("gitmoor", "shop"), |agent| agent).await;
     let git = config_map("map", "key", "one");
     world.repository.commit(&[("shop/map.yaml", &git)], "One").await;
