@@ -162,7 +162,7 @@ pub(crate) fn leave(context: &Context, key: &ApplicationKey, snapshot: &Snapshot
 /// nothing is asked.
 ///
 /// # Errors
-/// With the reason [`LEFT_TO_ARGO_CD`] when it is so, or when that cannot be told.
+/// With the reason [`LEFT_TO_ARGO_CD`] when it is so, and with that of the API server when it cannot be told.
 pub(crate) async fn allow(
     context: &Context,
     key: &ApplicationKey,
@@ -173,6 +173,16 @@ pub(crate) async fn allow(
     if controllers.is_empty() {
         return Ok(());
     }
+    // In a place of its own: it is rare, and would make every reconcile larger.
+    Box::pin(judge(context, &controllers, key, (resource, id))).await
+}
+
+async fn judge(
+    context: &Context,
+    controllers: &[Arc<Controller>],
+    key: &ApplicationKey,
+    (resource, id): (&Resource, &ObjectId),
+) -> Result<(), ClusterError> {
     let metadata = context.cluster.get_metadata(resource, id.namespace.as_deref(), &id.name);
     let Some(metadata) = acting_as(None, metadata).await.map_err(|error| error.about(id))? else { return Ok(()) };
     let Some(owner) = Owner::of(id, &metadata) else { return Ok(()) };
