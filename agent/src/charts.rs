@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::credentials::CredentialStore;
 use crate::metrics::{Metrics, Result as ResultLabel};
 use crate::queue::Queue;
-use crate::state::{Follow, Head, Origin, Position, State, Unreachable};
+use crate::state::{Follow, Head, Move, Origin, Position, State, Unreachable};
 
 /// First wait after a failure; doubled up to the poll interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -159,7 +159,7 @@ impl Follower {
                     self.shared.metrics.chart_fetches.get_or_create(&ResultLabel::of("success")).inc();
                     let head = found.map_or(Head::Missing, |version| Head::At(Position::Chart(version)));
                     let follow = Follow { origin: origin.clone(), revision: revision.clone() };
-                    self.shared.queue.extend(self.shared.state.advance(&follow, head, None));
+                    self.shared.queue.extend(self.shared.state.advance(vec![Move { follow, head, changed: None }]));
                 }
                 Err(error) => {
                     self.shared.metrics.chart_fetches.get_or_create(&ResultLabel::of(error.kind.as_str())).inc();

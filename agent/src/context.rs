@@ -1,7 +1,6 @@
 //! What every reconcile works with.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use gitmoor_core::tracking::{ApplicationKey, Digester};
 use gitmoor_engine::cluster::Cluster;
@@ -17,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::mutations::Mutations;
 use crate::projects::Projects;
 use crate::queue::Queue;
+use crate::refresh::Refreshes;
 use crate::remotes::RemoteFollowers;
 use crate::repairs::Repairs;
 use crate::repositories::Repositories;
@@ -59,8 +59,8 @@ pub(crate) struct Context {
     pub repairs: Repairs,
     /// What admission webhooks make of what is applied.
     pub mutations: Mutations,
-    /// Applications whose repositories somebody has asked to be looked at, and that are being looked at.
-    pub refreshing: Mutex<HashSet<ApplicationKey>>,
+    /// Looks that somebody has asked for.
+    pub refreshes: Refreshes,
     /// Metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -70,6 +70,8 @@ impl Context {
     pub(crate) fn wrote_application(&self, key: &ApplicationKey, object: Value) {
         if self.state.wrote_application(key, object) {
             self.repositories.refollow();
+            // Its event is no news any more: those who wait for it are told here.
+            self.queue.extend(self.state.waiting_for(key));
             self.queue.push(key.clone());
         }
     }

@@ -20,6 +20,7 @@ mod sources;
 mod state;
 
 mod reconcile;
+mod refresh;
 
 mod evaluate;
 mod handling;

@@ -1,16 +1,14 @@
 //! The flow of one Application: evaluate, watch, plan, announce, apply, prune, report.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gitmoor_core::application::{ApplicationSpec, SpecError};
-use gitmoor_core::names::ANNOTATION_REFRESH;
-use gitmoor_core::object::annotation;
 use gitmoor_core::status::{Condition, ConditionKind};
 use gitmoor_core::template::placeholders_in;
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::cluster::acting_as;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::argo_cd;
 use crate::context::Context;
@@ -18,18 +16,15 @@ use crate::deletion;
 use crate::evaluate::{Evaluated, Subject, evaluate};
 use crate::hooks;
 use crate::kinds;
-use crate::objects;
 use crate::projects::Grant;
 use crate::queue::Next;
+use crate::refresh;
 use crate::report::{Findings, report, unreachable};
 use crate::rollout::{Carried, Rollout};
 use crate::state::{Evaluation, Follow, Head, Origin, Position, Snapshot};
 
 /// How long to wait for another Application that has to be evaluated first.
 const UNDECIDED: Duration = Duration::from_millis(200);
-
-/// How long a request to look at a repository stands at most.
-const REFRESH: Duration = Duration::from_secs(30);
 
 /// Brings one Application to what its commit says, as far as that is possible now.
 pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Next {
@@ -43,9 +38,16 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: ApplicationKey) -> Nex
     if let Some(next) = argo_cd::leave(&context, &key, &snapshot) {
         return next;
     }
-    if annotation(&snapshot.object, ANNOTATION_REFRESH).is_some() {
-        refresh(&context, &key, &snapshot);
+    let looked = refresh::begin(&context, &key, &snapshot);
+    // Boxed: the compiler loses count of futures within futures.
+    let next = Box::pin(one(Arc::clone(&context), key.clone(), snapshot)).await;
+    if looked && next != Next::After(UNDECIDED) {
+        refresh::end(&context, &key).await;
     }
+    next
+}
+
+async fn one(context: Arc<Context>, key: ApplicationKey, snapshot: Snapshot) -> Next {
     if snapshot.object["metadata"].get("deletionTimestamp").is_some() {
         return deletion::finish(&context, &key, &snapshot).await;
     }
@@ -171,7 +173,9 @@ async fn sync(
         return Next::After(UNDECIDED);
     }
     loop {
-        let rollout = Rollout::new(context, key, snapshot, (spec, grant), &evaluated.evaluation);
+        // What has come meanwhile is queued: a request for another revision above all is not for this evaluation.
+        let Some(object) = context.state.present(key, snapshot) else { return Next::After(UNDECIDED) };
+        let rollout = Rollout { context, key, snapshot, object, spec, grant, evaluation: &evaluated.evaluation };
         // What it writes besides, into Applications, it writes as itself.
         let carried = acting_as(grant.user.as_deref(), rollout.carry_out(&plan, evaluated.manifests.as_ref()));
         match carried.await {
@@ -190,7 +194,8 @@ async fn sync(
 async fn failed(context: &Context, key: &ApplicationKey, snapshot: &Snapshot, evaluated: &Evaluated) -> Next {
     let mut conditions = evaluated.evaluation.problems.clone();
     conditions.extend(unreachable(snapshot));
-    let told = report(context, key, Findings { conditions, ..Findings::default() }).await;
+    let subject = Some(Arc::clone(&snapshot.object));
+    let told = report(context, key, Findings { subject, conditions, ..Findings::default() }).await;
     if told && !evaluated.waiting_helps { Next::OnChange } else { Next::Retry }
 }
 
@@ -211,29 +216,4 @@ async fn watch(
             Err(Next::Retry)
         }
     }
-}
-
-/// Looks at the repository now, and takes the request away when what is there is known.
-fn refresh(context: &Arc<Context>, key: &ApplicationKey, snapshot: &Snapshot) {
-    let begun = context.refreshing.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-    if !begun {
-        return;
-    }
-    let looks: Vec<_> =
-        snapshot.sources.iter().map(|source| context.repositories.look_through(&source.follow.origin)).collect();
-    let (context, key) = (Arc::clone(context), key.clone());
-    tokio::spawn(async move {
-        // A repository that does not answer is told in the status.
-        let looked = async {
-            futures::future::join_all(looks).await;
-            context.remotes.refresh(&key).await;
-        };
-        let _ = tokio::time::timeout(REFRESH, looked).await;
-        let patch = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: null}}});
-        match context.cluster.merge(&objects::applications(), Some(&key.namespace), &key.name, &patch).await {
-            Ok(object) => context.wrote_application(&key, object),
-            Err(error) => tracing::warn!(application = %key, %error, "the refresh annotation cannot be removed"),
-        }
-        context.refreshing.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-    });
 }

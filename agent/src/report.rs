@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gitmoor_core::health::{Health, HealthStatus};
+use gitmoor_core::operation::named_source;
 use gitmoor_core::plan::{Action, DesiredObject, Plan};
 use gitmoor_core::status::{self, Condition, ConditionKind, Operation, Report, ResourceStatus, Revision, SyncStatus};
 use gitmoor_core::tracking::ApplicationKey;
@@ -17,6 +18,8 @@ use crate::state::Snapshot;
 /// What there is to say.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
+    /// The Application that was looked at; `None`: as it is now.
+    pub subject: Option<Arc<Value>>,
     /// Last commits or versions that changed the inputs.
     pub revision: Option<Revision>,
     /// `Helm`, `Kustomize` or `Directory`, for each source.
@@ -39,19 +42,18 @@ pub(crate) struct Findings {
 pub(crate) async fn report(context: &Context, key: &ApplicationKey, findings: Findings) -> bool {
     // As it is now: an earlier write of this reconcile counts.
     let Some(snapshot) = context.state.snapshot(key) else { return true };
-    let object = &snapshot.object;
-    let several = object["spec"]["sources"].as_array().is_some_and(|sources| !sources.is_empty());
-    let field = if several { "sources" } else { "source" };
-    let source = object["spec"].get(field).cloned().unwrap_or_else(|| json!({}));
-    let destination = object["spec"].get("destination").cloned().unwrap_or_else(|| json!({}));
-    let before = object.get("status").cloned().unwrap_or_else(|| json!({}));
+    // Its spec may be another one by now, which nobody has looked at yet.
+    let object = findings.subject.as_ref().unwrap_or(&snapshot.object);
+    let spec = &object["spec"];
+    let destination = spec.get("destination").cloned().unwrap_or_else(|| json!({}));
+    let before = snapshot.object.get("status").cloned().unwrap_or_else(|| json!({}));
     let health = match &findings.resources {
         Some(resources) => Some(status::overall(resources)),
         None if before.get("health").is_none() => Some(Health { status: HealthStatus::Unknown, message: None }),
         None => None,
     };
     let report = Report {
-        source: (field, &source),
+        source: named_source(spec),
         destination: &destination,
         revision: findings.revision.or_else(|| Revision::read(&before["sync"])),
         source_kinds: findings.source_kinds,

@@ -18,7 +18,7 @@ use crate::credentials::CredentialStore;
 use crate::heads::Heads;
 use crate::metrics::{Metrics, Result as ResultLabel};
 use crate::queue::Queue;
-use crate::state::{Follow, Head, Origin, Position, State, Unreachable};
+use crate::state::{Follow, Head, Move, Origin, Position, State, Unreachable};
 
 /// Failures in a row after which the Applications of a repository say that they cannot tell.
 const TOLERATED_FAILURES: u32 = 3;
@@ -243,7 +243,7 @@ impl Follower {
         let url = self.mirror.url();
         let origin = Origin::Git(url.clone());
         let before = self.state.heads(&origin);
-        let (mut wake, mut moved) = (Vec::new(), false);
+        let (mut moves, mut moved) = (Vec::new(), false);
         for revision in revisions {
             let commit = outcome.heads.get(revision).map(|resolved| resolved.commit.clone());
             let head = commit.clone().map_or(Head::Missing, |commit| Head::At(Position::Commit(commit)));
@@ -264,8 +264,9 @@ impl Follower {
                 moved = true;
             }
             let follow = Follow { origin: origin.clone(), revision: revision.clone() };
-            wake.extend(self.state.advance(&follow, head, changed.as_deref()));
+            moves.push(Move { follow, head, changed });
         }
+        let wake = self.state.advance(moves);
         if moved {
             self.heads.moved(url);
         }

@@ -38,6 +38,7 @@ use crate::mutations::Mutations;
 use crate::projects::Projects;
 use crate::queue::{self, Queue};
 use crate::reconcile::reconcile;
+use crate::refresh::Refreshes;
 use crate::remotes::{self, RemoteFollowers};
 use crate::repairs::Repairs;
 use crate::repositories::Repositories;
@@ -165,7 +166,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let argo_cd = Arc::new(ArgoCd::new(settings.beside_argo_cd));
     tasks.spawn(Arc::clone(&argo_cd).follow(cluster.clone(), Arc::clone(&state), queue.clone()));
     let context = Arc::new(Context {
-        refreshing: std::sync::Mutex::default(),
+        refreshes: Refreshes::default(),
         events,
         projects,
         argo_cd,

@@ -5,8 +5,7 @@ use std::time::Duration;
 use gitmoor_core::application::ApplicationSpec;
 use gitmoor_core::hook::{Execution, Role};
 use gitmoor_core::live::LiveObject;
-use gitmoor_core::names::INFO_ATTEMPT;
-use gitmoor_core::operation::{Attempt, Request, begin};
+use gitmoor_core::operation::{Attempt, Request, as_asked, begin, is_output};
 use gitmoor_core::status::AttemptRecord;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -69,7 +68,7 @@ impl Situation<'_> {
         let requested = self.object.get("operation").filter(|operation| operation.is_object());
         if let (Some(operation), Some(attempt)) = (requested, running)
             && attempt.finished_at.is_none()
-            && without_id(&attempt.operation) == without_id(operation)
+            && as_asked(&attempt.operation) == as_asked(operation)
         {
             // Taken down in the status, and not yet taken away: it is this one.
             return Self::go_on(attempt);
@@ -103,7 +102,8 @@ impl Situation<'_> {
     /// Without anything under way.
     fn automated(&self, last: Option<&Attempt>) -> Turn {
         let commit = self.evaluation.identity();
-        if let Some(last) = last.filter(|last| last.phase == "Failed" && self.is_at(last, &commit)) {
+        let tried = is_output(&self.object["status"]["operationState"], &self.evaluation.output);
+        if let Some(last) = last.filter(|last| tried && last.phase == "Failed" && self.is_at(last, &commit)) {
             // A sync of a part that failed says nothing about the others.
             let whole = last.request().is_none_or(|request| request.is_whole());
             if whole || !self.due {
@@ -122,7 +122,9 @@ impl Situation<'_> {
     fn is_at(&self, attempt: &Attempt, commit: &str) -> bool {
         let result = &self.object["status"]["operationState"]["syncResult"];
         let recorded = |field: &str| result.get(field).filter(|recorded| !recorded.is_null());
-        let unchanged = |field: &str| recorded(field).is_none_or(|recorded| *recorded == self.object["spec"][field]);
+        let (spec, asked) = (&self.object["spec"], &attempt.operation["sync"]);
+        let unchanged =
+            |field: &str| recorded(field).is_none_or(|recorded| [&spec[field], &asked[field]].contains(&recorded));
         attempt.revision == commit && unchanged("source") && unchanged("sources")
     }
 
@@ -187,33 +189,23 @@ impl Situation<'_> {
             Ok(request) => request,
             Err(why) => return Some(why),
         };
-        let follows = &self.object["spec"]["source"];
-        let revision = request.revision.as_str();
+        let spec = &self.object["spec"];
+        if let Some(misfit) = request.misfit(spec) {
+            return Some(misfit);
+        }
+        let (follows, revision) = (&spec["source"], request.revision.as_str());
         let same =
             revision.is_empty() || follows["targetRevision"] == revision || self.evaluation.identity() == revision;
-        let elsewhere = !same || request.source.as_ref().is_some_and(|source| source != follows);
+        let at = self.evaluation.revision();
+        let elsewhere = !same
+            || request.source.as_ref().is_some_and(|source| source != follows)
+            || !(request.revisions.is_empty() || request.revisions == at.texts())
+            || !(request.sources.is_empty() || spec["sources"] == Value::from(request.sources));
         (elsewhere && self.spec.automated().is_some()).then(|| {
             "the automated sync would undo a sync to another revision; set spec.syncPolicy.automated.enabled to false first"
                 .to_owned()
         })
     }
-}
-
-/// An operation without the id of its attempt: as somebody has asked for it.
-pub(crate) fn without_id(operation: &Value) -> Value {
-    let mut operation = operation.clone();
-    if let Some(info) = operation["info"].as_array_mut() {
-        info.retain(|item| item["name"] != INFO_ATTEMPT);
-        if info.is_empty()
-            && let Some(map) = operation.as_object_mut()
-        {
-            map.remove("info");
-        }
-    }
-    if let Some(map) = operation.as_object_mut().filter(|map| map.get("info").is_some_and(Value::is_null)) {
-        map.remove("info");
-    }
-    operation
 }
 
 fn short(revision: &str) -> &str {
@@ -260,6 +252,7 @@ mod tests {
             asks_cluster: false,
             charts: std::collections::BTreeSet::new(),
             desired: Some(vec![object].into()),
+            output: String::new(),
             images: Arc::new([]),
             problems: Vec::new(),
             warnings: Vec::new(),

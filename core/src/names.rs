@@ -40,6 +40,8 @@ pub const ANNOTATION_HOOK_RUN: &str = "gitmoor.dev/hook-run";
 pub const FINALIZER_HOOK: &str = "gitmoor.dev/hook";
 /// Name among the `info` of an operation in the status: which attempt of a sync it is.
 pub const INFO_ATTEMPT: &str = "gitmoor.dev/attempt";
+/// Names what a sync rolls out, beyond its revision, in the `info` of its operation.
+pub const INFO_OUTPUT: &str = "gitmoor.dev/output";
 /// Name among the `info` of an operation: by which whoever asked for it finds it again in the status.
 pub const INFO_REQUEST: &str = "gitmoor.dev/request";
 /// Annotation on an Application that asks for a new comparison, removed once done.

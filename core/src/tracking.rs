@@ -132,6 +132,16 @@ impl Digester {
         hex(&self.keyed(&canonical))
     }
 
+    /// Digest of all that an Application wants, from the digests of its objects. That of the key comes first, so that one
+    /// of another key is known for it.
+    pub fn output<'o>(&self, objects: impl IntoIterator<Item = (&'o ObjectId, &'o str)>) -> String {
+        let mut output = Sha256::new();
+        for (id, digest) in objects {
+            output.update(format!("{id} {digest}\n"));
+        }
+        format!("{}:{}", hex(&self.keyed(b"output 1")[..4]), hex(&output.finalize()[..8]))
+    }
+
     /// Keyed digest of bytes.
     pub fn keyed(&self, bytes: &[u8]) -> [u8; 16] {
         let mut short = [0; 16];

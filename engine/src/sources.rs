@@ -49,6 +49,16 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// Whether both are one repository, maybe by two addresses; or one chart.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Git(one), Self::Git(other)) => one == other || one.place() == other.place(),
+            (one, other) => one == other,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -27,6 +27,9 @@ use crate::sources::{evaluated, gather, home, own_lock, reads};
 use crate::state::{EvaluatedSource, Evaluation, Position, Reads, Snapshot};
 use manifests::{images, read, stamp, useless_hooks};
 
+/// Of charts whose output is another one at each render.
+const CHANGING: &str = "ChangingOutput";
+
 /// What an evaluation gives.
 pub(crate) struct Evaluated {
     /// The part that is kept.
@@ -237,10 +240,14 @@ async fn rendered(
         Err(problems) => return refused(context, subject, problems, reads, sources, false),
     };
     warnings.extend(useless_hooks(&manifests));
+    let desired = DesiredObject::all(&manifests);
+    let changing = warnings.iter().any(|warning| warning.category == CHANGING);
+    let digests = desired.iter().map(|object| (&object.id, object.digest.as_str()));
     let evaluation = Arc::new(Evaluation {
         sources,
         several: !subject.spec.sources.is_empty(),
-        desired: Some(DesiredObject::all(&manifests).into()),
+        output: if changing { String::new() } else { context.digester.output(digests) },
+        desired: Some(desired.into()),
         images: images(&manifests).into_iter().collect(),
         unknown_kinds: problems.iter().any(|problem| problem.category == "UnknownKind"),
         problems,
@@ -274,7 +281,7 @@ fn of_renderers(outputs: &[RenderOutput]) -> Vec<Condition> {
         .flat_map(|output| {
             output.warnings.iter().map(|warning| Condition {
                 kind: ConditionKind::RenderWarning,
-                category: "ChangingOutput",
+                category: CHANGING,
                 message: format!(
                     "{}: {warning}; it is applied anew with each render: set the value, or keep it in a Secret of your own",
                     output.command
@@ -297,6 +304,7 @@ fn refused(
         sources,
         several: !subject.spec.sources.is_empty(),
         desired: None,
+        output: String::new(),
         images: Arc::new([]),
         problems,
         warnings: Vec::new(),

@@ -3,7 +3,7 @@
 use gitmoor_core::hook::HookPhase;
 use gitmoor_core::manifest::{Manifests, Stamped};
 use gitmoor_core::object::ObjectId;
-use gitmoor_core::operation::{Attempt, Request};
+use gitmoor_core::operation::{Attempt, Request, as_asked};
 use gitmoor_core::plan::Plan;
 use gitmoor_core::status::{Operation, OperationResult, Phase};
 use gitmoor_core::tracking::ApplicationKey;
@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::hooks::{Hooks, Progress};
 use crate::objects;
 use crate::prune::prune;
-use crate::turn::{Turned, without_id};
+use crate::turn::Turned;
 
 impl Rollout<'_> {
     /// Writes an attempt into the status before anything is done, and takes the request for it away.
@@ -28,7 +28,7 @@ impl Rollout<'_> {
         let requested = &self.object["operation"];
         // Another one stays, and has its turn when this attempt has ended.
         if requested.is_object()
-            && without_id(requested) == without_id(&turned.record.operation)
+            && as_asked(requested) == as_asked(&turned.record.operation)
             && let Err(error) = accept(self.context, self.key, requested).await
         {
             tracing::warn!(application = %self.key, %error, "the request for a sync cannot be taken away");
@@ -148,8 +148,7 @@ impl Rollout<'_> {
         message: String,
         results: Vec<OperationResult>,
     ) -> Operation {
-        let revision = self.evaluation.revision();
-        Operation { revision, phase, message, results, attempt: Some(turned.record.clone()) }
+        Operation { attempt: Some(turned.record.clone()), ..self.operation(phase, message, results) }
     }
 }
 

@@ -10,7 +10,7 @@ use gitmoor_core::handling::option;
 use gitmoor_core::manifest::{Manifests, Stamped};
 use gitmoor_core::names::ANNOTATION_CONFIRM_PRUNE;
 use gitmoor_core::object::annotation;
-use gitmoor_core::operation::Attempt;
+use gitmoor_core::operation::{Attempt, is_output, named_source, rolled_out};
 use gitmoor_core::plan::{Action, DesiredObject, Plan, Step};
 use gitmoor_core::prune::{PruneContext, Verdict, judge};
 use gitmoor_core::status::{Condition, ConditionKind, Operation, OperationResult, Phase, Revision};
@@ -48,14 +48,15 @@ struct Done {
 
 /// One run of a plan.
 pub(crate) struct Rollout<'a> {
-    context: &'a Context,
-    key: &'a ApplicationKey,
-    snapshot: &'a Snapshot,
-    /// The Application as it is now: a status that this reconcile wrote counts.
-    object: Arc<Value>,
-    spec: &'a ApplicationSpec,
-    grant: &'a Grant,
-    evaluation: &'a Evaluation,
+    pub context: &'a Context,
+    pub key: &'a ApplicationKey,
+    /// What was evaluated.
+    pub snapshot: &'a Snapshot,
+    /// The Application as it is now, with the same spec: a status that this reconcile wrote counts.
+    pub object: Arc<Value>,
+    pub spec: &'a ApplicationSpec,
+    pub grant: &'a Grant,
+    pub evaluation: &'a Evaluation,
 }
 
 /// What a rollout needs to go on, or when it is looked at again.
@@ -66,20 +67,7 @@ pub(crate) enum Carried {
     NeedsBodies,
 }
 
-impl<'a> Rollout<'a> {
-    /// For the Application as it is now.
-    pub(crate) fn new(
-        context: &'a Context,
-        key: &'a ApplicationKey,
-        snapshot: &'a Snapshot,
-        (spec, grant): (&'a ApplicationSpec, &'a Grant),
-        evaluation: &'a Evaluation,
-    ) -> Self {
-        let now = context.state.snapshot(key).map(|now| now.object);
-        let object = now.unwrap_or_else(|| Arc::clone(&snapshot.object));
-        Self { context, key, snapshot, object, spec, grant, evaluation }
-    }
-
+impl Rollout<'_> {
     /// Announce, run hooks, apply, prune, report. `None`: the status could not be written.
     pub(crate) async fn carry_out(&self, plan: &Plan, manifests: Option<&Manifests<Stamped>>) -> Option<Carried> {
         self.context.mutations.recall(self.key, &self.object["status"]);
@@ -169,17 +157,19 @@ impl<'a> Rollout<'a> {
         let (object, status) = (&self.object, &self.object["status"]);
         let (compared, state) = (&status["sync"]["comparedTo"], &status["operationState"]);
         let revision = self.evaluation.revision();
-        let source = if self.evaluation.several { "sources" } else { "source" };
+        let (field, source) = named_source(&object["spec"]);
+        let of_source = |entry: &Value| entry.get(field).is_none_or(|recorded| recorded == source);
         let partial = Attempt::of(status).and_then(|attempt| attempt.request()).is_some_and(|r| !r.is_whole());
         let rolled_out = if partial {
             let last = status["history"].as_array().and_then(|history| history.last());
-            last.is_some_and(|last| Revision::read(last).as_ref() == Some(&revision))
+            last.is_some_and(|last| Revision::read(last).as_ref() == Some(&revision) && of_source(last))
         } else {
-            state["phase"] == "Succeeded" && state["syncResult"]["revision"] == revision.identity()
+            state["phase"] == "Succeeded"
+                && state["syncResult"]["revision"] == revision.identity()
+                && of_source(&state["syncResult"])
+                && is_output(state, &self.evaluation.output)
         };
-        rolled_out
-            && compared[source] == object["spec"][source]
-            && compared["destination"] == object["spec"]["destination"]
+        rolled_out && compared.get(field) == Some(source) && compared["destination"] == object["spec"]["destination"]
     }
 
     /// A sync that needs no memory, or repairs between two syncs.
@@ -230,6 +220,7 @@ impl<'a> Rollout<'a> {
     async fn tell(&self, plan: &Plan, operation: Operation) -> Option<()> {
         let resources = resources(self.context, self.desired(), plan);
         let findings = Findings {
+            subject: Some(Arc::clone(&self.object)),
             revision: Some(self.evaluation.revision()),
             source_kinds: self.evaluation.source_kinds(),
             sync: Some(sync_status(&resources, false)),
@@ -243,7 +234,8 @@ impl<'a> Rollout<'a> {
     }
 
     fn operation(&self, phase: Phase, message: String, results: Vec<OperationResult>) -> Operation {
-        Operation { revision: self.evaluation.revision(), phase, message, results, attempt: None }
+        let (revision, output) = (self.evaluation.revision(), self.evaluation.output.clone());
+        Operation { source: rolled_out(&self.object), revision, output, phase, message, results, attempt: None }
     }
 
     fn verdict(&self, plan: &Plan, applied: &Applied, mode: Mode<'_>, held: Option<&str>) -> Verdict {
@@ -298,6 +290,7 @@ impl<'a> Rollout<'a> {
             self.context,
             self.key,
             Findings {
+                subject: Some(Arc::clone(&self.object)),
                 revision: Some(self.evaluation.revision()),
                 source_kinds: self.evaluation.source_kinds(),
                 sync,

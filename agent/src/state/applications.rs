@@ -55,6 +55,7 @@ impl State {
             spec,
             sources,
             dirty: before.is_none_or(|before| before.dirty || spec_changed),
+            touches: before.map_or(0, |before| before.touches),
             undecidable: before.is_some_and(|before| before.undecidable && !spec_changed),
             evaluation: before.and_then(|before| before.evaluation.clone()),
             reads_everything: before.is_some_and(|before| before.reads_everything),
@@ -96,7 +97,7 @@ impl State {
         if let Some((spec, sources)) = read {
             let before = std::mem::replace(&mut tracked.sources, Arc::clone(&sources));
             tracked.spec = spec;
-            tracked.dirty = true;
+            tracked.touch();
             for source in sources.iter() {
                 inner.followed.entry(source.follow.clone()).or_default();
             }
@@ -164,7 +165,9 @@ impl State {
         concerned
             .map(|(key, tracked)| {
                 // Before the first listing nothing was evaluated under a project.
-                tracked.dirty |= projects.is_some();
+                if projects.is_some() {
+                    tracked.touch();
+                }
                 key.clone()
             })
             .collect()
@@ -176,7 +179,7 @@ impl State {
         let concerned = inner.applications.iter_mut().filter(|(key, _)| keys.contains(key));
         concerned
             .map(|(key, tracked)| {
-                tracked.dirty = true;
+                tracked.touch();
                 key.clone()
             })
             .collect()
@@ -191,7 +194,7 @@ impl State {
             .filter(|(_, tracked)| tracked.evaluation.as_ref().is_some_and(|evaluation| evaluation.unknown_kinds));
         waiting
             .map(|(key, tracked)| {
-                tracked.dirty = true;
+                tracked.touch();
                 key.clone()
             })
             .collect()

@@ -10,7 +10,7 @@ use gitmoor_core::resource::Resources;
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::helm::Capabilities;
 
-use super::{Inner, State};
+use super::{Inner, State, Tracked};
 
 impl State {
     /// Works with the live objects.
@@ -78,10 +78,12 @@ impl State {
             return Vec::new();
         }
         inner.capabilities = Arc::new(capabilities);
-        let asking = inner.applications.iter_mut().filter(|(_, tracked)| tracked.asks_cluster());
+        // Whether one asks that was never evaluated is not known yet.
+        let asks = |tracked: &Tracked| tracked.evaluation.is_none() || tracked.asks_cluster();
+        let asking = inner.applications.iter_mut().filter(|(_, tracked)| asks(tracked));
         asking
             .map(|(key, tracked)| {
-                tracked.dirty = true;
+                tracked.touch();
                 key.clone()
             })
             .collect()
@@ -89,7 +91,7 @@ impl State {
 
     /// Whether any Application looks at what the cluster serves.
     pub(crate) fn anyone_asks_cluster(&self) -> bool {
-        self.lock().applications.values().any(super::Tracked::asks_cluster)
+        self.lock().applications.values().any(Tracked::asks_cluster)
     }
 }
 

@@ -30,6 +30,7 @@ use gitmoor_engine::git::CommitId;
 use gitmoor_engine::helm::Capabilities;
 use gitmoor_engine::inputs::lock_reads;
 pub(crate) use gitmoor_engine::sources::{Follow, FollowedSource, Origin};
+pub(crate) use revisions::Move;
 use serde_json::Value;
 
 /// Where a revision can stand.
@@ -79,6 +80,8 @@ pub(crate) struct Evaluation {
     pub several: bool,
     /// What it wants; `None` when it could not be rendered.
     pub desired: Option<Arc<[DesiredObject]>>,
+    /// Digest of that; empty when it is another one at each render.
+    pub output: String,
     /// Images in its manifests.
     pub images: Arc<[String]>,
     /// What is wrong with the render.
@@ -145,6 +148,8 @@ struct Tracked {
     sources: Arc<[FollowedSource]>,
     /// Its inputs may have changed since the evaluation.
     dirty: bool,
+    /// How often that was said. An evaluation that began before the last time does not know why.
+    touches: u64,
     /// The last try to evaluate it could not: it may want anything.
     undecidable: bool,
     evaluation: Option<Arc<Evaluation>>,
@@ -171,6 +176,12 @@ impl Tracked {
     fn set(&mut self, object: Value) {
         self.standing = Standing::of(&object["status"]);
         (self.object, self.status) = split(object);
+    }
+
+    /// Its inputs may have changed.
+    fn touch(&mut self) {
+        self.dirty = true;
+        self.touches += 1;
     }
 
     fn follows(&self) -> impl Iterator<Item = &Follow> {
@@ -266,6 +277,8 @@ pub(crate) struct Snapshot {
     pub unreachable: Option<Unreachable>,
     /// Its inputs may have changed since the evaluation.
     pub dirty: bool,
+    /// How often that was said.
+    pub touches: u64,
     /// The last evaluation.
     pub evaluation: Option<Arc<Evaluation>>,
 }
@@ -321,8 +334,21 @@ impl State {
             since: tracked.follows().filter_map(|follow| followed(follow)?.since).max(),
             unreachable: inner.unreachable(tracked).cloned(),
             dirty: tracked.dirty,
+            touches: tracked.touches,
             evaluation: tracked.evaluation.clone(),
         })
+    }
+}
+
+impl State {
+    /// The Application as it is now; `None` when it is gone, has another spec than the snapshot has, or when somebody has
+    /// asked for a sync and its inputs have changed since.
+    pub(crate) fn present(&self, key: &ApplicationKey, snapshot: &Snapshot) -> Option<Arc<Value>> {
+        let inner = self.lock();
+        let tracked = inner.applications.get(key)?;
+        let outdated = !Arc::ptr_eq(&tracked.spec, &snapshot.spec)
+            || (tracked.dirty && tracked.object.get("operation").is_some_and(Value::is_object));
+        (!outdated).then(|| Arc::new(tracked.whole()))
     }
 }
 

@@ -11,7 +11,7 @@ use gitmoor_core::source::Source;
 use gitmoor_core::tracking::ApplicationKey;
 use serde::Deserialize as _;
 
-use super::{Evaluation, Followed, Head, Inner, Origin, State, Tracked};
+use super::{Evaluation, Follow, Followed, Head, Inner, Origin, State, Tracked};
 
 /// Whether another Application wants an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +60,13 @@ impl State {
     /// Whether an Application has to do with a repository, also when its spec cannot be followed.
     fn reads(&self, tracked: &Tracked, origin: &Origin) -> bool {
         if !tracked.sources.is_empty() {
-            return tracked.reads_from(origin);
+            return tracked.follows().any(|follow| follow.origin.is_same_place(origin));
         }
         let spec = &tracked.object["spec"];
         let mut sources = spec["sources"].as_array().into_iter().flatten().chain(spec.get("source"));
         sources.any(|source| {
             let read = Source::deserialize(source).ok().and_then(|source| Origin::of(&source, &self.addresses).ok());
-            read.as_ref() == Some(origin)
+            read.is_some_and(|read| read.is_same_place(origin))
         })
     }
 
@@ -132,7 +132,7 @@ impl Inner {
             let planned =
                 !tracked.dirty && tracked.evaluation.as_ref().is_some_and(|evaluation| evaluation.is_complete());
             // The Application itself may have a newer commit to look at, or problems that its caller knows of.
-            if (other == key && tracked.dirty) || (other != key && !planned) {
+            if (other == key && tracked.dirty) || (other != key && !(planned && self.is_level(key, tracked))) {
                 return Some(other.clone());
             }
             let automated = tracked.spec.as_ref().as_ref().is_ok_and(|spec| spec.automated().is_some());
@@ -143,6 +143,21 @@ impl Inner {
             }
         }
         None
+    }
+
+    /// Whether what an Application follows of a repository stands where another one that follows the same by a second
+    /// address sees it: each address has a mirror of its own, and is fetched at its own time.
+    fn is_level(&self, key: &ApplicationKey, other: &Tracked) -> bool {
+        let Some(tracked) = self.applications.get(key) else { return true };
+        let head = |follow: &Follow| self.followed.get(follow).and_then(|followed| followed.head.clone());
+        tracked.follows().all(|own| {
+            let mut same = other.follows().filter(|follow| {
+                follow.revision == own.revision
+                    && follow.origin != own.origin
+                    && follow.origin.is_same_place(&own.origin)
+            });
+            same.all(|follow| head(follow) == head(own))
+        })
     }
 
     /// Where an Application's sources come from, and those of the Application that it is an object of: what leaves a chart

@@ -367,7 +367,8 @@ mod tests {
     fn succeeded(revision: &str) -> Operation {
         let (message, results) = ("everything is applied".to_owned(), Vec::new());
         let revision = Revision::One(revision.to_owned());
-        Operation { revision, phase: Phase::Succeeded, message, results, attempt: None }
+        let source = ("source", json!({"path": "web"}));
+        Operation { source, revision, output: String::new(), phase: Phase::Succeeded, message, results, attempt: None }
     }
 
     #[test]
@@ -430,7 +431,8 @@ mod tests {
     fn several_sources_have_lists_of_everything() {
         let (sources, destination) = (json!([{"chart": "a"}, {"ref": "b"}]), json!({}));
         let revision = Revision::Several(vec!["1.2.3".into(), "abc".into()]);
-        let operation = Some(Operation { revision: revision.clone(), ..succeeded("") });
+        let operation =
+            Some(Operation { source: ("sources", sources.clone()), revision: revision.clone(), ..succeeded("") });
         let report = Report {
             source: ("sources", &sources),
             revision: Some(revision.clone()),
@@ -494,11 +496,11 @@ mod tests {
         let attempt = AttemptRecord { operation, retry_count: 0, whole: true };
         let at = |before: &Value, attempt: &AttemptRecord, phase, results| {
             let operation = Operation {
-                revision: Revision::One("abc".into()),
                 phase,
                 message: String::new(),
                 results,
                 attempt: Some(attempt.clone()),
+                ..succeeded("abc")
             };
             compose(before, &Report { operation: Some(operation), ..report(&source, &destination) }, ONE)
         };

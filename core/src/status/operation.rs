@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Report, Revision, object_reference};
 use crate::hook::{Execution, HookPhase};
+use crate::names::INFO_OUTPUT;
 use crate::object::{GroupKind, ObjectId};
-use crate::operation::Attempt;
+use crate::operation::{Attempt, set_info};
 
 /// Results that an operation lists. Those that went well are left out first.
 const LISTED: usize = 1000;
@@ -13,8 +14,12 @@ const LISTED: usize = 1000;
 /// The sync that is going on, or the last one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operation {
-    /// What is rolled out.
+    /// `source` or `sources`, and what is rolled out of there.
+    pub source: (&'static str, Value),
+    /// Where that stands.
     pub revision: Revision,
+    /// Digest of what comes out of it; empty when that is another one at each render.
+    pub output: String,
     /// Where it stands.
     pub phase: Phase,
     /// In a sentence.
@@ -132,11 +137,12 @@ pub(super) fn write(
         "syncResult": {
             // Argo CD's definition demands it, also where `revisions` says it.
             "revision": operation.revision.identity(),
-            report.source.0: report.source.1,
+            operation.source.0: operation.source.1,
             "resources": results(if continues { &old["syncResult"]["resources"] } else { &Value::Null }, operation),
         },
     });
     operation.revision.write(&mut state["syncResult"]);
+    set_info(&mut state["operation"], INFO_OUTPUT, &operation.output);
     if let Some(attempt) = operation.attempt.as_ref().filter(|attempt| attempt.retry_count > 0) {
         state["retryCount"] = json!(attempt.retry_count);
     }
@@ -206,13 +212,13 @@ fn append_history(
 ) {
     let mut history = before["history"].as_array().cloned().unwrap_or_default();
     let last = history.last();
-    let (field, source) = report.source;
+    let (field, source) = &operation.source;
     let same = |last: &Value| Revision::read(last).as_ref() == Some(&operation.revision) && last[field] == *source;
     if last.is_some_and(same) {
         return;
     }
     let id = last.and_then(|last| last["id"].as_u64()).map_or(0, |id| id + 1);
-    let mut entry = json!({"id": id, field: source, "deployStartedAt": started, "deployedAt": now});
+    let mut entry = json!({"id": id, *field: source, "deployStartedAt": started, "deployedAt": now});
     operation.revision.write(&mut entry);
     history.push(entry);
     let surplus = history.len().saturating_sub(report.history_limit.max(1));

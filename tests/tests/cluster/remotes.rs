@@ -36,6 +36,12 @@ async fn bases_from_elsewhere_are_fetched_once_pinned_and_followed_where_they_mo
     let own = [("app/kustomization.yaml", kustomization(&[&fixed, &format!("{url}//moving?ref=main"), &file]))];
     world.repository.commit(&[(own[0].0, &own[0].1)], "bases from elsewhere").await;
     world.repository.commit(&[("fixed/kustomization.yaml", &kustomization(&[&fixed]))], "a tag alone").await;
+    let moving = kustomization(&[&format!("{url}//moving?ref=main")]) + "nameSuffix: -by-itself\n";
+    world.repository.commit(&[("moving/kustomization.yaml", &moving)], "a branch alone").await;
+    let mut by_itself = world.application("by-itself", "moving");
+    by_itself["spec"]["syncPolicy"]["automated"]["selfHeal"] = json!(false);
+    world.apply(&by_itself).await;
+    world.await_key("moving-by-itself", "one").await;
     world.apply(&world.application("web", "app")).await;
     world.await_status("is Synced", "web", |status| status["sync"]["status"] == "Synced").await;
     for name in ["fixed", "moving", "extra"] {
@@ -46,6 +52,8 @@ async fn bases_from_elsewhere_are_fetched_once_pinned_and_followed_where_they_mo
     let renders = async |world: &Installation| world.metrics().await.sum("gitmoor_renders_total");
     commit("two").await;
     world.await_key("moving", "two").await;
+    // Not a repair: it is rolled out although the Application's own revision is what it was.
+    world.await_key("moving-by-itself", "two").await;
     server.put("extra.yaml", config_map("extra", "key", "three").as_bytes());
     world.await_key("extra", "three").await;
     assert_eq!(world.key("fixed").await.as_deref(), Some("one"));

@@ -348,3 +348,62 @@ async fn mirrors_and_folders_stand_in_for_upstream() {
         world.await_status(words, "local", fits).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_sources_go_back_to_where_they_were() {
+    let world = Installation::start("sources-back").await;
+    let folders = |value: &str| {
+        [("one/map.yaml", config_map("one", "key", value)), ("two/map.yaml", config_map("two", "key", value))]
+    };
+    let commit = async |value: &str| {
+        let files = folders(value);
+        world.repository.commit(&files.each_ref().map(|(path, text)| (*path, text.as_str())), value).await
+    };
+    let first = commit("1").await;
+    let mut application = world.application("both", "one");
+    let source = application["spec"].as_object_mut().unwrap().remove("source").unwrap();
+    let sources = ["one", "two"].map(|path| {
+        let mut source = source.clone();
+        source["path"] = json!(path);
+        source
+    });
+    application["spec"]["sources"] = json!(sources);
+    world.apply(&application).await;
+    let at = |commit: &str| {
+        let revisions = json!([commit, commit]);
+        move |status: &Value| status["sync"]["status"] == "Synced" && status["sync"]["revisions"] == revisions
+    };
+    world.await_status("is at the first commit", "both", at(&first)).await;
+    let second = commit("2").await;
+    let status = world.await_status("is at the second commit", "both", at(&second)).await;
+    let before = &status["history"][0];
+    assert_eq!((&before["revisions"], &before["sources"]), (&json!([first, first]), &json!(sources)));
+
+    // One revision says nothing of two sources; nothing is done, and it is told.
+    let ask = async |sync: Value| world.patch_application("both", &json!({"operation": {"sync": sync}})).await;
+    world.patch_application("both", &json!({"spec": {"syncPolicy": {"automated": null}}})).await;
+    ask(json!({"revision": first})).await;
+    let failed = |status: &Value| status["operationState"]["phase"] == "Failed";
+    let status = world.await_status("cannot be done", "both", failed).await;
+    let message = status["operationState"]["message"].as_str().unwrap();
+    assert!(message.contains("operation.sync.revisions has to name a revision of each"), "{message}");
+    assert_eq!(key(&world, "one").await.as_deref(), Some("2"));
+
+    ask(json!({"revisions": before["revisions"], "sources": before["sources"]})).await;
+    let back = |status: &Value| {
+        let state = &status["operationState"];
+        state["phase"] == "Succeeded" && state["syncResult"]["revisions"] == json!([first, first])
+    };
+    let status = world.await_status("is rolled back", "both", back).await;
+    assert_eq!(status["operationState"]["syncResult"]["sources"], json!(sources));
+    for name in ["one", "two"] {
+        assert_eq!(key(&world, name).await.as_deref(), Some("1"), "{name}");
+    }
+    world.await_status("differs from Git", "both", |status| status["sync"]["status"] == "OutOfSync").await;
+
+    // Automation goes on from there.
+    let automated = json!({"prune": true});
+    world.patch_application("both", &json!({"spec": {"syncPolicy": {"automated": automated}}})).await;
+    world.await_status("is at the second commit again", "both", at(&second)).await;
+    assert_eq!(key(&world, "two").await.as_deref(), Some("2"));
+}

@@ -6,17 +6,19 @@
 //!
 //! Field names: Argo CD's `Operation`, `SyncOperation` and `OperationState`.
 
+mod retry;
+
 use std::borrow::Cow;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::duration;
-use crate::names::INFO_ATTEMPT;
+use crate::names::{INFO_ATTEMPT, INFO_OUTPUT};
 use crate::object::{ObjectId, text_at};
 use crate::tracking::hex;
+
+pub use retry::{Backoff, Retry};
 
 /// `operation.sync` of an Application: what somebody asks for.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -26,6 +28,10 @@ pub struct Request {
     pub revision: String,
     /// Source instead of that of the Application: a rollback.
     pub source: Option<Value>,
+    /// As `revision`, for each of several sources.
+    pub revisions: Vec<String>,
+    /// As `source`, several of them.
+    pub sources: Vec<Value>,
     /// Delete what is left over.
     pub prune: bool,
     /// Ask the API server what it would say; change nothing.
@@ -93,12 +99,23 @@ impl Request {
     /// Why it cannot be carried out.
     pub fn read(operation: &Value) -> Result<Self, String> {
         let sync = operation.get("sync").ok_or("operation.sync is missing; nothing else can be asked for")?;
-        for field in ["manifests", "sources", "revisions"] {
-            if sync[field].as_array().is_some_and(|items| !items.is_empty()) {
-                return Err(format!("operation.sync.{field} is not supported"));
-            }
+        if sync["manifests"].as_array().is_some_and(|items| !items.is_empty()) {
+            return Err("operation.sync.manifests is not supported".to_owned());
         }
         serde_json::from_value(sync.clone()).map_err(|error| format!("operation.sync cannot be read: {error}"))
+    }
+
+    /// Why it does not fit an Application with this spec, if it does not.
+    pub fn misfit(&self, spec: &Value) -> Option<String> {
+        let (field, source) = if self.sources.is_empty() { named_source(spec) } else { ("sources", &Value::Null) };
+        let asked = if self.sources.is_empty() { source.as_array().map_or(0, Vec::len) } else { self.sources.len() };
+        let several = field == "sources" && self.source.is_none();
+        if several && !self.revision.is_empty() {
+            return Some(format!("there are {asked} sources: operation.sync.revisions has to name a revision of each"));
+        }
+        let wanted = if several { asked } else { 0 };
+        (!self.revisions.is_empty() && self.revisions.len() != wanted)
+            .then(|| format!("operation.sync.revisions names {} revisions for {wanted} sources", self.revisions.len()))
     }
 
     /// Whether hooks run.
@@ -115,70 +132,6 @@ impl Request {
     pub fn forces(&self) -> bool {
         let strategy = &self.sync_strategy;
         [strategy.apply, strategy.hook].into_iter().flatten().any(|of| of.force)
-    }
-}
-
-/// `retry` of a sync policy or an operation.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Retry {
-    /// How many times an attempt that failed is repeated; negative: without end.
-    pub limit: i64,
-    /// How long to wait in between.
-    pub backoff: Backoff,
-}
-
-/// `retry.backoff`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Backoff {
-    /// The first pause: `5s`, `1m30s`, or a number of seconds.
-    pub duration: String,
-    /// What each further pause is multiplied by.
-    pub factor: Option<i64>,
-    /// The longest pause.
-    pub max_duration: String,
-}
-
-impl Default for Retry {
-    /// What Argo CD does for automated syncs that say nothing: five more, after 5, 10, 20, … seconds.
-    fn default() -> Self {
-        Self { limit: 5, backoff: Backoff::default() }
-    }
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { duration: "5s".to_owned(), factor: Some(2), max_duration: "3m".to_owned() }
-    }
-}
-
-impl Retry {
-    /// Never again.
-    pub fn never() -> Self {
-        Self { limit: 0, ..Self::default() }
-    }
-
-    /// How long after attempt number `count` (from 0) has failed the next one begins; `None` when there is none.
-    pub fn pause(&self, count: u32) -> Option<Duration> {
-        if self.limit >= 0 && i64::from(count) >= self.limit {
-            return None;
-        }
-        let standard = Backoff::default();
-        let first = seconds(&self.backoff.duration).or_else(|| seconds(&standard.duration))?;
-        let longest = seconds(&self.backoff.max_duration).or_else(|| seconds(&standard.max_duration))?;
-        let factor = self.backoff.factor.filter(|factor| *factor > 0).unwrap_or(2) as f64;
-        let pause = (first * factor.powi(i32::try_from(count.min(64)).unwrap_or(64))).min(longest);
-        Some(Duration::from_secs_f64(pause.max(0.1)))
-    }
-}
-
-/// A duration of Go, or a bare number of seconds, which Argo CD takes too.
-fn seconds(text: &str) -> Option<f64> {
-    let text = text.trim();
-    match text.parse::<f64>() {
-        Ok(number) => (number.is_finite() && number >= 0.0).then_some(number),
-        Err(_) => duration::parse(text).map(|duration| duration.as_secs_f64()),
     }
 }
 
@@ -236,8 +189,68 @@ impl Attempt {
 
 /// The id among the `info` of an operation.
 fn attempt_of(operation: &Value) -> Option<&str> {
+    info(operation, INFO_ATTEMPT)
+}
+
+fn info<'o>(operation: &'o Value, name: &str) -> Option<&'o str> {
     let info = operation["info"].as_array()?;
-    info.iter().find(|item| item["name"] == INFO_ATTEMPT).and_then(|item| item["value"].as_str())
+    info.iter().find(|item| item["name"] == name).and_then(|item| item["value"].as_str())
+}
+
+/// Sets one of the `info` of an operation; an empty value takes it out.
+pub fn set_info(operation: &mut Value, name: &str, value: &str) {
+    let others = operation["info"].as_array().into_iter().flatten().filter(|item| item["name"] != name);
+    let own = (!value.is_empty()).then(|| json!({"name": name, "value": value}));
+    let all: Vec<Value> = others.cloned().chain(own).collect();
+    match operation.as_object_mut() {
+        Some(operation) if all.is_empty() => drop(operation.remove("info")),
+        Some(operation) => drop(operation.insert("info".to_owned(), Value::Array(all))),
+        None => {}
+    }
+}
+
+/// An operation as somebody has asked for it: without what is noted in it when it begins.
+pub fn as_asked(operation: &Value) -> Value {
+    let mut operation = operation.clone();
+    set_info(&mut operation, INFO_ATTEMPT, "");
+    set_info(&mut operation, INFO_OUTPUT, "");
+    operation
+}
+
+/// Whether the sync that a status tells of (`status.operationState`) rolled out this output. One that is not recorded,
+/// that is another at each render, or that another key has made says nothing else.
+pub fn is_output(state: &Value, output: &str) -> bool {
+    let key = |output: &str| output.split_once(':').map(|(key, _)| key.to_owned());
+    match info(&state["operation"], INFO_OUTPUT) {
+        Some(recorded) if !output.is_empty() => recorded == output || key(recorded) != key(output),
+        _ => true,
+    }
+}
+
+/// `sources` of a spec when there are any, else `source`; and what it holds.
+pub fn named_source(spec: &Value) -> (&'static str, &Value) {
+    let several = spec["sources"].as_array().is_some_and(|sources| !sources.is_empty());
+    let field = if several { "sources" } else { "source" };
+    (field, &spec[field])
+}
+
+/// What an Application is rolled out of: the source of its spec, or the one that a rollback asks for. The revision stays
+/// that of the source.
+pub fn rolled_out(object: &Value) -> (&'static str, Value) {
+    let asked = active(object).and_then(|operation| Request::read(operation).ok()).filter(|_| !is_automated(object));
+    match asked {
+        Some(Request { sources, .. }) if !sources.is_empty() => ("sources", Value::Array(sources)),
+        Some(Request { source: Some(source), .. }) => ("source", source),
+        _ => {
+            let (field, source) = named_source(&object["spec"]);
+            (field, source.clone())
+        }
+    }
+}
+
+fn is_automated(object: &Value) -> bool {
+    let automated = &object["spec"]["syncPolicy"]["automated"];
+    automated.is_object() && automated["enabled"] != false
 }
 
 /// An operation as it is written into the status of a new attempt: what was asked for (`None`: the agent itself), and
@@ -251,10 +264,7 @@ pub fn begin(requested: Option<&Value>, revision: &str, object: &Value, now: &st
     let uid = text_at(object, &["metadata", "uid"]).unwrap_or_default();
     let digest = Sha256::digest(format!("{uid}\n{before}\n{revision}\n{now}\n{operation}"));
     let id = hex(&digest[..5]);
-    let info = json!({"name": INFO_ATTEMPT, "value": id});
-    let others = operation["info"].as_array().into_iter().flatten().filter(|item| item["name"] != INFO_ATTEMPT);
-    let all: Vec<Value> = others.cloned().chain([info]).collect();
-    operation["info"] = Value::Array(all);
+    set_info(&mut operation, INFO_ATTEMPT, &id);
     (id, operation)
 }
 
@@ -274,18 +284,30 @@ pub fn effective(object: &Value) -> Cow<'_, Value> {
     let Some(request) = active(object).and_then(|operation| Request::read(operation).ok()) else {
         return Cow::Borrowed(object);
     };
-    let automated = &object["spec"]["syncPolicy"]["automated"];
-    // Which would undo it: such a request is refused.
-    let automated = automated.is_object() && automated["enabled"] != false;
-    if automated || (request.revision.is_empty() && request.source.is_none()) {
+    let as_it_is = request.revision.is_empty()
+        && request.source.is_none()
+        && request.revisions.is_empty()
+        && request.sources.is_empty();
+    // Automation would undo it: such a request is refused, as is one that does not fit.
+    if as_it_is || is_automated(object) || request.misfit(&object["spec"]).is_some() {
         return Cow::Borrowed(object);
     }
-    let mut asked = object.clone();
-    if let Some(source) = request.source {
-        asked["spec"]["source"] = source;
+    let (field, mut source) = rolled_out(object);
+    let revisions = if field == "sources" { request.revisions } else { vec![request.revision] };
+    let sources = match &mut source {
+        Value::Array(sources) => sources.iter_mut().collect(),
+        source => vec![source],
+    };
+    for (source, revision) in sources.into_iter().zip(revisions) {
+        if source.is_object() && !revision.is_empty() {
+            source["targetRevision"] = json!(revision);
+        }
     }
-    if !request.revision.is_empty() && asked["spec"]["source"].is_object() {
-        asked["spec"]["source"]["targetRevision"] = json!(request.revision);
+    let mut asked = object.clone();
+    if let Some(spec) = asked["spec"].as_object_mut() {
+        spec.remove("source");
+        spec.remove("sources");
+        spec.insert(field.to_owned(), source);
     }
     Cow::Owned(asked)
 }
@@ -293,29 +315,6 @@ pub fn effective(object: &Value) -> Cow<'_, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_grow_up_to_the_longest_and_end_with_the_limit() {
-        let seconds = |retry: &Retry| (0..8).map(|n| retry.pause(n).map(|p| p.as_secs())).collect::<Vec<_>>();
-        let some = |numbers: &[u64]| numbers.iter().copied().map(Some).collect::<Vec<_>>();
-        assert_eq!(seconds(&Retry::default()), [some(&[5, 10, 20, 40, 80]), vec![None; 3]].concat());
-        let retry: Retry = serde_json::from_value(
-            json!({"limit": -1, "backoff": {"duration": "1m30s", "factor": 3, "maxDuration": "10m"}}),
-        )
-        .unwrap();
-        assert_eq!(seconds(&retry), some(&[90, 270, 600, 600, 600, 600, 600, 600]));
-        assert_eq!(Retry::never().pause(0), None);
-    }
-
-    #[test]
-    fn durations_are_read_as_go_writes_them() {
-        for (text, expected) in [("5s", Some(5.0)), ("500ms", Some(0.5)), ("1h2m", Some(3720.0)), ("7", Some(7.0))] {
-            assert_eq!(seconds(text), expected, "{text}");
-        }
-        for text in ["", "s", "5 parsecs", "-1", "5x"] {
-            assert_eq!(seconds(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn requests_say_what_they_cannot_do() {
@@ -327,6 +326,61 @@ mod tests {
         assert!(Request::read(&json!({"sync": {"manifests": ["x"]}})).unwrap_err().contains("manifests"));
         let apply = Request::read(&json!({"sync": {"syncStrategy": {"apply": {"force": true}}}})).unwrap();
         assert!(apply.forces() && !apply.runs_hooks() && apply.is_whole());
+    }
+
+    #[test]
+    fn a_rollback_is_evaluated_at_what_it_asks_for() {
+        let one = |path: &str, revision: &str| json!({"repoURL": "r", "path": path, "targetRevision": revision});
+        let with = |spec: Value, sync: Value| json!({"spec": spec, "operation": {"sync": sync}});
+        let asked = |object: &Value| {
+            let object = effective(object);
+            let (field, source) = named_source(&object["spec"]);
+            (field, source.clone())
+        };
+        let single = json!({"source": one("new", "main")});
+        let revision = with(single.clone(), json!({"revision": "abc"}));
+        assert_eq!(asked(&revision), ("source", one("new", "abc")));
+        assert_eq!(rolled_out(&revision), ("source", one("new", "main")), "history has the source as it was asked for");
+        let source = with(single.clone(), json!({"revision": "abc", "source": one("old", "main")}));
+        assert_eq!(asked(&source), ("source", one("old", "abc")));
+        assert_eq!(rolled_out(&source), ("source", one("old", "main")));
+
+        let several = json!({"sources": [one("a", "main"), one("b", "main")]});
+        let both = json!([one("a", "1"), one("b", "2")]);
+        let revisions = with(several.clone(), json!({"revisions": ["1", "2"]}));
+        assert_eq!(asked(&revisions), ("sources", both.clone()));
+        let before = with(single.clone(), json!({"revisions": ["1", "2"], "sources": several["sources"]}));
+        assert_eq!(asked(&before), ("sources", both), "back to several");
+        let back = with(several.clone(), json!({"revision": "abc", "source": one("old", "main")}));
+        assert_eq!(asked(&back), ("source", one("old", "abc")), "back to one");
+        for (spec, sync, why) in [
+            (&several, json!({"revision": "abc"}), "there are 2 sources"),
+            (&several, json!({"revisions": ["1"]}), "names 1 revisions for 2 sources"),
+            (&single, json!({"revisions": ["1"]}), "names 1 revisions for 0 sources"),
+        ] {
+            let object = with(spec.clone(), sync);
+            let misfit = Request::read(&object["operation"]).unwrap().misfit(spec).unwrap();
+            assert!(misfit.contains(why), "{misfit}");
+            assert_eq!(effective(&object)["spec"], *spec, "nothing else is evaluated");
+        }
+        let mut automated = revision;
+        automated["spec"]["syncPolicy"] = json!({"automated": {}});
+        assert_eq!(asked(&automated), ("source", one("new", "main")), "which is refused");
+    }
+
+    #[test]
+    fn an_output_is_another_one_only_when_that_is_certain() {
+        let state = |output: &str| {
+            let mut operation = json!({"sync": {}, "info": [{"name": "why", "value": "because"}]});
+            set_info(&mut operation, INFO_OUTPUT, output);
+            assert_eq!(as_asked(&operation), json!({"sync": {}, "info": [{"name": "why", "value": "because"}]}));
+            json!({"operation": operation})
+        };
+        for (recorded, now, same) in
+            [("k:1", "k:1", true), ("k:1", "k:2", false), ("j:1", "k:2", true), ("", "k:2", true), ("k:1", "", true)]
+        {
+            assert_eq!(is_output(&state(recorded), now), same, "{recorded} {now}");
+        }
     }
 
     #[test]
