@@ -387,7 +387,7 @@ async fn several_sources_go_back_to_where_they_were() {
     let status = world.await_status("cannot be done", "both", failed).await;
     let message = status["operationState"]["message"].as_str().unwrap();
     assert!(message.contains("operation.sync.revisions has to name a revision of each"), "{message}");
-    assert_eq!(key(&world, "one").await.as_deref(), Some("2"));
+    assert_eq!(world.key("one").await.as_deref(), Some("2"));
 
     ask(json!({"revisions": before["revisions"], "sources": before["sources"]})).await;
     let back = |status: &Value| {
@@ -397,7 +397,7 @@ async fn several_sources_go_back_to_where_they_were() {
     let status = world.await_status("is rolled back", "both", back).await;
     assert_eq!(status["operationState"]["syncResult"]["sources"], json!(sources));
     for name in ["one", "two"] {
-        assert_eq!(key(&world, name).await.as_deref(), Some("1"), "{name}");
+        assert_eq!(world.key(name).await.as_deref(), Some("1"), "{name}");
     }
     world.await_status("differs from Git", "both", |status| status["sync"]["status"] == "OutOfSync").await;
 
@@ -405,5 +405,5 @@ async fn several_sources_go_back_to_where_they_were() {
     let automated = json!({"prune": true});
     world.patch_application("both", &json!({"spec": {"syncPolicy": {"automated": automated}}})).await;
     world.await_status("is at the second commit again", "both", at(&second)).await;
-    assert_eq!(key(&world, "two").await.as_deref(), Some("2"));
+    assert_eq!(world.key("two").await.as_deref(), Some("2"));
 }
