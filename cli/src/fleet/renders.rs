@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::{Content, Definition, Known, Written, cache::Cache};
+use super::{Content, Definition, Fleet, Known, Written, cache::Cache};
 use crate::failure::described;
 
 /// Renders, and remembers.
@@ -67,8 +67,10 @@ impl Renders {
         }
     }
 
-    /// Forgets all but these, which a process that goes on for long has to.
-    pub(crate) fn keep(&self, digests: &BTreeSet<&str>) {
+    /// Forgets all but what a fleet holds, which a process that goes on for long has to.
+    pub(crate) fn keep(&self, fleet: &Fleet) {
+        let known = fleet.applications.values().filter_map(|surveyed| surveyed.outcome.as_ref().ok());
+        let digests: BTreeSet<&str> = known.map(|known| known.render.as_str()).collect();
         self.contents.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| digests.contains(&**digest));
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| digests.contains(&**digest));
     }
@@ -194,4 +196,64 @@ fn content(manifests: &Manifests<Rendered>, warnings: Vec<String>) -> Content {
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     gitmoor_core::tracking::hex(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use gitmoor_core::tracking::ApplicationKey;
+    use gitmoor_engine::{helm::Helm, kustomize::Kustomize, materialise, process};
+    use serde_json::json;
+
+    use super::*;
+    use crate::fleet::{Fleet, Surveyed};
+
+    fn renders() -> Renders {
+        let limits = process::Limits::default();
+        Renders {
+            renderer: Renderer {
+                kustomize: Kustomize { program: PathBuf::new(), limits: limits.clone() },
+                helm: Helm { program: PathBuf::new(), limits },
+                scratch: PathBuf::new(),
+                limits: materialise::Limits::default(),
+            },
+            _scratch: tempfile::tempdir().unwrap(),
+            capabilities: Capabilities::default(),
+            programs: String::new(),
+            cache: None,
+            slots: Semaphore::new(1),
+            contents: Mutex::default(),
+            bodies: Mutex::default(),
+            rendered: AtomicUsize::new(0),
+            kustomize_fits: OnceCell::new(),
+            helm_fits: OnceCell::new(),
+        }
+    }
+
+    #[test]
+    fn what_carries_locked_charts_is_kept_by_its_render() {
+        let renders = renders();
+        for digest in ["held", "gone"] {
+            renders.remember(digest.to_owned(), Content::default());
+            let (bodies, _) = Manifests::read(Vec::new());
+            renders.bodies.lock().unwrap().insert(digest.to_owned(), Arc::new(bodies));
+        }
+        // As when the lock file is a part of what is compared.
+        let known = Known { digest: "with the lock".to_owned(), ..known_as("held".to_owned(), Arc::default()) };
+        let surveyed = Surveyed {
+            object: Arc::new(json!({})),
+            spec: None,
+            parent: None,
+            reads: Arc::default(),
+            elsewhere: Arc::default(),
+            lock: Arc::default(),
+            outcome: Ok(known),
+        };
+        let key = ApplicationKey { namespace: "gitmoor".to_owned(), name: "root".to_owned() };
+        renders.keep(&Fleet { applications: [(key, surveyed)].into() });
+        assert!(renders.bodies("held").is_some() && renders.bodies("gone").is_none());
+        let contents: Vec<String> = renders.contents.lock().unwrap().keys().cloned().collect();
+        assert_eq!(contents, ["held"]);
+    }
 }

@@ -176,8 +176,7 @@ impl<'a> Watch<'a> {
             }
         }
         self.fleet = fleet;
-        let outcomes = self.fleet.applications.values().filter_map(|surveyed| surveyed.outcome.as_ref().ok());
-        self.surveyor.renders().keep(&outcomes.map(|known| known.digest.as_str()).collect());
+        self.surveyor.renders().keep(&self.fleet);
     }
 
     /// Looks at the Applications once, and says what has gone wrong or come right since the last look.
