@@ -110,3 +110,22 @@ fn every_fault_is_named_and_stand_ins_let_the_rest_go_on() {
     assert!(of_good.iter().all(|line| line.starts_with("Order")), "{of_good:#?}");
     assert_eq!(run.json()["applications"]["gitmoor/good"], serde_json::json!(["Synced", "Healthy"]), "{found:#?}");
 }
+
+#[test]
+fn an_agent_that_is_slow_is_waited_for() {
+    let slow = Scratch::new("slow");
+    let agent = program("gitmoor-agent");
+    let script = slow.write("agent", format!("#!/bin/sh\nsleep 6\nexec {} \"$@\"\n", agent.display()));
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\n";
+    let tree = tree(&[("apps/web/map.yaml", map)], &["web"]);
+    let mut environment = environment();
+    environment.retain(|(name, _)| *name != "GITMOOR_AGENT");
+    environment.push(("GITMOOR_AGENT", script.to_str().unwrap().to_owned()));
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let arguments = ["rehearse", "--output", "json", "--timeout", "120", "--quiet-seconds", "1"];
+    let run = Run::of(&program("gitmoor"), tree.path(), &environment, &arguments, b"");
+    let unfinished: Vec<String> = found(&run).into_iter().filter(|line| line.starts_with("Unfinished")).collect();
+    assert!(unfinished.is_empty(), "{unfinished:#?}\n{}", run.stderr);
+    assert_eq!(run.json()["applications"]["gitmoor/web"], serde_json::json!(["Synced", "Healthy"]));
+}

@@ -118,7 +118,8 @@ async fn settle(
     loop {
         let applications = stage.applications().await?;
         let now = findings.observe(&applications, started.elapsed());
-        if now != before {
+        // Quiet is who has nothing to do, not who is slow.
+        if now != before || !stage.rests().0 || stage.has_yet_to_speak(&applications) {
             (before, changed) = (now, Instant::now());
         }
         stage.stand_in(&applications).await;

@@ -150,6 +150,13 @@ impl Stage {
     }
 
     /// All Applications as they are now.
+    /// Whether there are Applications of which it has said nothing yet, such as while it fetches what they are made of.
+    pub(super) fn has_yet_to_speak(&self, applications: &[Value]) -> bool {
+        let is_its_own = |object: &&Value| text_at(object, &["metadata", "namespace"]) == Some(&*self.namespace);
+        let silent = |object: &Value| text_at(&object["status"], &["sync", "status"]).is_none_or(str::is_empty);
+        applications.iter().filter(is_its_own).any(silent)
+    }
+
     pub(super) async fn applications(&self) -> Result<Vec<Value>, Failure> {
         let listed = self.cluster.list(&builtin::applications(), None).await;
         listed.map_err(|error| Failure::io("cannot list the Applications", &error))

@@ -193,7 +193,8 @@ impl<'a> Watch<'a> {
         let state = self.findings.observe(&applications, Duration::ZERO);
         self.say(terminal);
         let Some(round) = &mut self.round else { return Ok(()) };
-        if state != round.state {
+        // Quiet is who has nothing to do, not who is slow.
+        if state != round.state || !rests || self.stage.has_yet_to_speak(&applications) {
             (round.state, round.changed) = (state, Instant::now());
         }
         round.done = match round.done.take() {
