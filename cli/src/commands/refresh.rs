@@ -14,8 +14,6 @@ use crate::{
 };
 
 const LOOK: Duration = Duration::from_millis(100);
-/// How long the agent may take to take a request up.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Has the agent look at the repository now, without waiting for its interval or a webhook
 #[derive(Debug, clap::Args)]
@@ -31,6 +29,9 @@ pub(crate) struct Arguments {
     /// Wait until the agent has taken it up
     #[arg(long)]
     wait: bool,
+    /// How long to wait for all of them, such as 90s or 10m
+    #[arg(long, value_name = "TIME", default_value = "40s", value_parser = super::duration)]
+    timeout: Duration,
     #[command(flatten)]
     target: Target,
 }
@@ -39,27 +40,47 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let connection = Connection::open(&arguments.target)?;
     connection.wait(async {
+        let mut objects = Vec::new();
         for name in &arguments.names {
-            let object = connection.application(name).await?;
-            let (namespace, name) = name_of(&object);
+            objects.push(connection.application(name).await?);
+        }
+        for object in &objects {
+            let (namespace, name) = name_of(object);
             if arguments.wait
                 && let Some(why) = connection.agent(namespace).await.warning(namespace)
             {
                 return Err(Failure::new(Exit::Io, why).hint(format!("see what keeps it: gitmoor explain {name}")));
             }
-            warn_without_agent(&connection, &object, terminal).await;
+            warn_without_agent(&connection, object, terminal).await;
+            // All of them first: the agent looks at several at the same time.
+            ask(&connection, namespace, name).await?;
             if !arguments.wait {
-                ask(&connection, namespace, name).await?;
                 terminal.message(&format!("{name}: asked for"));
-            } else if looked_at(&connection, &object, PATIENCE).await? {
-                terminal.message(&format!("{name}: the agent has looked"));
-            } else {
-                terminal.error(&format!("{name}: no agent has looked within {} seconds", PATIENCE.as_secs()));
-                return Ok(Exit::Findings);
             }
         }
-        Ok(Exit::Done)
+        if arguments.wait { wait_for(&connection, &objects, arguments.timeout, terminal).await } else { Ok(Exit::Done) }
     })
+}
+
+/// Waits for all of them, and tells of each.
+async fn wait_for(
+    connection: &Connection,
+    objects: &[Value],
+    patience: Duration,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let mut exit = Exit::Done;
+    for object in objects {
+        let (_, name) = name_of(object);
+        if is_looked_at(connection, object, started, patience).await? {
+            terminal.message(&format!("{name}: the agent has looked"));
+        } else {
+            terminal.error(&format!("{name}: no agent has looked within {} seconds", patience.as_secs()));
+            exit = Exit::Findings;
+        }
+    }
+    Ok(exit)
 }
 
 async fn ask(connection: &Connection, namespace: &str, name: &str) -> Result<(), Failure> {
@@ -72,7 +93,17 @@ async fn ask(connection: &Connection, namespace: &str, name: &str) -> Result<(),
 pub(crate) async fn looked_at(connection: &Connection, object: &Value, patience: Duration) -> Result<bool, Failure> {
     let (namespace, name) = name_of(object);
     ask(connection, namespace, name).await?;
-    let started = Instant::now();
+    is_looked_at(connection, object, Instant::now(), patience).await
+}
+
+/// Waits until a look that was asked for is over.
+async fn is_looked_at(
+    connection: &Connection,
+    object: &Value,
+    started: Instant,
+    patience: Duration,
+) -> Result<bool, Failure> {
+    let (namespace, name) = name_of(object);
     while annotation(&connection.application(&format!("{namespace}/{name}")).await?, ANNOTATION_REFRESH).is_some() {
         if started.elapsed() > patience {
             return Ok(false);

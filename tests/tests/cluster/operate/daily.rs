@@ -73,6 +73,24 @@ async fn an_agent_that_is_gone_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_refresh_that_is_late_is_told() {
+    let (mut world, person) = world("late").await;
+    let commit = world.repository.commit(&[("web/map.yaml", &config_map("map", "key", "one"))], "a map").await;
+    for name in ["one", "two"] {
+        world.apply(&world.application(name, "web")).await;
+    }
+    world.await_status("is looked at", "two", |status| status["sync"]["revision"] == commit.as_str()).await;
+    world.agent.signal(rustix::process::Signal::STOP);
+    let late = person.run(&["refresh", "one", "two", "--wait", "--timeout", "1s"]);
+    let said = &late.assert(1).stderr;
+    assert!(said.contains("one: no agent has looked") && said.contains("two: no agent has looked"), "{said}");
+    world.agent.signal(rustix::process::Signal::CONT);
+    let both = person.run(&["refresh", "one", "two", "--wait"]);
+    let said = &both.assert(0).stderr;
+    assert!(said.contains("one: the agent has looked") && said.contains("two: the agent has looked"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sync_is_asked_for_followed_and_told() {
     let (world, person) = world("ask").await;
     let files = [
