@@ -10,6 +10,8 @@ use gitmoor_core::{
     builtin,
     names::{ANNOTATION_REFRESH, APPLICATION_GROUP, APPLICATION_KIND},
     object::{GroupKind, annotation, text_at},
+    status::merge_patch,
+    tracking::ApplicationKey,
 };
 use gitmoor_engine::cluster::{Cluster, ClusterError};
 use gitmoor_local_cluster::{
@@ -48,6 +50,8 @@ const DEFINITIONS: [&str; 7] = [
 ];
 /// What is off: nobody makes ServiceAccounts, and webhooks would refuse every request, since nobody runs.
 const WITHOUT_ADMISSION: [&str; 3] = ["ServiceAccount", "MutatingAdmissionWebhook", "ValidatingAdmissionWebhook"];
+/// The category of root Applications that the API server refuses.
+const REFUSED: &str = "RootRefused";
 /// The user agent of the agent's requests begins so.
 const AGENT: &str = "gitmoor-agent";
 
@@ -99,25 +103,39 @@ impl Stage {
         let (audit_log, namespace) = (start.audit_log(), namespace.to_owned());
         let stage = Self { agent, cluster, namespace, published, aws, api_server, audit_log, _folder: folder };
         for root in &files.roots {
-            stage.apply(root).await?;
+            stage.apply(root).await.map_err(|error| Failure::io("the root Application is refused", &error))?;
         }
         Ok(stage)
     }
 
-    /// Has the agent look at files that have changed. `roots` are those whose own file has.
-    pub(super) async fn update(&self, files: &Files, roots: &[Value], bound: &AllBound) -> Result<(), Failure> {
+    /// Has the agent look at files that have changed. `roots` are those whose own file has. Gives those that the API server
+    /// refuses, each with the reason: they stay as they were.
+    pub(super) async fn update<'r>(
+        &self,
+        files: &Files,
+        roots: &[&'r Value],
+        bound: &AllBound,
+    ) -> Result<Vec<(&'r Value, Finding)>, Failure> {
         self.aws.learn(bound);
         self.published.publish(&files.snapshot)?;
+        let mut refused = Vec::new();
         for root in roots {
-            self.apply(root).await?;
+            let name = text_at(root, &["metadata", "name"]).unwrap_or_default();
+            if let Err(error) = self.apply(root).await {
+                let key = ApplicationKey { namespace: self.namespace.clone(), name: name.to_owned() };
+                refused.push((*root, Finding::new(REFUSED, &key, error.to_string())));
+            }
         }
         let look = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: "normal"}}});
         for root in &files.roots {
             let name = text_at(root, &["metadata", "name"]).unwrap_or_default();
-            let asked = self.cluster.merge(&builtin::applications(), Some(&self.namespace), name, &look).await;
-            asked.map_err(|error| Failure::io(format!("cannot ask for a look at {name}"), &error))?;
+            match self.cluster.merge(&builtin::applications(), Some(&self.namespace), name, &look).await {
+                // A new one that was refused.
+                Err(error) if error.is_not_found() => {}
+                asked => drop(asked.map_err(|e| Failure::io(format!("cannot ask for a look at {name}"), &e))?),
+            }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Whether the agent has nothing to do at this moment, and how often it has rendered so far.
@@ -130,6 +148,13 @@ impl Stage {
             samples.map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
         };
         (sum("gitmoor_queue_depth") == Some(0), sum("gitmoor_renders_total").unwrap_or_default())
+    }
+
+    /// Whether there are Applications of which it has said nothing yet, such as while it fetches what they are made of.
+    pub(super) fn has_yet_to_speak(&self, applications: &[Value]) -> bool {
+        let is_its_own = |object: &&Value| text_at(object, &["metadata", "namespace"]) == Some(&*self.namespace);
+        let silent = |object: &Value| text_at(&object["status"], &["sync", "status"]).is_none_or(str::is_empty);
+        applications.iter().filter(is_its_own).any(silent)
     }
 
     /// Whether it has yet to take up the last request to look.
@@ -150,13 +175,6 @@ impl Stage {
     }
 
     /// All Applications as they are now.
-    /// Whether there are Applications of which it has said nothing yet, such as while it fetches what they are made of.
-    pub(super) fn has_yet_to_speak(&self, applications: &[Value]) -> bool {
-        let is_its_own = |object: &&Value| text_at(object, &["metadata", "namespace"]) == Some(&*self.namespace);
-        let silent = |object: &Value| text_at(&object["status"], &["sync", "status"]).is_none_or(str::is_empty);
-        applications.iter().filter(is_its_own).any(silent)
-    }
-
     pub(super) async fn applications(&self) -> Result<Vec<Value>, Failure> {
         let listed = self.cluster.list(&builtin::applications(), None).await;
         listed.map_err(|error| Failure::io("cannot list the Applications", &error))
@@ -178,22 +196,19 @@ impl Stage {
     }
 
     /// Makes a root Application be as its file has it.
-    async fn apply(&self, root: &Value) -> Result<(), Failure> {
+    async fn apply(&self, root: &Value) -> Result<(), ClusterError> {
         let mut root = root.clone();
         root["metadata"]["namespace"] = json!(self.namespace);
-        let refused = |error: ClusterError| Failure::io("the root Application is refused", &error);
         let (kind, namespace) = (builtin::applications(), Some(&*self.namespace));
         let name = text_at(&root, &["metadata", "name"]).unwrap_or_default();
-        let present = self.cluster.get(&kind, namespace, name).await.map_err(refused)?;
-        let written = match present {
-            None => self.cluster.create(&kind, namespace, &root).await,
-            Some(mut present) => {
-                present["spec"] = root["spec"].take();
-                let name = text_at(&present, &["metadata", "name"]).unwrap_or_default().to_owned();
-                self.cluster.replace(&kind, namespace, &name, &present).await
-            }
+        let Some(present) = self.cluster.get(&kind, namespace, name).await? else {
+            return self.cluster.create(&kind, namespace, &root).await.map(drop);
         };
-        written.map(drop).map_err(refused)
+        // Of no version: the agent writes the status all the time.
+        match merge_patch(&present["spec"], &root["spec"]) {
+            Some(spec) => self.cluster.merge(&kind, namespace, name, &json!({"spec": spec})).await.map(drop),
+            None => Ok(()),
+        }
     }
 }
 

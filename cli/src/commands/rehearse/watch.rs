@@ -128,7 +128,7 @@ impl<'a> Watch<'a> {
 
     /// Something was saved: says what it changes, and has the agent sync that.
     async fn take(&mut self, saved: Saved, terminal: &mut Terminal) -> Result<(), Failure> {
-        let files = match Files::now(self.prepared) {
+        let mut files = match Files::now(self.prepared) {
             Ok(files) => files,
             Err(failure) if failure.exit == Exit::Input => {
                 self.local.retain(|finding| finding.category != ROOT);
@@ -150,8 +150,11 @@ impl<'a> Watch<'a> {
         let changes =
             Changes::between(&self.arguments.render, &self.surveyor, grounds, &self.fleet, &tree.fleet).await?;
         tell(&saved, &changes, terminal);
-        let roots: Vec<Value> = files.roots.iter().filter(|root| !self.files.roots.contains(root)).cloned().collect();
-        self.stage.update(&files, &roots, &tree.bound).await?;
+        let all = files.roots.clone();
+        let roots: Vec<&Value> = all.iter().filter(|root| !self.files.roots.contains(root)).collect();
+        let refused = self.stage.update(&files, &roots, &tree.bound).await?;
+        // It is tried again with the next save.
+        files.roots.retain(|root| !refused.iter().any(|(one, _)| *one == root));
         // Of one that does not render nothing more is told than that.
         let staying = changes.staying().into_iter().filter(|key| tree.bound.contains_key(key)).collect();
         let mut round = Round::new(saved.at, staying, changes.going());
@@ -161,6 +164,7 @@ impl<'a> Watch<'a> {
         self.told.extend(tree.findings.iter().filter(|finding| finding.category == NOT_RENDERED).cloned());
         self.versions = tree.versions();
         self.local = tree.findings;
+        self.local.extend(refused.into_iter().map(|(_, finding)| finding));
         self.keep(tree.fleet);
         self.files = files;
         Ok(())

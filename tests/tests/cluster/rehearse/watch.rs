@@ -143,3 +143,21 @@ async fn what_is_saved_is_synced_and_what_breaks_is_named_until_it_is_healed() {
     assert_eq!(status.code(), Some(0), "{}", watching.told());
     assert!(TcpStream::connect(address).is_err(), "the API server ends with it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_the_api_server_refuses_is_a_finding_until_it_is_corrected() {
+    let mut watching = Watching::start(tree(&[("apps/web/map.yaml", &config_map("web", "key", "one"))], &["web"]), &[]);
+    watching.tells(&["everything is Synced and Healthy after"]).await;
+    let root = application("root", "applications");
+    let begin = root.find("  destination:").unwrap();
+    let end = begin + root[begin..].find('\n').unwrap() + 1;
+    watching.tree.write("distribution/platform.yaml", format!("{}{}", &root[..begin], &root[end..]));
+    watching.tells(&["RootRefused: gitmoor/root: ", "spec.destination"]).await;
+    // It is so still when something else is saved, and keeps nobody from syncing that.
+    watching.tree.write("apps/web/map.yaml", config_map("web", "key", "two"));
+    let told = watching.tells(&["findings after"]).await;
+    assert!(!told.contains("over: RootRefused"), "{told}");
+    watching.tree.write("distribution/platform.yaml", root.replace("prune: true, ", ""));
+    watching.tells(&["over: RootRefused: gitmoor/root"]).await;
+    watching.tells(&["everything is Synced and Healthy after"]).await;
+}
