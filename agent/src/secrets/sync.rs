@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gitmoor_core::handover::owns;
 use gitmoor_core::names::{ANNOTATION_SECRET_DIGEST, FIELD_MANAGER_SECRETS};
 use gitmoor_core::object::{GroupKind, ObjectId, annotation, text_at};
 use gitmoor_core::ownership::Entry as Owned;
@@ -141,7 +142,6 @@ async fn apply(
     if request.target.creation == Creation::None {
         return Ok((Outcome::Synced, false));
     }
-    yields(shared, request)?;
     let sources = sources(shared, request).await?;
     let mut live = known(shared, request);
     for _ in 0..ATTEMPTS {
@@ -149,6 +149,7 @@ async fn apply(
             Some(live) => Some(live),
             None => read(shared, request).await?,
         };
+        yields(shared, request, present.as_ref())?;
         if let Some(done) = bring(shared, request, &composed, &sources, present).await? {
             return Ok(done);
         }
@@ -194,11 +195,13 @@ async fn bring(
     }
 }
 
-/// The predecessor's object leaves a Secret alone that its successor has made once.
-fn yields(shared: &Shared, request: &SecretRequest) -> Result<(), Failure> {
+/// The predecessor's object leaves a Secret alone that its successor has made once, or that was handed over to it: with its
+/// reference back, the Secret would go with the object.
+fn yields(shared: &Shared, request: &SecretRequest, live: Option<&LiveSecret>) -> Result<(), Failure> {
     if request.id.form != Form::Legacy {
         return Ok(());
     }
+    let handed_over = live.is_some_and(|live| !owns(&request.uid, &live.object));
     let known = shared.book.lock();
     let successor = known.entries.iter().find(|(id, entry)| {
         let of_target = |other: &Arc<SecretRequest>| {
@@ -208,7 +211,9 @@ fn yields(shared: &Shared, request: &SecretRequest) -> Result<(), Failure> {
         id.form == Form::External
             && id.namespace == request.id.namespace
             && entry.request.as_ref().is_ok_and(of_target)
-            && text_at(&entry.object, &["status", "syncedResourceVersion"]).is_some_and(|version| !version.is_empty())
+            && (handed_over
+                || text_at(&entry.object, &["status", "syncedResourceVersion"])
+                    .is_some_and(|version| !version.is_empty()))
     });
     successor.map_or(Ok(()), |(id, _)| {
         let message = format!("Secret {} is made by {id} now; remove this object", request.target.name);
