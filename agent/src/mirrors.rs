@@ -32,10 +32,11 @@ impl Tidy {
         let mut unused = BTreeSet::new();
         loop {
             tokio::time::sleep(self.interval).await;
-            // Until then nobody can tell what is used.
-            let used = self.state.all_evaluated().then(|| self.used());
             let (mirrors, before) = (mirrors.clone(), std::mem::take(&mut unused));
-            match tokio::task::spawn_blocking(move || look(&mirrors, used.as_ref(), &before)).await {
+            let (state, remotes) = (Arc::clone(&self.state), Arc::clone(&self.remotes));
+            // Until all are evaluated nobody can tell what is used.
+            let used = move || state.all_evaluated().then(|| used(&state, &remotes));
+            match tokio::task::spawn_blocking(move || look(&mirrors, used, &before)).await {
                 Ok(Ok(look)) => {
                     self.metrics.mirrors_removed.inc_by(look.removed.len() as u64);
                     self.metrics.mirror_bytes.set(i64::try_from(look.bytes).unwrap_or(i64::MAX));
@@ -47,14 +48,14 @@ impl Tidy {
             }
         }
     }
+}
 
-    fn used(&self) -> BTreeSet<String> {
-        let followed = self.state.follows().into_keys().filter_map(|origin| match origin {
-            Origin::Git(url) => Some(url.directory_name()),
-            Origin::Chart(_) => None,
-        });
-        followed.chain(self.remotes.repositories().iter().map(RepositoryUrl::directory_name)).collect()
-    }
+fn used(state: &State, remotes: &RemoteFollowers) -> BTreeSet<String> {
+    let followed = state.follows().into_keys().filter_map(|origin| match origin {
+        Origin::Git(url) => Some(url.directory_name()),
+        Origin::Chart(_) => None,
+    });
+    followed.chain(remotes.repositories().iter().map(RepositoryUrl::directory_name)).collect()
 }
 
 struct Look {
@@ -63,12 +64,17 @@ struct Look {
     bytes: u64,
 }
 
-fn look(mirrors: &MirrorsOnDisk, used: Option<&BTreeSet<String>>, before: &BTreeSet<String>) -> std::io::Result<Look> {
+/// `used` is asked again before each removal: somebody may have begun to use one.
+fn look(
+    mirrors: &MirrorsOnDisk,
+    used: impl Fn() -> Option<BTreeSet<String>>,
+    before: &BTreeSet<String>,
+) -> std::io::Result<Look> {
     let mut look = Look { unused: BTreeSet::new(), removed: Vec::new(), bytes: 0 };
-    if let Some(used) = used {
-        for name in mirrors.names()?.difference(used) {
-            if before.contains(name) {
-                mirrors.remove(name)?;
+    if let Some(in_use) = used() {
+        for name in mirrors.names()?.difference(&in_use) {
+            let unused = || used().is_some_and(|used| !used.contains(name));
+            if before.contains(name) && mirrors.remove(name, unused)? {
                 look.removed.push(name.clone());
             } else {
                 look.unused.insert(name.clone());
@@ -77,4 +83,30 @@ fn look(mirrors: &MirrorsOnDisk, used: Option<&BTreeSet<String>>, before: &BTree
     }
     look.bytes = mirrors.bytes();
     Ok(look)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_mirror_that_is_taken_up_while_others_are_removed_stays() {
+        let data = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            std::fs::create_dir_all(data.path().join("repositories").join(name)).unwrap();
+        }
+        let mirrors = MirrorsOnDisk::new(data.path());
+        let asked = Cell::new(0);
+        // Nothing is used at first; from the second question on, `b` is.
+        let used = || {
+            asked.set(asked.get() + 1);
+            Some(if asked.get() > 1 { ["b".to_owned()].into() } else { BTreeSet::new() })
+        };
+        let both = ["a".to_owned(), "b".to_owned()].into();
+        let look = look(&mirrors, used, &both).unwrap();
+        assert_eq!((look.removed, look.unused), (vec!["a".to_owned()], ["b".to_owned()].into()));
+        assert_eq!(mirrors.names().unwrap(), ["b".to_owned()].into());
+    }
 }

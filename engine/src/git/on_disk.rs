@@ -47,14 +47,19 @@ impl MirrorsOnDisk {
         bytes_below(&self.folder)
     }
 
-    /// Removes a mirror, once no fetch is at work on it. Its lock stays: somebody may wait for it.
+    /// Removes a mirror that nobody uses, as is asked once no fetch can begin; false when somebody does, or a fetch is at
+    /// work on it. Its lock stays: somebody may wait for it.
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub fn remove(&self, name: &str) -> io::Result<()> {
+    pub fn remove(&self, name: &str, unused: impl FnOnce() -> bool) -> io::Result<bool> {
         let directory = self.folder.join(name);
-        let _lock = store::lock(&directory)?;
-        store::remove_all(&directory)
+        let Some(_lock) = store::try_lock(&directory)? else { return Ok(false) };
+        if !unused() {
+            return Ok(false);
+        }
+        store::remove_all(&directory)?;
+        Ok(true)
     }
 }
 
@@ -85,8 +90,13 @@ mod tests {
         fs::write(data.path().join(FOLDER).join("two.lock"), "").unwrap();
         assert_eq!(mirrors.names().unwrap(), ["one", "two"].map(str::to_owned).into());
         assert_eq!(mirrors.bytes(), 20);
-        mirrors.remove("one").unwrap();
+        assert!(!mirrors.remove("one", || false).unwrap(), "somebody has begun to use it");
+        let fetch = store::lock(&data.path().join(FOLDER).join("one")).unwrap();
+        assert!(!mirrors.remove("one", || true).unwrap(), "a fetch is at work");
+        drop(fetch);
+        assert_eq!(mirrors.names().unwrap().len(), 2);
+        assert!(mirrors.remove("one", || true).unwrap());
         assert_eq!((mirrors.names().unwrap(), mirrors.bytes()), (["two".to_owned()].into(), 5));
-        mirrors.remove("one").unwrap();
+        mirrors.remove("one", || true).unwrap();
     }
 }

@@ -31,12 +31,25 @@ fn create(directory: &Path) -> Result<Repository, git2::Error> {
 
 /// Waits for the folder's lock; it is held until the file is dropped, at the latest when the process ends.
 pub(super) fn lock(directory: &Path) -> io::Result<File> {
+    let file = lock_file(directory)?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
+/// The same, unless somebody else has it.
+pub(super) fn try_lock(directory: &Path) -> io::Result<Option<File>> {
+    let file = lock_file(directory)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        locked => Ok(locked.map(|()| Some(file))?),
+    }
+}
+
+fn lock_file(directory: &Path) -> io::Result<File> {
     if let Some(parent) = directory.parent() {
         fs::create_dir_all(parent)?;
     }
-    let file = File::options().create(true).truncate(false).write(true).open(beside(directory, ".lock"))?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
+    File::options().create(true).truncate(false).write(true).open(beside(directory, ".lock"))
 }
 
 /// Removes what a killed fetch left behind: half packs, locks of references, a clone that was not swapped in.
