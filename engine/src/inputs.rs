@@ -239,7 +239,7 @@ fn look_into(traits: &mut Traits, packed: &[u8]) {
         return;
     };
     for (path, bytes) in tree.files() {
-        let name = path.as_str().rsplit('/').next().unwrap_or_default();
+        let name = path.rsplit('/').next().unwrap_or_default();
         if is_packed(name) {
             *traits = ANYTHING;
         } else {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use flate2::read::GzDecoder;
@@ -56,7 +57,8 @@ pub enum ArchiveError {
 /// The files of a packed chart; its root is the chart's folder.
 #[derive(Clone, Debug)]
 pub struct ChartTree {
-    files: Arc<BTreeMap<RepoPath, (String, Vec<u8>)>>,
+    /// By their paths: identity and content.
+    files: Arc<BTreeMap<String, (String, Vec<u8>)>>,
 }
 
 impl ChartTree {
@@ -80,7 +82,7 @@ impl ChartTree {
         Ok(Self { files: Arc::new(files) })
     }
 
-    fn entries(unpacked: impl Read, limits: &Limits) -> Result<BTreeMap<RepoPath, (String, Vec<u8>)>, ArchiveError> {
+    fn entries(unpacked: impl Read, limits: &Limits) -> Result<BTreeMap<String, (String, Vec<u8>)>, ArchiveError> {
         let mut files = BTreeMap::new();
         let malformed = |error: io::Error| ArchiveError::Malformed(error.to_string());
         let mut archive = tar::Archive::new(unpacked);
@@ -107,7 +109,7 @@ impl ChartTree {
                 return Err(ArchiveError::TooLarge { what: "a file with too many bytes", limit: limits.file as u64 });
             }
             let id = hexadecimal(&Sha256::digest(&bytes));
-            if files.insert(path, (id, bytes)).is_some() {
+            if files.insert(path.as_str().to_owned(), (id, bytes)).is_some() {
                 return Err(forbidden("which stands there twice"));
             }
         }
@@ -115,13 +117,19 @@ impl ChartTree {
     }
 
     /// All files, with what is in them.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&RepoPath, &[u8])> {
-        self.files.iter().map(|(path, (_, bytes))| (path, bytes.as_slice()))
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(path, (_, bytes))| (path.as_str(), bytes.as_slice()))
     }
 
     fn is_folder(&self, path: &RepoPath) -> bool {
+        path.as_str().is_empty() || self.below(path).next().is_some()
+    }
+
+    /// The files below a folder, by their path from there. They stand beside each other.
+    fn below(&self, path: &RepoPath) -> impl Iterator<Item = (&str, &str)> {
         let below = below(path);
-        path.as_str().is_empty() || self.files.keys().any(|file| file.as_str().starts_with(&below))
+        let from = self.files.range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded));
+        from.map_while(move |(file, (id, _))| Some((file.strip_prefix(&below)?, id.as_str())))
     }
 }
 
@@ -157,20 +165,18 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 
 impl Tree for ChartTree {
     fn entry(&self, path: &RepoPath) -> Result<Option<TreeEntry>, TreeError> {
-        if let Some((id, _)) = self.files.get(path) {
+        if let Some((id, _)) = self.files.get(path.as_str()) {
             return Ok(Some(TreeEntry { kind: EntryKind::File, id: id.clone() }));
         }
         Ok(self.is_folder(path).then(|| TreeEntry { kind: EntryKind::Folder, id: String::new() }))
     }
 
     fn list(&self, path: &RepoPath) -> Result<Vec<(String, TreeEntry)>, TreeError> {
-        let below = below(path);
         let mut entries: Vec<(String, TreeEntry)> = Vec::new();
-        for (file, (id, _)) in self.files.iter() {
-            let Some(rest) = file.as_str().strip_prefix(&below) else { continue };
+        for (rest, id) in self.below(path) {
             match rest.split_once('/') {
-                None => entries.push((rest.to_owned(), TreeEntry { kind: EntryKind::File, id: id.clone() })),
-                Some((folder, _)) if entries.iter().any(|(name, _)| name == folder) => {}
+                None => entries.push((rest.to_owned(), TreeEntry { kind: EntryKind::File, id: id.to_owned() })),
+                Some((folder, _)) if entries.last().is_some_and(|(name, _)| name == folder) => {}
                 Some((folder, _)) => {
                     entries.push((folder.to_owned(), TreeEntry { kind: EntryKind::Folder, id: String::new() }));
                 }
@@ -180,7 +186,7 @@ impl Tree for ChartTree {
     }
 
     fn read(&self, path: &RepoPath, limit: usize) -> Result<Vec<u8>, TreeError> {
-        match self.files.get(path) {
+        match self.files.get(path.as_str()) {
             None => Err(TreeError::unreadable(path, "it does not exist")),
             Some((_, bytes)) if bytes.len() > limit => Err(TreeError::too_large(path, limit)),
             Some((_, bytes)) => Ok(bytes.clone()),
@@ -238,6 +244,31 @@ mod tests {
         assert_eq!(names("templates").len(), 2);
         assert_eq!(tree.read(&RepoPath::root().join("templates/a.yaml").unwrap(), 10).unwrap(), b"a");
         assert!(tree.read(&RepoPath::root().join("Chart.yaml").unwrap(), 3).is_err());
+    }
+
+    #[test]
+    fn folders_are_told_from_what_only_begins_like_them() {
+        let paths = ["app/a-b", "app/a.b/x", "app/a/x", "app/a/y/z", "app/a0", "app/c/x", "app/cc"];
+        let packed = packed(|b| paths.iter().for_each(|path| entry(b, path, tar::EntryType::Regular, b"")));
+        let tree = read(&packed).unwrap();
+        let path = |text: &str| RepoPath::root().join(text).unwrap();
+        let names = |text: &str| tree.list(&path(text)).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(""), ["a-b", "a.b", "a", "a0", "c", "cc"]);
+        assert_eq!(
+            (names("a"), names("a/y"), names("c")),
+            (vec!["x".into(), "y".into()], vec!["z".into()], vec!["x".into()])
+        );
+        for (text, kind) in [
+            ("a", Some(EntryKind::Folder)),
+            ("a/y", Some(EntryKind::Folder)),
+            ("a-b", Some(EntryKind::File)),
+            ("a.", None),
+            ("a/", Some(EntryKind::Folder)),
+            ("d", None),
+            ("", Some(EntryKind::Folder)),
+        ] {
+            assert_eq!(tree.entry(&path(text)).unwrap().map(|entry| entry.kind), kind, "{text}");
+        }
     }
 
     #[test]
