@@ -8,6 +8,7 @@ mod applications;
 mod argo_cd;
 mod charts;
 mod credentials;
+mod follow;
 mod heads;
 mod mirrors;
 mod projects;

@@ -45,7 +45,7 @@ use crate::repositories::Repositories;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::watches::Watches;
-use crate::{digest_key, environment, leader, secrets};
+use crate::{digest_key, environment, follow, leader, secrets};
 
 /// How long work that is under way may take to finish after a signal.
 const GRACE: Duration = Duration::from_secs(20);
@@ -124,21 +124,22 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
     };
     tasks.spawn(tidy.run());
+    let following = |interval| follow::Means {
+        interval,
+        credentials: Arc::clone(&credentials),
+        state: Arc::clone(&state),
+        queue: queue.clone(),
+    };
+    let charts = Charts::new(settings.data_dir.clone())
+        .with_addresses(addresses)
+        .with_hosts(Hosts::new(settings.allow_host.iter().cloned()));
     let repositories = Arc::new(Repositories::new(
         settings.data_dir.clone(),
         fetcher(&settings),
-        settings.poll_interval,
-        Arc::clone(&credentials),
-        (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
+        following(settings.poll_interval),
+        Arc::clone(&metrics),
         heads,
-        ChartFollowers::new(
-            Charts::new(settings.data_dir.clone())
-                .with_addresses(addresses)
-                .with_hosts(Hosts::new(settings.allow_host.iter().cloned())),
-            settings.chart_interval,
-            Arc::clone(&credentials),
-            (Arc::clone(&state), queue.clone(), Arc::clone(&metrics)),
-        ),
+        ChartFollowers::new(charts, following(settings.chart_interval), Arc::clone(&metrics)),
     ));
     // Set here alone, so that it cannot be set already.
     let _ = served.remotes.set(Arc::clone(&remotes));
@@ -204,6 +205,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         error = keep(&lease, &pause) => Err(error),
         () = stopped(stop) => Ok(()),
         ended = &mut worker => Err(anyhow!("the work queue ended: {ended:?}")),
+        error = panicked(&mut tasks) => Err(error),
     };
     if outcome.is_ok() {
         tracing::info!("stopping");
@@ -215,6 +217,18 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     tasks.abort_all();
     outcome
+}
+
+/// Waits for a task that panics: without it the agent would say that all is well, and not see what it looks after.
+async fn panicked(tasks: &mut JoinSet<()>) -> anyhow::Error {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            return anyhow!("a part of the agent has failed ({error}); it has to be started again");
+        }
+    }
+    std::future::pending().await
 }
 
 /// Keeps the lease; nothing new is begun while it is not held. Ends when another agent has it.
@@ -345,4 +359,21 @@ fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stopped| *stopped).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_noticed_and_one_that_ends_is_not() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        tasks.spawn(std::future::pending());
+        tasks.spawn(async { assert_eq!(1, 2, "as a test may") });
+        assert!(panicked(&mut tasks).await.to_string().contains("a part of the agent has failed"));
+        tasks.spawn(async {});
+        let more = tokio::time::timeout(Duration::from_millis(20), panicked(&mut tasks)).await;
+        assert!(more.is_err(), "it goes on");
+    }
 }
