@@ -139,13 +139,23 @@ impl RemoteFollowers {
                     self.look.notify_one();
                 }
                 _ = rounds.tick(), if round.is_empty() => {
-                    let used: BTreeSet<Ask> = self.users().values().flatten().cloned().collect();
-                    self.known().retain(|ask, slot| used.contains(ask) || Arc::strong_count(slot) > 1);
+                    let used = self.used();
+                    self.let_go(&used);
                     round.push(self.look_again(used));
                 }
                 Some(()) = round.next() => {}
             }
         }
+    }
+
+    /// Everything that some Application uses.
+    fn used(&self) -> BTreeSet<Ask> {
+        self.users().values().flatten().cloned().collect()
+    }
+
+    /// Forgets what is known of everything else, but for what somebody is about to know.
+    fn let_go(&self, used: &BTreeSet<Ask>) {
+        self.known().retain(|ask, slot| used.contains(ask) || Arc::strong_count(slot) > 1);
     }
 
     /// Takes what webhooks have told of and nobody looks at.
@@ -166,12 +176,11 @@ impl RemoteFollowers {
     /// Somebody has pushed to one of these: what is used of them, and moves, is looked at soon, once for any number of
     /// pushes. False when nothing is.
     pub(crate) fn pushed(&self, places: &BTreeSet<(String, String)>) -> bool {
-        let used: BTreeSet<Ask> = self.users().values().flatten().cloned().collect();
         let moves = |ask: &Ask| {
             let url = self.store.repository(&ask.reference).ok().flatten();
             ask.locked.is_none() && url.is_some_and(|url| places.contains(&url.place()))
         };
-        let moving: BTreeSet<Ask> = used.into_iter().filter(moves).collect();
+        let moving: BTreeSet<Ask> = self.used().into_iter().filter(moves).collect();
         let any = !moving.is_empty();
         if any {
             self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(moving);
@@ -182,8 +191,7 @@ impl RemoteFollowers {
 
     /// Repositories that something is used of.
     pub(crate) fn repositories(&self) -> BTreeSet<RepositoryUrl> {
-        let used: BTreeSet<Ask> = self.users().values().flatten().cloned().collect();
-        used.iter().filter_map(|ask| self.store.repository(&ask.reference).ok().flatten()).collect()
+        self.used().iter().filter_map(|ask| self.store.repository(&ask.reference).ok().flatten()).collect()
     }
 
     /// Looks again at what an Application uses.
@@ -282,8 +290,7 @@ impl RemoteFollowers {
         match found {
             Err(error) => failed(&error),
             Ok(pin) => self.content(&ask.reference, &pin).await.unwrap_or_else(|| {
-                let reason = "cannot be read from the disk".to_owned();
-                failed(&RemoteError { category: Category::RemoteUnreachable, reason })
+                failed(&RemoteError::new(Category::RemoteUnreachable, "cannot be read from the disk"))
             }),
         }
     }
@@ -295,7 +302,8 @@ impl RemoteFollowers {
 
     async fn look(&self, ask: &Ask) -> Result<Pin, RemoteError> {
         self.credentials.read_once().await;
-        let access = match self.found(&ask.reference) {
+        let opened_with = self.found(&ask.reference);
+        let access = match opened_with.clone() {
             Some(found) => self.credentials.open(found).await,
             None => Ok(Access::default()),
         };
@@ -303,6 +311,9 @@ impl RemoteFollowers {
             Ok(access) => self.store.look(ask, &Means { access, hosts: self.hosts() }).await,
             Err(error) => Err(error.into()),
         };
+        if let (Some(opened_with), true) = (opened_with, found.as_ref().is_err_and(|error| error.refused_credentials)) {
+            self.credentials.refused(&opened_with);
+        }
         let label = found.as_ref().map_or_else(|error| error.category.as_str(), |_| "success");
         self.metrics.remote_fetches.get_or_create(&ResultLabel::of(label)).inc();
         found
@@ -322,11 +333,11 @@ impl RemoteFollowers {
     }
 
     fn hosts(&self) -> Hosts {
-        let followed = self.state.follows().into_keys().filter_map(|origin| match origin {
-            Origin::Git(url) => url.host().map(str::to_owned),
-            Origin::Chart(address) => Some(address.host().to_owned()),
+        let followed = self.state.follows().into_keys().flat_map(|origin| match origin {
+            Origin::Git(url) => url.servers(),
+            Origin::Chart(address) => address.server().into_iter().collect(),
         });
-        let mirrors = self.addresses.replacements().iter().map(|one| gitmoor_engine::remotes::host(&one.to));
+        let mirrors = self.addresses.replacements().iter().filter_map(|one| gitmoor_engine::remotes::server(&one.to));
         Hosts::new(self.hosts.iter().cloned().chain(followed).chain(mirrors))
     }
 }
@@ -380,4 +391,72 @@ impl<'a> ForApplication<'a> {
 
 fn failed(error: &RemoteError) -> RemoteContent {
     RemoteContent::Failed { category: error.category, reason: error.reason.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use gitmoor_core::tracking::Installation;
+    use gitmoor_engine::git::{FetchLimits, Fetcher};
+
+    use super::*;
+
+    fn followers() -> RemoteFollowers {
+        let addresses = Addresses::default();
+        let fetcher = Fetcher::new("/nonexistent", [], FetchLimits::default());
+        let state = State::new(Installation::parse("gitmoor").unwrap(), BTreeSet::new(), addresses.clone());
+        let options = Options { interval: Duration::from_mins(1), hosts: Vec::new() };
+        let (queue, _) = crate::queue::queue();
+        let shared = (Arc::new(state), queue, Arc::new(Metrics::new()));
+        RemoteFollowers::new(
+            RemoteStore::new("/nonexistent".into(), fetcher, addresses),
+            options,
+            Arc::default(),
+            shared,
+        )
+    }
+
+    fn base(name: &str) -> Ask {
+        let address = format!("https://git.example/{name}.git");
+        Ask { reference: RemoteReference::Repository { address, revision: "main".into() }, locked: None }
+    }
+
+    fn place(name: &str) -> BTreeSet<(String, String)> {
+        [("git.example".to_owned(), format!("/{name}"))].into()
+    }
+
+    #[test]
+    fn a_webhook_is_not_lost_while_an_application_is_evaluated_anew() {
+        let (all, key) = (followers(), ApplicationKey { namespace: "gitmoor".into(), name: "web".into() });
+        let grant = Grant::default();
+        let before = ForApplication::new(&all, &key, &grant);
+        drop(before.fetch([base("a"), base("b")].into()));
+        before.that_is_all();
+        let now = ForApplication::new(&all, &key, &grant);
+        assert!(all.pushed(&place("a")), "what it used before is still followed");
+        drop(now.fetch([base("b"), base("c")].into()));
+        assert!(all.pushed(&place("a")) && all.pushed(&place("c")));
+        now.that_is_all();
+        assert!(!all.pushed(&place("a")) && all.pushed(&place("b")));
+        ForApplication::new(&all, &key, &grant).that_is_all();
+        assert!(!all.pushed(&place("b")), "it uses nothing any more");
+    }
+
+    #[test]
+    fn what_somebody_is_about_to_know_is_not_let_go() {
+        let all = followers();
+        let held = all.slot(&base("held"));
+        drop((all.slot(&base("used")), all.slot(&base("unused"))));
+        all.let_go(&[base("used")].into());
+        assert!(Arc::ptr_eq(&held, &all.slot(&base("held"))), "who has it fills the one that is looked at");
+        assert_eq!(all.known().len(), 2);
+    }
+
+    #[test]
+    fn what_is_told_of_while_it_is_looked_at_is_looked_at_again() {
+        let all = followers();
+        all.told.lock().unwrap().extend([base("a"), base("b")]);
+        assert_eq!(all.due(&[base("a")].into()), [base("b")].into());
+        assert_eq!(all.due(&BTreeSet::new()), [base("a")].into());
+        assert_eq!(all.due(&BTreeSet::new()), BTreeSet::new());
+    }
 }

@@ -13,12 +13,14 @@ pub mod webhook;
 
 pub mod application;
 pub mod argo_cd;
+pub mod authority;
 pub mod chart;
 pub mod closure;
 pub mod known_hosts;
 pub mod lock;
 pub mod manifest;
 pub mod no_proxy;
+pub mod percent;
 pub mod replacement;
 pub mod repository_address;
 pub mod resource;

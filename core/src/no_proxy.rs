@@ -5,9 +5,11 @@
 
 use std::net::IpAddr;
 
+use crate::authority::Authority;
+
 /// Whether a list, separated by commas, names a server.
 pub fn names(list: &str, host: &str, port: u16) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    let host = Authority::of(host).host.to_ascii_lowercase();
     list.split(',').map(|entry| entry.trim().to_ascii_lowercase()).any(|entry| is_named(&entry, &host, port))
 }
 
@@ -20,7 +22,7 @@ fn is_named(entry: &str, host: &str, port: u16) -> bool {
     {
         return base.parse().is_ok_and(|base| bits.parse().is_ok_and(|bits| is_in(address, base, bits)));
     }
-    let (name, wanted) = split_port(entry);
+    let Authority { host: name, port: wanted } = Authority::of(entry);
     if name.is_empty() || wanted.is_some_and(|wanted| wanted != port) {
         return false;
     }
@@ -28,16 +30,6 @@ fn is_named(entry: &str, host: &str, port: u16) -> bool {
     match name.strip_prefix('*').unwrap_or(name).strip_prefix('.') {
         Some(name) => below(name),
         None => host == name || (host.parse::<IpAddr>().is_err() && below(name)),
-    }
-}
-
-fn split_port(entry: &str) -> (&str, Option<u16>) {
-    if let Some((address, rest)) = entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
-    }
-    match entry.split_once(':') {
-        Some((name, port)) if !port.contains(':') => (name, port.parse().ok()),
-        _ => (entry, None),
     }
 }
 

@@ -8,8 +8,9 @@ use std::{
 use futures::{FutureExt as _, future::BoxFuture};
 use gitmoor_core::closure::{Category, RemoteContent, Remotes};
 use gitmoor_engine::{
+    git::RepositoryUrl,
     reach::Hosts,
-    remotes::{Ask, FetchRemotes, Means, RemoteError, RemoteStore, host},
+    remotes::{Ask, FetchRemotes, Means, RemoteError, RemoteStore, server},
 };
 
 use super::origins::Origins;
@@ -48,7 +49,7 @@ impl Origins {
             return known;
         }
         let content = self.found(ask).await.unwrap_or_else(|error| {
-            let RemoteError { category, reason } = error;
+            let RemoteError { category, reason, .. } = error;
             RemoteContent::Failed { category, reason }
         });
         seen(Some(content.clone()));
@@ -62,12 +63,12 @@ impl Origins {
         if let Some(content) = known.and_then(|pin| store.content(&ask.reference, &pin)) {
             return Ok(content);
         }
-        let lost = |reason: &str| RemoteError { category: Category::RemoteUnreachable, reason: reason.to_owned() };
+        let lost = |reason: &str| RemoteError::new(Category::RemoteUnreachable, reason);
         if self.offline {
             return Err(lost("was not fetched before, and is not with --offline"));
         }
-        let own = self.own.iter().filter_map(|url| url.host().map(str::to_owned));
-        let mirrors = self.addresses.replacements().iter().map(|replacement| host(&replacement.to));
+        let own = self.own.iter().flat_map(RepositoryUrl::servers);
+        let mirrors = self.addresses.replacements().iter().filter_map(|replacement| server(&replacement.to));
         let means = Means { hosts: Hosts::new(own.chain(mirrors)), ..Means::default() };
         let pin = if anew { store.look_anew(ask, &means).await? } else { store.look(ask, &means).await? };
         let (wanted, reader) = (ask.reference.clone(), store.clone());

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::error::Category;
+use crate::percent;
 use crate::tree::{RepoPath, Tree};
 
 /// Something from elsewhere, as it is asked for.
@@ -246,24 +247,8 @@ fn two_parts(path: &str) -> Option<(String, String)> {
 fn query_value(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let value = pairs.into_iter().find(|(key, value)| *key == name && !value.is_empty())?.1;
-    Some(percent_decoded(value))
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-        let decoded = match (first, tail) {
-            (b'%', [high, low, tail @ ..]) => digit(*high).zip(digit(*low)).map(|(high, low)| (high << 4 | low, tail)),
-            (b'+', tail) => Some((b' ', tail)),
-            _ => None,
-        };
-        let (byte, tail) = decoded.unwrap_or((first, tail));
-        bytes.push(byte);
-        rest = tail;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let bytes = percent::decoded_where_it_is(&value.replace('+', " "));
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

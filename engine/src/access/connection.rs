@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gitmoor_core::authority::Authority;
 use gitmoor_core::known_hosts::KnownHosts;
 use gitmoor_core::no_proxy;
 use gitmoor_core::sensitive::Sensitive;
@@ -59,12 +60,12 @@ impl Connection {
 
     /// The certificates that alone are trusted at a host (with or without its port).
     pub(crate) fn authorities_of(&self, authority: &str) -> Option<&str> {
-        self.authorities.get(&host_and_port(authority, 0).0).map(String::as_str)
+        self.authorities.get(&name(authority)).map(String::as_str)
     }
 
     /// The proxy to a host, which may have a port.
     pub(crate) fn proxy_to(&self, authority: &str, default_port: u16) -> Proxying<'_> {
-        let (host, port) = host_and_port(authority, default_port);
+        let (host, port) = (name(authority), Authority::of(authority).port.unwrap_or(default_port));
         match &self.proxy {
             None => Proxying::AsEnvironment,
             Some(Proxy { except, .. }) if no_proxy::names(except, &host, port) => Proxying::Straight,
@@ -79,7 +80,7 @@ impl Connection {
 
     /// Only what is needed to reach a host.
     pub(crate) fn for_host(&self, authority: &str) -> Self {
-        let host = host_and_port(authority, 0).0;
+        let host = name(authority);
         let own = self.authorities.get(&host).map(|certificates| (host, certificates.clone()));
         Self { authorities: Arc::new(own.into_iter().collect()), ..self.clone() }
     }
@@ -93,13 +94,9 @@ impl Connection {
     }
 }
 
-/// Name in lower case, without brackets, and port.
-fn host_and_port(authority: &str, default_port: u16) -> (String, u16) {
-    let (host, port) = match authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
-        Some((host, port)) => (host, port.parse().unwrap_or(default_port)),
-        None => (authority, default_port),
-    };
-    (host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase(), port)
+/// Of a host, in lower case.
+fn name(authority: &str) -> String {
+    Authority::of(authority).host.to_ascii_lowercase()
 }
 
 #[cfg(test)]

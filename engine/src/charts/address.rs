@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use gitmoor_core::authority::{Authority, default_port};
+
 /// How a chart is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
@@ -90,6 +92,9 @@ impl ChartAddress {
             return Err(ChartAddressError::Malformed("no valid path"));
         }
         check_name(chart, transport)?;
+        // As containerd and others: what does not leave the machine needs no certificate.
+        let local = matches!(Authority::of(&host).host, "localhost" | "127.0.0.1");
+        let scheme = if transport == Transport::Oci && local { "http" } else { scheme };
         let (path, chart) = (path.to_owned(), chart.to_owned());
         Ok(Self { transport, scheme, host, path, shown: None, chart, pass_credentials: false })
     }
@@ -117,6 +122,11 @@ impl ChartAddress {
     /// Host and port.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Its server, as [`Hosts`](crate::reach::Hosts) names it: with its port. None of a folder.
+    pub fn server(&self) -> Option<String> {
+        (self.transport != Transport::Local).then(|| Authority::of(&self.host).with_port(default_port(self.scheme)))
     }
 
     /// `https://host` of the repository, with its port when it has one.
@@ -185,6 +195,14 @@ mod tests {
         let oci = ChartAddress::parse("oci://ghcr.io/org", "charts/app").unwrap();
         assert_eq!((oci.base().as_str(), oci.repository_name().as_str()), ("https://ghcr.io/org", "org/charts/app"));
         assert_eq!(oci.transport(), Transport::Oci);
+        for (repository, server) in [
+            ("oci://ghcr.io/org", "ghcr.io:443"),
+            ("http://charts.example", "charts.example:80"),
+            ("localhost:5000/org", "localhost:5000"),
+            ("https://[fd00::1]/x", "[fd00::1]:443"),
+        ] {
+            assert_eq!(ChartAddress::parse(repository, "app").unwrap().server().as_deref(), Some(server));
+        }
     }
 
     #[test]

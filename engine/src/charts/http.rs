@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use gitmoor_core::authority::default_port;
 use gitmoor_core::sensitive::Sensitive;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -67,7 +68,8 @@ pub(crate) fn get(request: &Get<'_>) -> Result<Answer, ChartError> {
             return Err(failed(ChartErrorKind::ForbiddenAddress, "an address of the repository", "holds credentials"));
         }
         let place = Place::of(&uri, request.home);
-        let inside = (place.at_home && request.reach.home) || request.reach.hosts.allow(&authority);
+        let inside = (place.at_home && request.reach.home)
+            || request.reach.hosts.allow(&authority, default_port(uri.scheme_str().unwrap_or_default()));
         let connection = if place.may_know(false) {
             Cow::Borrowed(request.connection)
         } else {
@@ -127,7 +129,7 @@ impl Place {
 /// Asks one server; `inside` when it may be inside.
 pub(crate) fn agent(uri: &Uri, connection: &Connection, inside: bool) -> Result<ureq::Agent, ChartError> {
     let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
-    let default_port = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    let default_port = default_port(uri.scheme_str().unwrap_or_default());
     let unusable = |reason: String| ChartError {
         kind: ChartErrorKind::RefusedCredentials,
         message: format!("{authority}: {reason}"),

@@ -31,10 +31,7 @@ pub(super) struct Registry<'a> {
 
 impl<'a> Registry<'a> {
     pub(super) fn new(address: &'a ChartAddress, access: &'a Access, reach: &'a Reach) -> Self {
-        let host = address.host().split(':').next().unwrap_or_default();
-        // As containerd and others: what does not leave the machine needs no certificate.
-        let scheme = if matches!(host, "localhost" | "127.0.0.1") { "http" } else { "https" };
-        let origin = format!("{scheme}://{}", address.host());
+        let origin = address.origin();
         let base = format!("{origin}/v2/{}", address.repository_name());
         Self { address, access, reach, origin, base, authorization: None }
     }

@@ -4,6 +4,7 @@ use git2::{ErrorClass, ErrorCode};
 use serde::{Deserialize, Serialize};
 
 use super::FetchErrorKind;
+use crate::reach::{ConnectError, FORBIDDEN};
 
 /// A failed fetch inside the child: no address, no credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,14 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn new(kind: FetchErrorKind, reason: impl Into<String>) -> Self {
         Self { kind, reason: reason.into() }
+    }
+
+    /// Of a server that is not connected to.
+    pub(super) fn of_connection(server: &str, error: ConnectError) -> Self {
+        match error {
+            ConnectError::Forbidden => Self::new(FetchErrorKind::ForbiddenAddress, FORBIDDEN),
+            ConnectError::Unreachable(error) => Self::new(FetchErrorKind::Unreachable, format!("{server}: {error}")),
+        }
     }
 
     /// Of a call that talks to the server.

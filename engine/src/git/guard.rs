@@ -9,13 +9,15 @@
 //! anywhere else.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gitmoor_core::authority::Authority;
+use gitmoor_core::percent;
 use gitmoor_core::sensitive::Sensitive;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -23,9 +25,8 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::FetchErrorKind;
 use super::answer::Answer;
 use super::failure::Failure;
-use crate::reach::{FORBIDDEN, Hosts, may_reach};
+use crate::reach::{self, Hosts};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest silence of a server. Git's says something every five seconds, also while it packs.
 const LONGEST_SILENCE: Duration = Duration::from_mins(1);
 /// Longest head of a request or an answer.
@@ -134,8 +135,7 @@ impl Leading {
         config: &Arc<ClientConfig>,
         mut server: TcpStream,
     ) -> Result<StreamOwned<ClientConnection, TcpStream>, Failure> {
-        let (host, _) = self.host_and_port();
-        let name = ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']').to_owned());
+        let name = ServerName::try_from(Authority::of(&self.authority).host.to_owned());
         let name = name.map_err(|error| self.unreachable(&error))?;
         let connection = ClientConnection::new(Arc::clone(config), name);
         let mut connection = connection.map_err(|error| self.unreachable(&error))?;
@@ -151,23 +151,23 @@ impl Leading {
     }
 
     fn connect(&self) -> Result<TcpStream, Failure> {
-        let (host, port) = self.host_and_port();
+        let default_port = if self.rules.tls.is_some() { 443 } else { 80 };
+        let asked = Authority::of(&self.authority).with_port(default_port);
         let Some(proxy) = &self.rules.proxy else {
-            // The scheme's own port is left out where hosts are named.
-            let hosts = self.rules.hosts.as_ref();
-            let inside =
-                hosts.is_none_or(|hosts| hosts.allow(&self.authority) || hosts.allow(&format!("{host}:{port}")));
-            return connect_to(&format!("{host}:{port}"), &|address| may_reach(address, inside) || hosts.is_none());
+            let connected = reach::connect(&asked, self.rules.hosts.as_ref());
+            return connected.map_err(|error| Failure::of_connection(&asked, error));
         };
         let rest = proxy.expose().split_once("://").map_or(proxy.expose().as_str(), |(_, rest)| rest);
-        let rest = rest.split('/').next().unwrap_or_default();
-        let (userinfo, server) = rest.rsplit_once('@').map_or((None, rest), |(user, server)| (Some(user), server));
-        let server = if has_port(server) { server.to_owned() } else { format!("{server}:80") };
+        let userinfo = rest.split('/').next().unwrap_or_default().rsplit_once('@').map(|(userinfo, _)| userinfo);
+        let server = Authority::of_url(proxy.expose()).with_port(80);
         // Names are looked up by the proxy, and it alone decides what can be reached.
-        let mut stream = connect_to(&server, &|_| true)?;
-        let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
+        let mut stream = reach::connect(&server, None).map_err(|error| Failure::of_connection(&server, error))?;
+        let mut request = format!("CONNECT {asked} HTTP/1.1\r\nHost: {asked}\r\n");
         if let Some(userinfo) = userinfo {
-            request.push_str(&format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(decoded(userinfo))));
+            request.push_str(&format!(
+                "Proxy-Authorization: Basic {}\r\n",
+                STANDARD.encode(percent::decoded_where_it_is(userinfo))
+            ));
         }
         request.push_str("\r\n");
         let request = Sensitive::new(request);
@@ -189,14 +189,6 @@ impl Leading {
         }
     }
 
-    fn host_and_port(&self) -> (&str, u16) {
-        let default_port = if self.rules.tls.is_some() { 443 } else { 80 };
-        match self.authority.rsplit_once(':').filter(|_| has_port(&self.authority)) {
-            Some((host, port)) => (host, port.parse().unwrap_or(default_port)),
-            None => (&self.authority, default_port),
-        }
-    }
-
     fn failed(&self, error: &io::Error) -> Failure {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
@@ -210,36 +202,6 @@ impl Leading {
     fn unreachable(&self, error: &dyn std::fmt::Display) -> Failure {
         Failure::new(FetchErrorKind::Unreachable, format!("{}: {error}", self.authority))
     }
-}
-
-fn connect_to(server: &str, allowed: &dyn Fn(&SocketAddr) -> bool) -> Result<TcpStream, Failure> {
-    let unreachable = |error: io::Error| Failure::new(FetchErrorKind::Unreachable, format!("{server}: {error}"));
-    let found: Vec<SocketAddr> = server.to_socket_addrs().map_err(unreachable)?.collect();
-    let mut last = Failure::new(FetchErrorKind::ForbiddenAddress, FORBIDDEN);
-    for address in found.iter().filter(|address| allowed(address)) {
-        match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = unreachable(error),
-        }
-    }
-    Err(last)
-}
-
-fn has_port(authority: &str) -> bool {
-    authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
-}
-
-/// Text with `%XX` in it.
-fn decoded(text: &str) -> Vec<u8> {
-    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
-    while let Some((&first, tail)) = rest.split_first() {
-        let code = tail.get(..2).and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
-        match (first, code) {
-            (b'%', Some(byte)) => (bytes.push(byte), rest = &tail[2..]),
-            _ => (bytes.push(first), rest = tail),
-        };
-    }
-    bytes
 }
 
 /// Bytes behind a request's head.
@@ -298,7 +260,6 @@ mod tests {
         let head = b"POST /x HTTP/1.1\r\nHost: 127.0.0.1:9\r\nConnection: keep-alive\r\nA: b\r\n\r\nbody";
         let expected = "POST /x HTTP/1.1\r\nA: b\r\nHost: git.example\r\nConnection: close\r\n\r\nbody";
         assert_eq!(String::from_utf8(addressed(head, "git.example")).unwrap(), expected);
-        assert_eq!(decoded("me:p%40ss%"), b"me:p@ss%");
     }
 
     #[test]
@@ -312,8 +273,8 @@ mod tests {
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
             }
         });
-        let ask = |hosts: Hosts, url: &str| {
-            let guard = Guard::start(Rules { hosts: Some(hosts), tls: None, proxy: None }, url).unwrap();
+        let ask = |hosts: Option<Hosts>, url: &str| {
+            let guard = Guard::start(Rules { hosts, tls: None, proxy: None }, url).unwrap();
             let mut client = TcpStream::connect(guard.address).unwrap();
             client.write_all(b"GET /x HTTP/1.1\r\n\r\n").unwrap();
             let mut answer = [0; 12];
@@ -322,10 +283,11 @@ mod tests {
         };
         let refused = ("HTTP/1.1 502".to_owned(), Some(FetchErrorKind::ForbiddenAddress));
         let url = format!("http://{address}/x");
-        assert_eq!(ask(Hosts::default(), &url), refused);
-        let metadata = Hosts::new(["169.254.169.254".to_owned()]);
-        assert_eq!(ask(metadata, "http://169.254.169.254/x"), refused);
-        assert_eq!(ask(Hosts::new([address]), &url), ("HTTP/1.1 200".to_owned(), None));
+        assert_eq!(ask(Some(Hosts::default()), &url), refused);
+        for hosts in [Some(Hosts::new(["169.254.169.254".to_owned()])), None] {
+            assert_eq!(ask(hosts, "http://169.254.169.254/x"), refused);
+        }
+        assert_eq!(ask(Some(Hosts::new([address])), &url), ("HTTP/1.1 200".to_owned(), None));
     }
 
     /// Answers each connection with the next of these, and then none.

@@ -1,5 +1,7 @@
 //! Addresses by ssh, in both forms: `ssh://user@host:port/path` and `user@host:path`.
 
+use gitmoor_core::authority::Authority;
+
 use super::url::{RepositoryUrl, UrlError, check_host, normal_path};
 
 /// Who the server is asked as when the address says nothing else.
@@ -24,11 +26,12 @@ impl SshAddress {
         if let Some(rest) = address.strip_prefix("ssh://") {
             let (authority, path) = rest.split_at(rest.find('/')?);
             let (user, host) = authority.split_once('@')?;
-            let (host, port) = split_port(host);
+            let Authority { host, port } = Authority::of(host);
+            let (host, port) = (host.to_owned(), port.unwrap_or(PORT));
             return Some(Self { user: user.to_owned(), host, port, path: path.to_owned(), like_scp: false });
         }
         let (user, host, path) = split_scp(address)?;
-        let (host, _) = split_port(host);
+        let host = Authority::of(host).host.to_owned();
         Some(Self { user: user.to_owned(), host, port: PORT, path: path.to_owned(), like_scp: true })
     }
 
@@ -44,11 +47,7 @@ impl SshAddress {
 
     /// Host and port, as names are looked up.
     pub(super) fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        Authority { host: &self.host, port: None }.with_port(self.port)
     }
 }
 
@@ -94,14 +93,6 @@ fn split_scp(text: &str) -> Option<(&str, &str, &str)> {
     let end = if rest.starts_with('[') { rest.find(']')? + 1 } else { rest.find(':')? };
     let (host, path) = rest.split_at(end);
     Some((user, host, path.strip_prefix(':')?))
-}
-
-fn split_port(host: &str) -> (String, u16) {
-    let (name, port) = match host.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
-        Some((name, port)) => (name, port.parse().unwrap_or(PORT)),
-        None => (host, PORT),
-    };
-    (name.trim_start_matches('[').trim_end_matches(']').to_owned(), port)
 }
 
 fn check_user(user: &str) -> Result<&str, UrlError> {

@@ -4,16 +4,12 @@
 //! wrong can be said in words of our own.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
 
-use super::FetchErrorKind;
 use super::failure::Failure;
-use crate::reach::{FORBIDDEN, Hosts, may_reach};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+use crate::reach::{self, Hosts};
 
 /// The port; it leads there as long as the process lives.
 pub(super) struct Tunnel {
@@ -59,9 +55,10 @@ impl Tunnel {
 
 impl Way {
     fn lead(&self, client: TcpStream) -> io::Result<()> {
-        let server = match self.connect() {
+        let server = match reach::connect(&self.server, self.hosts.as_ref()) {
             Ok(server) => server,
-            Err(failure) => {
+            Err(error) => {
+                let failure = Failure::of_connection(&self.server, error);
                 *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
                 return client.shutdown(Shutdown::Both);
             }
@@ -75,26 +72,6 @@ impl Way {
         io::copy(&mut server, &mut client)?;
         client.shutdown(Shutdown::Both)
     }
-
-    fn connect(&self) -> Result<TcpStream, Failure> {
-        let unreachable =
-            |why: &dyn std::fmt::Display| Failure::new(FetchErrorKind::Unreachable, format!("{}: {why}", self.server));
-        let found: Vec<SocketAddr> = self.server.to_socket_addrs().map_err(|error| unreachable(&error))?.collect();
-        let inside = |hosts: &Hosts| {
-            // ssh's own port is left out where hosts are named.
-            hosts.allow(&self.server) || hosts.allow(self.server.strip_suffix(":22").unwrap_or(&self.server))
-        };
-        let allowed = |address: &&SocketAddr| self.hosts.as_ref().is_none_or(|hosts| may_reach(address, inside(hosts)));
-        let allowed: Vec<&SocketAddr> = found.iter().filter(allowed).collect();
-        let mut last = Failure::new(FetchErrorKind::ForbiddenAddress, FORBIDDEN);
-        for address in allowed {
-            match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = unreachable(&error),
-            }
-        }
-        Err(last)
-    }
 }
 
 #[cfg(test)]
@@ -102,6 +79,7 @@ mod tests {
     use std::io::{Read as _, Write as _};
 
     use super::*;
+    use crate::git::FetchErrorKind;
 
     fn first_bytes(tunnel: &Tunnel) -> Vec<u8> {
         let mut client = TcpStream::connect(("127.0.0.1", tunnel.port())).unwrap();
@@ -126,10 +104,11 @@ mod tests {
             let forbidden = tunnel.trouble().map(|trouble| trouble.kind) == Some(FetchErrorKind::ForbiddenAddress);
             assert_eq!(forbidden, expected.is_empty());
         }
-        let metadata = Hosts::new(["169.254.169.254".to_owned()]);
-        let tunnel = Tunnel::start("169.254.169.254:22".to_owned(), Some(metadata)).unwrap();
-        assert_eq!(first_bytes(&tunnel), b"");
-        assert_eq!(tunnel.trouble().unwrap().kind, FetchErrorKind::ForbiddenAddress);
+        for hosts in [Some(Hosts::new(["169.254.169.254".to_owned()])), None] {
+            let tunnel = Tunnel::start("169.254.169.254:22".to_owned(), hosts).unwrap();
+            assert_eq!(first_bytes(&tunnel), b"");
+            assert_eq!(tunnel.trouble().unwrap().kind, FetchErrorKind::ForbiddenAddress);
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use gitmoor_core::authority::{Authority, default_port};
+use gitmoor_core::percent;
 use sha2::{Digest, Sha256};
 
 use super::ssh_address as ssh;
@@ -95,11 +97,22 @@ impl RepositoryUrl {
         (scheme != "file").then(|| authority.rsplit_once('@').map_or(authority, |(_, host)| host))
     }
 
+    /// Its server, as [`Hosts`](crate::reach::Hosts) names it, if others may be fetched from there too: with its port, and with
+    /// both of https and ssh when it is one of these, since servers of Git are reached by either. None of a local repository.
+    pub fn servers(&self) -> Vec<String> {
+        let (Some(host), Some((scheme, _))) = (self.host(), self.key.split_once("://")) else { return Vec::new() };
+        let Authority { host, port } = Authority::of(host);
+        let ports = match port.unwrap_or_else(|| default_port(scheme)) {
+            22 | 443 => vec![22, 443],
+            port => vec![port],
+        };
+        ports.into_iter().map(|port| Authority { host, port: Some(port) }.with_port(port)).collect()
+    }
+
     /// Name of the host, and path in lower case: what the addresses of one repository by several schemes, users and
     /// ports have in common.
     pub fn place(&self) -> (String, String) {
-        let host = self.host().unwrap_or_default();
-        let name = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name);
+        let name = Authority::of(self.host().unwrap_or_default()).host;
         let path = self.key.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
         (name.to_owned(), path.unwrap_or_default().to_ascii_lowercase())
     }
@@ -195,23 +208,8 @@ fn credentials_of(userinfo: &str) -> Result<Credentials, UrlError> {
 }
 
 fn percent_decoded(text: &str) -> Result<String, UrlError> {
-    const BAD: UrlError = UrlError::Malformed("credentials that are not percent-encoded text");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let (byte, tail) = match (first, tail) {
-            (b'%', [high, low, tail @ ..]) => (hex(*high).ok_or(BAD)? * 16 + hex(*low).ok_or(BAD)?, tail),
-            (b'%', _) => return Err(BAD),
-            _ => (first, tail),
-        };
-        bytes.push(byte);
-        rest = tail;
-    }
-    String::from_utf8(bytes).map_err(|_| BAD)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    let decoded = percent::decoded(text).and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded.ok_or(UrlError::Malformed("credentials that are not percent-encoded text"))
 }
 
 impl PartialEq for RepositoryUrl {
@@ -292,6 +290,14 @@ mod tests {
             assert_eq!(parse(other).place(), url.place(), "{other}");
         }
         assert_eq!(parse("ssh://git@host.example:2222/r").host(), Some("host.example:2222"));
+        for (url, servers) in [
+            ("https://host.example/r", &["host.example:22", "host.example:443"][..]),
+            ("git@host.example:r", &["host.example:22", "host.example:443"]),
+            ("http://host.example/r", &["host.example:80"]),
+            ("https://[fd00::1]:8443/r", &["[fd00::1]:8443"]),
+        ] {
+            assert_eq!(parse(url).servers(), servers, "{url}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use gitmoor_core::authority::Authority;
 use gitmoor_core::no_proxy;
 use gitmoor_core::sensitive::Sensitive;
 
@@ -100,7 +101,7 @@ fn of_environment(authority: &str) -> Option<Sensitive<String>> {
         |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let url = one_of(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
     let url = Sensitive::new(if url.contains("://") { url } else { format!("http://{url}") });
-    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "443"));
+    let Authority { host, port } = Authority::of(authority);
     let except = one_of(&["NO_PROXY", "no_proxy"]).unwrap_or_default();
-    (!no_proxy::names(&except, host, port.parse().unwrap_or(443))).then_some(url)
+    (!no_proxy::names(&except, host, port.unwrap_or(443))).then_some(url)
 }

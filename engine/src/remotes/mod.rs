@@ -16,6 +16,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use futures::future::BoxFuture;
+use gitmoor_core::authority::{Authority, default_port};
 use gitmoor_core::closure::{Category, RemoteReference, Remotes};
 use gitmoor_core::lock::Locked;
 
@@ -76,12 +77,21 @@ pub struct RemoteError {
     pub category: Category,
     /// Why, without credentials.
     pub reason: String,
+    /// The server refuses what it was opened with.
+    pub refused_credentials: bool,
+}
+
+impl RemoteError {
+    /// For any reason but refused credentials.
+    pub fn new(category: Category, reason: impl Into<String>) -> Self {
+        Self { category, reason: reason.into(), refused_credentials: false }
+    }
 }
 
 impl From<OpenError> for RemoteError {
     fn from(error: OpenError) -> Self {
         let category = if error.refused { Category::RemoteRefused } else { Category::RemoteUnreachable };
-        Self { category, reason: format!("cannot be fetched: {error}") }
+        Self::new(category, format!("cannot be fetched: {error}"))
     }
 }
 
@@ -155,16 +165,17 @@ impl RemoteStore {
                     // A commit is what it is, whatever the tag that led to it stands for by now.
                     Some(Locked::Commit(commit)) => {
                         let found = self.commit(url, commit, means).await?;
-                        found.ok_or_else(|| RemoteError {
-                            category: Category::LockMismatch,
-                            reason: format!(
+                        found.ok_or_else(|| {
+                            let reason = format!(
                                 "does not have the commit {commit} of the lock file any more; run `gitmoor lock --update`"
-                            ),
+                            );
+                            RemoteError::new(Category::LockMismatch, reason)
                         })?
                     }
-                    _ => self.commit(url, revision, means).await?.ok_or_else(|| RemoteError {
-                        category: Category::RemoteRefused,
-                        reason: format!("has no branch, tag or commit `{revision}`; push it, or correct the entry"),
+                    _ => self.commit(url, revision, means).await?.ok_or_else(|| {
+                        let reason =
+                            format!("has no branch, tag or commit `{revision}`; push it, or correct the entry");
+                        RemoteError::new(Category::RemoteRefused, reason)
                     })?,
                 }
             }
@@ -210,6 +221,7 @@ impl RemoteStore {
                 _ => Category::RemoteUnreachable,
             },
             reason: format!("cannot be fetched: {} ({})", error.reason, error.kind.way_out()),
+            refused_credentials: error.kind == FetchErrorKind::RefusedCredentials,
         })?;
         let head = outcome.heads.get(revision);
         Ok(head.map(|head| Pin::Commit { commit: head.commit.clone(), reference: head.reference.clone() }))
@@ -253,11 +265,12 @@ impl RemoteStore {
             (status @ 400..=499, _) if status != 408 && status != 429 => Err(RemoteError {
                 category: Category::RemoteRefused,
                 reason: format!("is refused by its server with status {status}"),
+                refused_credentials: matches!(status, 401 | 403),
             }),
-            (status, _) => Err(RemoteError {
-                category: Category::RemoteUnreachable,
-                reason: format!("cannot be fetched: its server answers with status {status}"),
-            }),
+            (status, _) => {
+                let reason = format!("cannot be fetched: its server answers with status {status}");
+                Err(RemoteError::new(Category::RemoteUnreachable, reason))
+            }
         }
     }
 
@@ -266,10 +279,7 @@ impl RemoteStore {
             self.store.write_note(&had(address, &digest), b"")?;
             Ok(Pin::File { digest, etag })
         });
-        kept.map_err(|error| RemoteError {
-            category: Category::RemoteUnreachable,
-            reason: format!("cannot be kept on disk: {error}"),
-        })
+        kept.map_err(|error| RemoteError::new(Category::RemoteUnreachable, format!("cannot be kept on disk: {error}")))
     }
 
     fn chart(&self, ask: &Ask, anew: bool, means: &Means) -> Result<Pin, RemoteError> {
@@ -284,10 +294,10 @@ impl RemoteStore {
         let charts = if anew { charts.anew() } else { charts };
         match charts.resolve(&address, &revision, &means.access).map_err(|error| of_chart(&error))? {
             Some(ChartVersion { version, digest }) => Ok(Pin::Chart { version, digest }),
-            None => Err(RemoteError {
-                category: Category::RemoteRefused,
-                reason: "has no such version; publish it, or correct the entry".to_owned(),
-            }),
+            None => {
+                let reason = "has no such version; publish it, or correct the entry";
+                Err(RemoteError::new(Category::RemoteRefused, reason))
+            }
         }
     }
 }
@@ -301,8 +311,16 @@ fn had(address: &str, digest: &str) -> String {
     format!("had {address} {digest}")
 }
 
-/// Host and port of an address.
-pub fn host(address: &str) -> String {
+/// The server of an address as [`Hosts`] names it: with its port. `None` of a path.
+pub fn server(address: &str) -> Option<String> {
+    let (scheme, _) = address.split_once("://").unwrap_or(("https", address));
+    let authority = Authority::of_url(address);
+    (!authority.host.is_empty() && !address.starts_with('.') && scheme != "file")
+        .then(|| authority.with_port(default_port(scheme)).to_ascii_lowercase())
+}
+
+/// Host and port of an address, as written.
+fn host(address: &str) -> String {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase()
@@ -315,7 +333,7 @@ pub(crate) fn origin(address: &str) -> String {
 }
 
 fn refused(error: &dyn std::error::Error) -> RemoteError {
-    RemoteError { category: Category::RemoteRefused, reason: format!("cannot be fetched: {error}") }
+    RemoteError::new(Category::RemoteRefused, format!("cannot be fetched: {error}"))
 }
 
 fn of_chart(error: &ChartError) -> RemoteError {
@@ -324,12 +342,13 @@ fn of_chart(error: &ChartError) -> RemoteError {
         ChartErrorKind::LockMismatch => Category::LockMismatch,
         _ => Category::RemoteRefused,
     };
-    RemoteError { category, reason: format!("cannot be fetched: {}", error.message) }
+    let refused_credentials = error.kind == ChartErrorKind::RefusedCredentials;
+    RemoteError { category, reason: format!("cannot be fetched: {}", error.message), refused_credentials }
 }
 
 async fn blocking(work: impl FnOnce() -> Result<Pin, RemoteError> + Send + 'static) -> Result<Pin, RemoteError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
         let reason = "cannot be fetched: the agent is stopping".to_owned();
-        Err(RemoteError { category: Category::RemoteUnreachable, reason })
+        Err(RemoteError::new(Category::RemoteUnreachable, reason))
     })
 }

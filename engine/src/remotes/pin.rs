@@ -63,10 +63,7 @@ pub(super) fn as_locked(found: Pin, locked: Option<&str>) -> Result<Pin, RemoteE
         _ => "no file".to_owned(),
     };
     let said = locked.map_or_else(|| "no file".to_owned(), |digest| format!("sha256:{digest}"));
-    Err(RemoteError {
-        category: Category::LockMismatch,
-        reason: format!(
-            "is {now} now, and the lock file says {said}; if that is what you want, run `gitmoor lock --update`"
-        ),
-    })
+    let reason =
+        format!("is {now} now, and the lock file says {said}; if that is what you want, run `gitmoor lock --update`");
+    Err(RemoteError::new(Category::LockMismatch, reason))
 }
