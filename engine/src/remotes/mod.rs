@@ -292,13 +292,10 @@ impl RemoteStore {
         };
         let charts = self.charts.clone().with_hosts(means.hosts.clone()).away_from_home();
         let charts = if anew { charts.anew() } else { charts };
-        match charts.resolve(&address, &revision, &means.access).map_err(|error| of_chart(&error))? {
-            Some(ChartVersion { version, digest }) => Ok(Pin::Chart { version, digest }),
-            None => {
-                let reason = "has no such version; publish it, or correct the entry";
-                Err(RemoteError::new(Category::RemoteRefused, reason))
-            }
-        }
+        let found = charts.resolve(&address, &revision, &means.access).map_err(|error| of_chart(&error))?;
+        let pin = found.map(|ChartVersion { version, digest }| Pin::Chart { version, digest });
+        let missing = "has no such version; publish it, or correct the entry";
+        pin.ok_or_else(|| RemoteError::new(Category::RemoteRefused, missing))
     }
 }
 
