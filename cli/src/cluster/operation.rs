@@ -6,7 +6,8 @@ use gitmoor_core::{
     builtin,
     names::INFO_REQUEST,
     object::text_at,
-    view::{ApplicationView, short_commit},
+    status::Revision,
+    view::{ApplicationView, short_revision},
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -103,7 +104,8 @@ fn look(object: &Value, request: &Request, healthy: bool) -> (Vec<String>, Optio
         return (vec![format!("{name}: waiting for the agent to take it up")], None);
     }
     let message = text_at(state, &["message"]).unwrap_or_default();
-    let revision = text_at(state, &["syncResult", "revision"]).map(short_commit).unwrap_or_default();
+    let revision = Revision::read(&state["syncResult"]).map(|revision| short_revision(&revision.identity()));
+    let revision = revision.unwrap_or_default();
     let results = state["syncResult"]["resources"].as_array().map_or(0, Vec::len);
     let ended = state.get("finishedAt").is_some();
     match text_at(state, &["phase"]) {
@@ -121,8 +123,9 @@ fn after(object: &Value, name: &str, healthy: bool) -> (Vec<String>, Option<Ende
     // What cannot be read as an Application is shown by whoever asked for it.
     let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
     // A commit that came meanwhile is a matter of the next sync.
-    let rolled_out = &object["status"]["operationState"]["syncResult"]["revision"];
-    let moved_on = view.health() == "Healthy" && !view.revision().is_empty() && *rolled_out != view.revision();
+    let rolled_out = Revision::read(&object["status"]["operationState"]["syncResult"]);
+    let rolled_out = rolled_out.map(|revision| revision.identity()).unwrap_or_default();
+    let moved_on = view.health() == "Healthy" && !view.revision().is_empty() && rolled_out != view.revision();
     if !healthy || view.is_fine() || moved_on {
         return (vec![format!("{name}: {}, {}", view.sync(), view.health())], Some(Ended::Well(object.clone())));
     }

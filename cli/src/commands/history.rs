@@ -2,7 +2,7 @@
 
 use gitmoor_core::{
     status::Revision,
-    view::{one_line, short_commit, short_revision},
+    view::{one_line, short_revision},
 };
 use serde_json::{Value, json};
 
@@ -37,8 +37,7 @@ pub(crate) struct HistoryArguments {
 /// Rolls out what an entry of the history says
 ///
 /// Git keeps what it says: to go back for good, revert the commit and push. Until then automation has to be off: that of
-/// the Application, and of those above it that would switch it on again. An Application with several sources cannot be
-/// rolled back: revert the commit in Git and push.
+/// the Application, and of those above it that would switch it on again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -73,8 +72,10 @@ struct Entry {
     id: u64,
     revision: String,
     deployed_at: String,
+    /// One, or several.
     source: Value,
-    several: bool,
+    /// What a rollback to it asks for, in the fields of Argo CD's `SyncOperation`.
+    sync: Value,
 }
 
 /// Shows the entries.
@@ -135,11 +136,12 @@ pub(crate) fn rollback(arguments: &RollbackArguments, terminal: &mut Terminal) -
     }
     may_go_elsewhere(&object, Some(&entry.revision))
         .map_err(|failure| Failure { hints: vec![at_once()], ..failure })?;
-    let sync = json!({"revision": entry.revision, "source": entry.source, "prune": arguments.prune});
+    let mut sync = entry.sync.clone();
+    sync["prune"] = json!(arguments.prune);
     connection.wait(async {
         warn_without_agent(&connection, &object, terminal).await;
         let request = connection.request(&object, sync).await?;
-        let revision = short_commit(&entry.revision);
+        let revision = short_revision(&entry.revision);
         let mut outcome = Outcome::default();
         if arguments.wait.wait {
             // It differs from what Git says now, which is what was asked for.
@@ -165,24 +167,20 @@ fn chosen<'e>(entries: &'e [Entry], id: Option<u64>, name: &str) -> Result<&'e E
         let failure = Failure::new(Exit::Usage, format!("there is no such entry in the history of {name}"));
         return Err(failure.hint(format!("gitmoor history {name} lists them")));
     };
-    if entry.several {
-        let failure = Failure::new(Exit::Refused, format!("{name} has several sources, which cannot be rolled back"));
-        let after = short_revision(&entry.revision);
-        return Err(failure.hint(format!("in Git: git revert what came after {after}, and push")));
-    }
     Ok(entry)
 }
 
 fn entries(object: &Value) -> Vec<Entry> {
     let history = object["status"]["history"].as_array().map(Vec::as_slice).unwrap_or_default();
     let read = |entry: &Value| {
-        let several = entry["sources"].is_array();
+        let (source, revision) =
+            if entry["sources"].is_array() { ("sources", "revisions") } else { ("source", "revision") };
         Some(Entry {
             id: entry["id"].as_u64()?,
             revision: Revision::read(entry).map(|revision| revision.identity()).unwrap_or_default(),
             deployed_at: entry["deployedAt"].as_str().unwrap_or_default().to_owned(),
-            source: entry[if several { "sources" } else { "source" }].clone(),
-            several,
+            source: entry[source].clone(),
+            sync: json!({source: entry[source], revision: entry[revision]}),
         })
     };
     history.iter().filter_map(read).collect()
@@ -215,7 +213,9 @@ mod tests {
         let entries = entries(&object);
         assert_eq!(chosen(&entries, None, "web").unwrap().id, 4);
         assert_eq!(source(&chosen(&entries, Some(3), "web").unwrap().source), "web@main");
-        assert!(chosen(&entries, Some(5), "web").is_err(), "several sources");
+        let several = chosen(&entries, Some(5), "web").unwrap();
+        assert_eq!(several.sync, json!({"sources": [{}], "revisions": ["c", "1.2"]}));
+        assert_eq!(entries[0].sync["revision"], "a");
         assert!(chosen(&entries, Some(6), "web").is_err());
         assert!(chosen(&entries[..1], None, "web").is_err());
     }

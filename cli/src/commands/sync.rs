@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gitmoor_core::{application::ApplicationSpec, view::short_commit};
+use gitmoor_core::{application::ApplicationSpec, operation::named_source, view::short_revision};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -80,6 +80,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         let mut objects = Vec::new();
         for name in &arguments.names {
             let object = connection.application(name).await?;
+            one_revision_is_enough(&object, arguments.revision.as_deref())?;
             may_go_elsewhere(&object, arguments.revision.as_deref())?;
             objects.push(object);
         }
@@ -122,6 +123,18 @@ fn operation(arguments: &Arguments) -> Value {
     Value::Object(sync)
 }
 
+/// Of several sources it says nothing which one is meant, and the agent would refuse it.
+fn one_revision_is_enough(object: &Value, revision: Option<&str>) -> Result<(), Failure> {
+    let (_, name) = name_of(object);
+    if revision.is_none() || named_source(&object["spec"]).0 != "sources" {
+        return Ok(());
+    }
+    let failure = Failure::new(Exit::Refused, format!("{name} has several sources, and --revision is one"));
+    Err(failure
+        .hint(format!("back to what was rolled out before: gitmoor history {name}, then gitmoor rollback {name} ID"))
+        .hint("or change targetRevision of its sources in Git"))
+}
+
 /// The agent would refuse another revision while automation would undo it: better said at once.
 pub(crate) fn may_go_elsewhere(object: &Value, revision: Option<&str>) -> Result<(), Failure> {
     let (_, name) = name_of(object);
@@ -133,7 +146,7 @@ pub(crate) fn may_go_elsewhere(object: &Value, revision: Option<&str>) -> Result
     }
     let failure = Failure::new(
         Exit::Refused,
-        format!("{name} follows {follows} by itself, and would undo a sync to {}", short_commit(revision)),
+        format!("{name} follows {follows} by itself, and would undo a sync to {}", short_revision(revision)),
     );
     Err(failure.hint(format!("gitmoor suspend {name} --with-parents, then ask again; gitmoor resume {name} --with-parents goes back to {follows}")))
 }
@@ -225,6 +238,14 @@ mod tests {
         for wrong in ["ConfigMap:a", "a:b:c:d", "::a", ":ConfigMap:"] {
             assert!(resource(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn one_revision_is_refused_for_several_sources() {
+        let several = json!({"metadata": {"name": "web"}, "spec": {"sources": [{"repoURL": "a"}, {"repoURL": "b"}]}});
+        assert_eq!(one_revision_is_enough(&several, Some("v1")).unwrap_err().exit, Exit::Refused);
+        one_revision_is_enough(&several, None).unwrap();
+        one_revision_is_enough(&json!({"spec": {"source": {"repoURL": "a"}}}), Some("v1")).unwrap();
     }
 
     #[test]

@@ -39,8 +39,19 @@ async fn several_sources_of_one_commit_are_one_commit() {
     let same = run(&["diff", "both"]);
     assert!(same.assert(0).stderr.contains(&format!("both is as {} has it", &commit[..7])), "{same:?}");
     let entry = run(&["history", "both", "--output", "json"]).json()["history"][0]["id"].to_string();
+    let later = world.repository.commit(&[("one/map.yaml", &config_map("one", "key", "2"))], "later").await;
+    let moved = |status: &serde_json::Value| {
+        status["sync"]["status"] == "Synced" && status["history"][1]["revisions"] == json!([later, commit])
+    };
+    world.await_status("goes on", "both", moved).await;
+    let refused = run(&["sync", "both", "--revision", &commit]);
+    assert!(refused.assert(5).stderr.contains("gitmoor rollback both ID"), "{refused:?}");
     let refused = run(&["rollback", "both", &entry]);
-    assert!(refused.assert(5).stderr.contains("git revert what came after"), "{refused:?}");
+    assert!(refused.assert(5).stderr.contains("--suspend"), "{refused:?}");
+    run(&["rollback", "both", &entry, "--suspend", "--wait"]).assert(0);
+    assert_eq!(world.target("v1/ConfigMap", "one").await.unwrap()["data"]["key"], "1");
+    run(&["resume", "both"]).assert(0);
+    world.await_status("follows Git again", "both", moved).await;
 
     let broken = [("two/map.yaml", "a: [\n")];
     let broken = world.repository.commit(&broken, "broken").await;
