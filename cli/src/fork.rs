@@ -2,8 +2,14 @@
 
 use std::path::Path;
 
-use gitmoor_core::{object::text_at, view::distinct_revisions, yaml};
-use gitmoor_engine::git::CommitId;
+use gitmoor_core::{
+    closure::{PathIndex, ReadSet},
+    object::text_at,
+    tree::RepoPath,
+    view::distinct_revisions,
+    yaml,
+};
+use gitmoor_engine::git::{CommitId, GitTree, LocalClone};
 
 use crate::git::Repository;
 
@@ -22,6 +28,18 @@ pub(crate) struct Commit {
     pub(crate) date: String,
     pub(crate) subject: String,
 }
+
+/// A commit, and which of the files in question it changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) commit: Commit,
+    pub(crate) files: Vec<String>,
+}
+
+/// Commits that are looked through for one that counts: folders are asked for as a whole, and not all in them is read.
+const LOOKED_THROUGH: &str = "-100";
+/// Lines that an Application's manifest has, also as JSON.
+const IS_APPLICATION: &str = "[\"']?kind[\"']?: *[\"']?Application[\"']?";
 
 impl Fork {
     /// The one of the working directory, if there is one and Git is installed.
@@ -58,10 +76,78 @@ impl Fork {
         names.into_iter().find(contains).unwrap_or_else(|| base.unwrap_or("HEAD").to_owned())
     }
 
-    /// The last commit up to a revision that changed a path.
-    pub(crate) fn last_change(&self, revision: &str, path: &str) -> Option<Commit> {
-        let path = if path.is_empty() { "." } else { path };
-        self.log(&["log", "-1", FORMAT, "--end-of-options", revision, "--", path])
+    /// The id of the commit that a name means here.
+    pub(crate) fn id(&self, name: &str) -> Option<String> {
+        self.repository.commit(name)
+    }
+
+    /// What a commit holds, by its id.
+    pub(crate) fn tree(&self, id: &str) -> Option<GitTree> {
+        LocalClone::new(self.repository.top().to_owned()).tree(id).ok()
+    }
+
+    /// The last commit up to a revision that changed a file.
+    pub(crate) fn last_change(&self, revision: &str, file: &str) -> Option<Change> {
+        self.changes(revision, [file]).into_iter().next()
+    }
+
+    /// The last commit up to a revision that changed what is read.
+    pub(crate) fn last_change_of(&self, revision: &str, sets: &[ReadSet]) -> Option<Change> {
+        let mut index = PathIndex::default();
+        index.insert_all((), sets);
+        let counts = |file: &String| {
+            RepoPath::root().join(file).is_some_and(|path| !index.touched(std::iter::once(&path)).is_empty())
+        };
+        let paths = sets.iter().flat_map(|set| set.members.keys()).map(|path| match path.as_str() {
+            "" => ".",
+            path => path,
+        });
+        let counted = self.changes(revision, paths).into_iter().map(|Change { commit, mut files }| {
+            files.retain(counts);
+            Change { commit, files }
+        });
+        counted.into_iter().find(|change| !change.files.is_empty())
+    }
+
+    /// The later of two changes: the one that has the other in its history.
+    pub(crate) fn later(&self, one: Change, other: Change) -> Change {
+        let newest = self.repository.newest(&[&one.commit.id, &other.commit.id]);
+        if newest.is_some_and(|newest| newest.starts_with(&other.commit.id)) { other } else { one }
+    }
+
+    /// Commits up to a revision that changed any of these paths, the newest first.
+    fn changes<'p>(&self, revision: &str, paths: impl IntoIterator<Item = &'p str>) -> Vec<Change> {
+        let paths: Vec<&str> = paths.into_iter().filter(|path| !path.contains('\n')).collect();
+        if paths.is_empty() {
+            return Vec::new();
+        }
+        let format = "--format=%x1e%h%x1f%an%x1f%aI%x1f%s%x1f";
+        let arguments = ["log", LOOKED_THROUGH, "--no-renames", "--name-only", "-z", format, "--stdin", revision];
+        let input = format!("--\n{}\n", paths.join("\n"));
+        let output = self.repository.run_with(&arguments, input.as_bytes()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&output);
+        text.split('\u{1e}').filter_map(change).collect()
+    }
+
+    /// Those of some files that hold a text at a commit.
+    pub(crate) fn holding_at(&self, commit: &str, text: &str, files: &[String]) -> Vec<String> {
+        let question = ["grep", "-l", "-I", "-F", "-e", text, commit, "--"];
+        let question: Vec<&str> = question.into_iter().chain(files.iter().map(String::as_str)).collect();
+        self.found(&question, commit)
+    }
+
+    /// The file in which an Application stands at a commit.
+    pub(crate) fn definition_at(&self, commit: &str, name: &str) -> Option<String> {
+        let files = self.found(&["grep", "-l", "-I", "-E", "-e", IS_APPLICATION, commit, "--", "."], commit);
+        let text = |file: &String| self.repository.ask(&["cat-file", "blob", &format!("{commit}:{file}")]);
+        files.into_iter().find(|file| text(file).is_some_and(|text| defines(&text, name)))
+    }
+
+    /// Files of a commit, as `git grep` lists them.
+    fn found(&self, question: &[&str], commit: &str) -> Vec<String> {
+        let listed = self.repository.ask(question).unwrap_or_default();
+        let file = |line: &str| line.strip_prefix(commit)?.strip_prefix(':').map(str::to_owned);
+        listed.lines().filter_map(file).collect()
     }
 
     /// Files of a folder that Git knows and that hold a text.
@@ -78,17 +164,9 @@ impl Fork {
 
     /// The file in which an Application stands.
     pub(crate) fn definition(&self, name: &str) -> Option<String> {
-        let files = self.repository.ask(&["grep", "-l", "-I", "-E", "-e", "^kind: *Application *$", "--", "."])?;
-        files.lines().find(|file| self.defines(file, name)).map(str::to_owned)
-    }
-
-    fn defines(&self, file: &str, name: &str) -> bool {
-        let Ok(text) = std::fs::read_to_string(self.repository.top().join(file)) else { return false };
-        let documents = yaml::read_documents(&text, &yaml::Limits::default()).unwrap_or_default();
-        documents.iter().any(|document| {
-            text_at(&document.value, &["kind"]) == Some("Application")
-                && text_at(&document.value, &["metadata", "name"]) == Some(name)
-        })
+        let files = self.repository.ask(&["grep", "-l", "-I", "-E", "-e", IS_APPLICATION, "--", "."])?;
+        let text = |file: &str| std::fs::read_to_string(self.repository.top().join(file));
+        files.lines().find(|file| text(file).is_ok_and(|text| defines(&text, name))).map(str::to_owned)
     }
 
     fn log(&self, arguments: &[&str]) -> Option<Commit> {
@@ -98,6 +176,24 @@ impl Fork {
             Commit { id: fields.next()?, author: fields.next()?, date: fields.next()?, subject: fields.next()? };
         (!commit.id.is_empty()).then_some(commit)
     }
+}
+
+/// One commit of a log, and the files in it.
+fn change(text: &str) -> Option<Change> {
+    let mut fields = text.splitn(5, '\u{1f}');
+    let mut field = || fields.next().map(str::to_owned);
+    let commit = Commit { id: field()?, author: field()?, date: field()?, subject: field()? };
+    let files = field()?.split(['\0', '\n']).filter(|file| !file.is_empty()).map(str::to_owned).collect();
+    Some(Change { commit, files })
+}
+
+/// Whether a file has the manifest of an Application.
+fn defines(text: &str, name: &str) -> bool {
+    let documents = yaml::read_documents(text, &yaml::Limits::default()).unwrap_or_default();
+    documents.iter().any(|document| {
+        text_at(&document.value, &["kind"]) == Some("Application")
+            && text_at(&document.value, &["metadata", "name"]) == Some(name)
+    })
 }
 
 const FORMAT: &str = "--format=%h%x00%an%x00%aI%x00%s";

@@ -107,8 +107,7 @@ fn content(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
             Cause::PathMissing,
             format!("the folder {path} does not exist in {} at {}", source.field("repoURL"), source.follows()),
         )
-        .mended_by(format!("push the folder, or correct {}.path of {app}", source.at))
-        .about(path),
+        .mended_by(format!("push the folder, or correct {}.path of {app}", source.at)),
         "InvalidManifest" | "InvalidSource" => {
             Finding::new(Cause::BrokenFile, format!("a file cannot be read: {text}"))
                 .mended_by("correct it, commit and push; nothing is applied or deleted until then")
@@ -120,7 +119,6 @@ fn content(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
             };
             Finding::new(Cause::RenderFailed, format!("{tool} cannot build {path}: {text}"))
                 .mended_by(format!("see it on your machine: gitmoor render {app}"))
-                .about(path)
         }
         "LockMismatch" => {
             Finding::new(Cause::LockMismatch, format!("upstream is not what gitmoor.lock says any more: {text}"))

@@ -16,6 +16,8 @@ pub struct Facts {
     pub application: Value,
     /// The same, read.
     pub view: ApplicationView,
+    /// The Application in whose Git it stands.
+    pub parent: Option<ApplicationView>,
     /// Whether anybody follows it.
     pub agent: AgentState,
     /// What of Argo CD works on it, so that the agent does not.
@@ -129,6 +131,16 @@ impl Facts {
             "" => "HEAD",
             revision => revision,
         }
+    }
+
+    /// The branch that it follows; of several sources, that of the first one in Git.
+    pub fn branch(&self) -> &str {
+        let spec = &self.application["spec"];
+        let several = spec["sources"].as_array().into_iter().flatten();
+        let mut in_git =
+            several.chain([&spec["source"]]).filter(|source| source.get("chart").is_none_or(Value::is_null));
+        let branch = in_git.find_map(|source| source["targetRevision"].as_str());
+        branch.filter(|branch| !branch.is_empty()).unwrap_or("HEAD")
     }
 }
 

@@ -81,6 +81,38 @@ pub enum Cause {
     Progressing,
 }
 
+/// Where in Git a cause may have come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nowhere: whatever was changed last there has nothing to do with it.
+    Nowhere,
+    /// The file in which the Application itself stands.
+    Definition,
+    /// Anything that the Application reads, and that file.
+    Content,
+}
+
+impl Cause {
+    /// Where in Git it may have come from.
+    pub fn origin(self) -> Origin {
+        match self {
+            Self::LeftToArgoCd
+            | Self::NoAgent
+            | Self::RefusedCredentials
+            | Self::RepositoryUnreachable
+            | Self::WebhookDown
+            | Self::SecretDenied
+            | Self::SecretFailed
+            | Self::NotSynced
+            | Self::Progressing => Origin::Nowhere,
+            Self::InvalidApplication | Self::ProjectViolation | Self::UnknownRevision | Self::ChartNotFound => {
+                Origin::Definition
+            }
+            _ => Origin::Content,
+        }
+    }
+}
+
 /// One thing that shows the cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Evidence {
@@ -103,13 +135,16 @@ pub struct Finding {
     pub remedy: Vec<String>,
     /// Files of the repository that it is about: who changed them last belongs to the evidence.
     pub files: Vec<String>,
+    /// The Application below the explained one that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
 }
 
 impl Finding {
     /// A cause in a sentence.
     pub fn new(cause: Cause, sentence: impl AsRef<str>) -> Self {
         let sentence = crate::view::one_line(sentence.as_ref());
-        Self { cause, sentence, evidence: Vec::new(), remedy: Vec::new(), files: Vec::new() }
+        Self { cause, sentence, evidence: Vec::new(), remedy: Vec::new(), files: Vec::new(), application: None }
     }
 
     /// With something that shows it; an empty text shows nothing.

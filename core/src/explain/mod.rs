@@ -12,7 +12,7 @@ mod objects;
 mod pods;
 
 pub use facts::{AgentState, EventFact, Facts, ObjectFacts, PodFacts};
-pub use finding::{Cause, Evidence, Finding};
+pub use finding::{Cause, Evidence, Finding, Origin};
 
 /// All findings, the root cause first; none for an Application that is Synced and Healthy.
 pub fn explain(facts: &Facts) -> Vec<Finding> {
@@ -31,7 +31,8 @@ pub fn explain(facts: &Facts) -> Vec<Finding> {
 fn children(name: &str, findings: &[Finding]) -> Option<Finding> {
     let first = findings.first()?.clone();
     let sentence = format!("in Application {name}: {}", first.sentence);
-    Some(Finding { sentence, ..first })
+    let application = first.application.or_else(|| Some(name.to_owned()));
+    Some(Finding { sentence, application, ..first })
 }
 
 #[cfg(test)]

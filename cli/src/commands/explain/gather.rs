@@ -12,15 +12,17 @@ use gitmoor_core::{
     names::{APPLICATION_GROUP, APPLICATION_KIND},
     object::{GroupKind, ObjectId, text_at},
     resource::{Resource, Resources},
-    view::ViewedResource,
+    view::{ApplicationView, ViewedResource},
 };
 use gitmoor_engine::cluster::{Logs, Selection};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::blame;
 use crate::{
-    cluster::{Agent, Connection},
+    cluster::{Agent, Connection, name_of, owner_of},
     failure::Failure,
+    fork::Fork,
 };
 
 /// Objects that are looked at: the worst of them.
@@ -32,9 +34,15 @@ const LINES: u32 = 20;
 /// Applications below Applications.
 const DEEPEST: usize = 4;
 
-/// Everything about an Application, and about those below it.
-pub(super) async fn facts(connection: &Connection, application: Value) -> Result<Facts, Failure> {
-    Gatherer::new(connection).application(application, 0).await
+/// Everything about an Application and those below it, and what explains it; with a clone, who changed it.
+pub(super) async fn explained(
+    connection: &Connection,
+    application: Value,
+    fork: Option<&Fork>,
+) -> Result<(Facts, Vec<Finding>), Failure> {
+    let gatherer = Gatherer { fork, ..Gatherer::new(connection) };
+    let parent = gatherer.parent(&application).await;
+    gatherer.application(application, parent, 0).await
 }
 
 /// Everything about some objects.
@@ -50,15 +58,21 @@ struct Gatherer<'c> {
     connection: &'c Connection,
     served: OnceCell<Resources>,
     argo_cd: OnceCell<Vec<Controller>>,
+    fork: Option<&'c Fork>,
 }
 
 impl<'c> Gatherer<'c> {
     fn new(connection: &'c Connection) -> Self {
-        Self { connection, served: OnceCell::new(), argo_cd: OnceCell::new() }
+        Self { connection, served: OnceCell::new(), argo_cd: OnceCell::new(), fork: None }
     }
 
-    async fn application(&self, application: Value, depth: usize) -> Result<Facts, Failure> {
-        let view: gitmoor_core::view::ApplicationView = serde_json::from_value(application.clone()).unwrap_or_default();
+    async fn application(
+        &self,
+        application: Value,
+        parent: Option<ApplicationView>,
+        depth: usize,
+    ) -> Result<(Facts, Vec<Finding>), Failure> {
+        let view: ApplicationView = serde_json::from_value(application.clone()).unwrap_or_default();
         let agent = if depth == 0 { self.agent(&view.key().namespace).await } else { AgentState::Works };
         let argo_cd = if agent == AgentState::Absent { None } else { self.argo_cd(&view.key().namespace).await };
         let mut unwell: Vec<&ViewedResource> = view.resources().iter().filter(|one| is_unwell(one)).collect();
@@ -68,12 +82,23 @@ impl<'c> Gatherer<'c> {
         if depth < DEEPEST {
             for object in objects.iter().filter(|object| is_application(&object.id)) {
                 let Some(live) = object.live.clone() else { continue };
-                let facts = Box::pin(self.application(live, depth + 1)).await?;
-                let findings: Vec<Finding> = explain(&facts);
+                let (_, findings) = Box::pin(self.application(live, Some(view.clone()), depth + 1)).await?;
                 children.push((object.id.name.clone(), findings));
             }
         }
-        Ok(Facts { application, view, agent, argo_cd, objects, children })
+        let facts = Facts { application, view, parent, agent, argo_cd, objects, children };
+        let mut findings = explain(&facts);
+        if let Some(fork) = self.fork {
+            blame::add(fork, &facts, &mut findings);
+        }
+        Ok((facts, findings))
+    }
+
+    /// The Application in whose Git one stands.
+    async fn parent(&self, application: &Value) -> Option<ApplicationView> {
+        let (namespace, name) = owner_of(application).filter(|owner| *owner != name_of(application))?;
+        let found = self.connection.cluster.get(&builtin::applications(), Some(namespace), name).await;
+        serde_json::from_value(found.ok()??).ok()
     }
 
     async fn agent(&self, namespace: &str) -> AgentState {

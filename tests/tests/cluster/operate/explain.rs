@@ -257,7 +257,7 @@ async fn faults_of_what_runs() {
     );
     assert_eq!(sentence(&finding), expected);
     assert!(shows(&finding, "event", "7 times") && shows(&finding, "pod", &pod), "{finding:#}");
-    let blame = format!("image was changed last in {}", &commit[..7]);
+    let blame = format!("image/deployment.yaml was changed last in {}", &commit[..7]);
     assert!(shows(&finding, "commit", &blame), "{finding:#}");
 
     let finding = explained(&person, here, "crash", "ContainerCrashes").await;

@@ -1,5 +1,6 @@
 //! The commands that talk to a cluster, as people run them.
 
+mod blame;
 mod bootstrap;
 mod daily;
 pub(crate) mod explain;
