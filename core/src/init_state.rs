@@ -30,6 +30,11 @@ pub const PATH: &str = ".gitmoor/init.yaml";
 /// The folder with the templates that no commit holds, each under its file's path.
 pub const TEMPLATES: &str = ".gitmoor/templates";
 
+/// Whether a path, from the top of the repository, belongs to the state.
+pub fn is_state(path: &str) -> bool {
+    path == PATH || path.strip_prefix(TEMPLATES).is_some_and(|below| below.starts_with('/'))
+}
+
 /// The version of the format; it grows when an older program could be misled.
 const FORMAT: u32 = 1;
 

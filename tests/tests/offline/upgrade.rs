@@ -40,6 +40,7 @@ fn subject_and_parents(fork: &Fork) -> String {
 fn both_sides_changes_arrive_in_one_merge_commit() {
     let (upstream, fork) = pair(&[("distribution/f", &long("f")), ("distribution/g", "host: <<__host__>>\n")]);
     change(&fork, "distribution/f", "f line 2: eu-west-1\n", "f line 2: eu-west-1 # mine\n");
+    fork.write(".gitmoor/sealing-cert.pem", "pinned\n");
     let ours = fork.commit("mine");
     change(&upstream, "distribution/f", "f line 5: <<__a__>>", "f line 5: <<__host__>>");
     let theirs = upstream.commit("two");
@@ -57,6 +58,7 @@ fn both_sides_changes_arrive_in_one_merge_commit() {
         long("f").replace("5: <<__a__>>", "5: db.example.com").replace(" 2: <<__a__>>", " 2: <<__a__>> # mine");
     assert_eq!(fork.read("distribution/f"), expected.replace("<<__a__>>", "eu-west-1"));
     assert_eq!(fork.git(&["status", "--porcelain"]), "");
+    assert_eq!(fork.read(".gitmoor/sealing-cert.pem"), "pinned\n", "what is no state is the fork's own");
     let run = fork.run(&["upgrade"]);
     assert!(run.assert(0).stderr.contains("nothing to do"), "{run:?}");
     // The state is that of the new templates.

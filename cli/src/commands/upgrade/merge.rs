@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gitmoor_core::{
-    init_state::{FOLDER, Template},
+    init_state::{self, Template},
     template::{Matcher, substitute},
 };
 
@@ -72,7 +72,8 @@ fn fork_tree(fork: &Fork, survey: &Survey, rename: &Matcher) -> Result<String, F
         let mode = fork.head[&path].mode.clone();
         changes.push((path, Some(Entry { mode, id })));
     }
-    let own = fork.head.keys().filter(|path| path.starts_with(&format!("{FOLDER}/")));
+    // The state is written anew; what else is there, such as a pinned certificate, is the fork's as any file.
+    let own = fork.head.keys().filter(|path| init_state::is_state(path));
     changes.extend(own.map(|path| (path.clone(), None)));
     Ok(fork.repository.tree_with("HEAD", &changes)?)
 }
