@@ -78,6 +78,8 @@ fn every_fault_is_named_and_stand_ins_let_the_rest_go_on() {
     let endpoints = "apiVersion: v1\nkind: Endpoints\nmetadata: {name: old}\nsubsets: []\n";
     let after =
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: after, annotations: {argocd.argoproj.io/sync-wave: '2'}}\n";
+    let sealed = "apiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: login}\nspec: {encryptedData: {a: b}}\n";
+    let sealing = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: sealedsecrets.bitnami.com}\nspec:\n  group: bitnami.com\n  scope: Namespaced\n  names: {kind: SealedSecret, plural: sealedsecrets}\n  versions:\n  - name: v1alpha1\n    served: true\n    storage: true\n    subresources: {status: {}}\n    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}\n";
     let web = deployment("password");
     let needy = deployment("absent");
     let files = [
@@ -89,6 +91,8 @@ fn every_fault_is_named_and_stand_ins_let_the_rest_go_on() {
         ("apps/good/web.yaml", web.as_str()),
         ("apps/good/secret.yaml", SECRET),
         ("apps/good/store.yaml", STORE),
+        ("apps/good/sealing.yaml", sealing),
+        ("apps/good/sealed.yaml", sealed),
         ("apps/good/after.yaml", after),
     ];
     let run = rehearse(&files, &["definition", "schema", "hooks", "needy", "old", "good"]);

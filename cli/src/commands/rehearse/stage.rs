@@ -4,6 +4,7 @@ use std::{
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use gitmoor_core::{
@@ -38,6 +39,9 @@ use crate::{
     settings,
 };
 
+/// How often the API server may be too busy to list.
+const TRIES: usize = 50;
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 /// The kinds that the agent brings, as the distribution ships them.
 const DEFINITIONS: [&str; 7] = [
     include_str!("../../../../distribution/components/gitmoor/crds/application.yaml"),
@@ -176,8 +180,15 @@ impl Stage {
 
     /// All Applications as they are now.
     pub(super) async fn applications(&self) -> Result<Vec<Value>, Failure> {
-        let listed = self.cluster.list(&builtin::applications(), None).await;
-        listed.map_err(|error| Failure::io("cannot list the Applications", &error))
+        let mut tries = 0;
+        loop {
+            match self.cluster.list(&builtin::applications(), None).await {
+                // Its storage begins anew when definitions come.
+                Err(error) if error.is_transient() && tries < TRIES => tries += 1,
+                listed => return listed.map_err(|error| Failure::io("cannot list the Applications", &error)),
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
     }
 
     /// Makes ready what waits for controllers that do not run here.
@@ -237,7 +248,7 @@ async fn prepare(cluster: &Cluster, namespace: &str) -> Result<(), Failure> {
         {
             return Ok(());
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(Failure::new(Exit::Io, "the local API server does not serve Applications"))
 }

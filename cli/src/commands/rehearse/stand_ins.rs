@@ -229,6 +229,7 @@ fn ready(object: &Value) -> Value {
         "Service" | "Ingress" => json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } }),
         "PodDisruptionBudget" => json!({ "observedGeneration": generation, "currentHealthy": 1, "desiredHealthy": 1,
             "disruptionsAllowed": 1, "expectedPods": 1 }),
+        "SealedSecret" => json!({ "observedGeneration": generation, "conditions": [condition("Synced")] }),
         _ => json!({ "observedGeneration": generation, "conditions": [condition("Ready"), condition("Available")] }),
     }
 }
