@@ -29,6 +29,23 @@ struct Metadata {
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
     sync_policy: SyncPolicy,
+    #[serde(flatten)]
+    sources: Sources,
+}
+
+/// What an Application is rolled out of, as `spec` and `status.sync.comparedTo` say it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Sources {
+    source: Option<serde_json::Value>,
+    sources: Vec<serde_json::Value>,
+}
+
+impl Sources {
+    /// Of both fields, `sources` counts when there are any.
+    fn is(&self, other: &Self) -> bool {
+        self.sources == other.sources && (!self.sources.is_empty() || self.source == other.source)
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -60,6 +77,8 @@ struct Sync {
     status: String,
     revision: String,
     revisions: Vec<String>,
+    #[serde(rename = "comparedTo")]
+    compared_to: Option<Sources>,
 }
 
 /// A health, as a status has it.
@@ -206,9 +225,12 @@ impl ApplicationView {
         &self.status.resources
     }
 
-    /// Everything is as the commit has it, and healthy.
+    /// Everything is as the commit has it, and healthy; and that was found for the sources that it has now.
     pub fn is_fine(&self) -> bool {
-        self.sync() == "Synced" && self.health() == "Healthy" && self.metadata.deletion_timestamp.is_none()
+        self.sync() == "Synced"
+            && self.health() == "Healthy"
+            && self.metadata.deletion_timestamp.is_none()
+            && self.status.sync.compared_to.as_ref().is_none_or(|compared| compared.is(&self.spec.sources))
     }
 
     /// A sync runs, or is asked for.
@@ -360,6 +382,20 @@ mod tests {
         assert_eq!(same.short_revision(), "0123456", "said once");
         assert_eq!(distinct_revisions(&format!("{commit},1.2.3,{commit}")), [commit, "1.2.3"]);
         assert_eq!(view(json!({"status": {"sync": {"revision": commit}}})).short_revision(), "0123456");
+    }
+
+    #[test]
+    fn what_was_compared_with_other_sources_is_not_fine_yet() {
+        let with = |spec: Value, compared: Value| {
+            let sync = json!({"status": "Synced", "comparedTo": compared});
+            view(json!({"spec": spec, "status": {"sync": sync, "health": {"status": "Healthy"}}})).is_fine()
+        };
+        let (one, other) = (json!({"path": "one"}), json!({"path": "other"}));
+        assert!(with(json!({"source": one}), json!({"source": one, "destination": {}})));
+        assert!(!with(json!({"source": other}), json!({"source": one})));
+        assert!(with(json!({"sources": [one, other]}), json!({"sources": [one, other]})));
+        assert!(with(json!({"source": one, "sources": [other]}), json!({"sources": [other]})), "sources count");
+        assert!(!with(json!({"sources": [one]}), json!({"source": one})));
     }
 
     #[test]
