@@ -23,6 +23,7 @@ pub(crate) mod templates;
 use std::path::{Path, PathBuf};
 
 use gitmoor_core::{
+    init_state::State,
     setup_conf::SetupConf,
     template::{Matcher, TokensError, name},
 };
@@ -116,8 +117,9 @@ fn open(conf: &SetupConf, arguments: &Arguments) -> Result<(WorkTree, Option<His
     let Some(repository) = around else {
         return Ok((open_tree(&named, &arguments.also, arguments)?, None));
     };
-    let state = state_file::load(&repository)?;
+    let mut state = state_file::load(&repository)?;
     let setup_conf = setup_conf_in(&repository, &arguments.setup_conf);
+    succeed(&mut state, &repository, &named, &setup_conf)?;
     let known = state.initialised.iter().find(|one| one.setup_conf == setup_conf);
     let mut folders = if known.is_some() { arguments.distribution.clone() } else { named };
     let mut also = arguments.also.clone();
@@ -135,6 +137,31 @@ fn open(conf: &SetupConf, arguments: &Arguments) -> Result<(WorkTree, Option<His
     let scope = Scope { setup_conf, folders: inside(&folders), also: inside(&also) };
     let history = History::open(repository, state, scope, conf, &arguments.was)?;
     Ok((tree, Some(history)))
+}
+
+/// Folders that were initialised from another setup.conf: this one would not find a place in them. It is the other one's
+/// successor when that is gone: then it was renamed.
+///
+/// # Errors
+/// When the other one is still there.
+fn succeed(state: &mut State, repository: &Repository, named: &[PathBuf], own: &str) -> Result<(), Failure> {
+    if state.initialised.iter().any(|one| one.setup_conf == own) {
+        return Ok(());
+    }
+    let named: Vec<String> = named.iter().filter_map(|path| repository.relative(path)).collect();
+    let mut others = state.initialised.iter_mut();
+    let Some(other) = others.find(|one| one.folders.iter().any(|folder| named.contains(folder))) else {
+        return Ok(());
+    };
+    let before = &other.setup_conf;
+    if repository.top().join(before).exists() {
+        let failure = format!("these files were initialised from {before}, and not from {own}");
+        return Err(Failure::new(Exit::Refused, failure)
+            .hint(format!("put the values into {before}, and run gitmoor init {before}"))
+            .hint(format!("or give {own} that name")));
+    }
+    own.clone_into(&mut other.setup_conf);
+    Ok(())
 }
 
 /// How the state names a setup.conf: by its path in the repository, or one outside of it by its name.

@@ -319,3 +319,20 @@ fn killed_while_it_changes_values_the_next_run_completes() {
     }
     assert!(interrupted > 0, "no run was killed while it wrote");
 }
+
+#[test]
+fn another_setup_conf_of_the_same_files_is_refused_and_a_renamed_one_goes_on() {
+    let fork = fork();
+    fork.run(&["init", "setup.conf", "--commit"]).assert(0);
+    let before = fork.distribution();
+    fork.write("other.conf", CONF.replace("=eu-west-1", "=us-east-2"));
+    let refused = fork.run(&["init", "other.conf", "--commit"]);
+    let said = &refused.assert(5).stderr;
+    assert!(said.contains("were initialised from setup.conf, and not from other.conf"), "{said}");
+    assert_eq!(fork.distribution(), before);
+    fork.git(&["rm", "--quiet", "setup.conf"]);
+    fork.run(&["init", "other.conf", "--commit"]).assert(0);
+    assert!(fork.read("distribution/a.yaml").contains("region: us-east-2\n"), "{}", fork.read("distribution/a.yaml"));
+    let state = fork.read(".gitmoor/init.yaml");
+    assert!(state.contains("setup_conf: other.conf") && !state.contains("setup_conf: setup.conf"), "{state}");
+}
