@@ -1,5 +1,6 @@
 //! The fork at hand: what the working directory's repository knows of commits and Applications.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use gitmoor_core::{
@@ -11,6 +12,7 @@ use gitmoor_core::{
 };
 use gitmoor_engine::git::{CommitId, GitTree, LocalClone};
 
+use crate::commands::init::state_file;
 use crate::git::Repository;
 
 /// A clone in or below whose folder the command runs.
@@ -164,7 +166,10 @@ impl Fork {
 
     /// The file in which an Application stands.
     pub(crate) fn definition(&self, name: &str) -> Option<String> {
-        let files = self.repository.ask(&["grep", "-l", "-I", "-E", "-e", IS_APPLICATION, "--", "."])?;
+        let folders = initialised_folders(&self.repository);
+        let mut arguments = vec!["grep", "-l", "-I", "-E", "-e", IS_APPLICATION, "--"];
+        arguments.extend(folders.iter().map(String::as_str));
+        let files = self.repository.ask(&arguments)?;
         let text = |file: &str| std::fs::read_to_string(self.repository.top().join(file));
         files.lines().find(|file| text(file).is_ok_and(|text| defines(&text, name))).map(str::to_owned)
     }
@@ -197,3 +202,12 @@ fn defines(text: &str, name: &str) -> bool {
 }
 
 const FORMAT: &str = "--format=%h%x00%an%x00%aI%x00%s";
+
+/// The folders whose placeholders were put in; everything, where that was never done: what stands elsewhere in a
+/// repository, such as what its tests read, is not what an agent reads.
+pub(crate) fn initialised_folders(repository: &Repository) -> Vec<String> {
+    let state = state_file::load(repository).unwrap_or_default();
+    let folders: BTreeSet<String> =
+        state.initialised.iter().flat_map(|section| section.folders.iter().chain(&section.also)).cloned().collect();
+    if folders.is_empty() { vec![".".to_owned()] } else { folders.into_iter().collect() }
+}

@@ -154,7 +154,7 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
     /// Files and folders to look at
-    #[arg(value_name = "PATH", default_value = ".")]
+    #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Also compare the pinned certificate with the controller's present one
     #[arg(long)]

@@ -15,6 +15,8 @@ use super::{
 use crate::{
     age::age,
     failure::{Exit, Failure},
+    fork::initialised_folders,
+    git::Repository,
     terminal::{Style, Terminal},
     work_tree::{self, Step, WorkTree},
 };
@@ -108,7 +110,8 @@ fn compare_with_controller(arguments: &Status, pinned: Option<&Fingerprint>) -> 
 }
 
 fn rows(arguments: &Status, key: Option<&Fingerprint>, problems: &mut Vec<String>) -> Result<Vec<Row>, Failure> {
-    let (folders, files): (Vec<_>, Vec<_>) = arguments.paths.iter().cloned().partition(|path| path.is_dir());
+    let named = if arguments.paths.is_empty() { whole_tree()? } else { arguments.paths.clone() };
+    let (folders, files): (Vec<_>, Vec<_>) = named.into_iter().partition(|path| path.is_dir());
     let tree = WorkTree::open(&folders, &files).map_err(|error| Failure::io(error.to_string(), &error.source))?;
     let mut rows = Vec::new();
     let mut bytes = Vec::new();
@@ -124,6 +127,15 @@ fn rows(arguments: &Status, key: Option<&Fingerprint>, problems: &mut Vec<String
         }
     }
     Ok(rows)
+}
+
+/// What was initialised, seen from the top folder of the fork; everything, from elsewhere.
+fn whole_tree() -> Result<Vec<PathBuf>, Failure> {
+    let here = Path::new(".");
+    let at_top = |repository: &Repository| here.canonicalize().is_ok_and(|here| here == repository.top());
+    let Some(repository) = Repository::around(here)?.filter(at_top) else { return Ok(vec![here.to_owned()]) };
+    let folders = initialised_folders(&repository).into_iter().map(PathBuf::from);
+    Ok(folders.filter(|folder| folder.exists()).collect())
 }
 
 fn is_manifest(path: &Path) -> bool {
