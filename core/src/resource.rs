@@ -62,6 +62,11 @@ impl Resources {
         self.by_kind.get(group_kind)?.first()
     }
 
+    /// The kinds of a group that are served.
+    pub fn kinds(&self, group: &str) -> impl Iterator<Item = &str> {
+        self.by_kind.keys().filter(move |kind| kind.group == group).map(|kind| kind.kind.as_str())
+    }
+
     /// The versions of a kind that are served.
     pub fn versions(&self, group_kind: &GroupKind) -> Vec<&str> {
         self.by_kind.get(group_kind).into_iter().flatten().map(|resource| resource.version.as_str()).collect()

@@ -12,7 +12,7 @@ use crate::hook::Role;
 use crate::names::{ANNOTATION_DIGEST, ANNOTATION_TRACKING_ID, APPLICATION_GROUP, APPLICATION_KIND, LABEL_APPLICATION};
 use crate::object::{ObjectId, text_at};
 use crate::resource::Resources;
-use crate::template::placeholders_in;
+use crate::template::{did_you_mean, placeholders_in};
 use crate::tracking::{ApplicationKey, Digester, Installation};
 
 /// What stamping needs to know.
@@ -103,10 +103,30 @@ fn unknown_kind(origin: &Origin, id: &ObjectId, api_version: String, resources: 
         format!("; it serves {}", versions.join(", "))
     } else if resources.stale_groups.contains(&id.group_kind.group) {
         format!("; discovery of the group {} fails, see its APIService", id.group_kind.group)
+    } else if is_built_in(&id.group_kind.group) {
+        let like = did_you_mean(&id.group_kind.kind, resources.kinds(&id.group_kind.group));
+        like.map(|kind| format!("; did you mean {kind}?")).unwrap_or_default()
     } else {
         "; its CustomResourceDefinition is missing".to_owned()
     };
     ManifestError::UnknownKind { origin: origin.clone(), api_version, kind: id.group_kind.kind.clone(), hint }
+}
+
+/// Whether the API server itself brings the kinds of a group (`k8s.io/api`): nobody defines others there.
+fn is_built_in(group: &str) -> bool {
+    ["", "apps", "autoscaling", "batch", "policy"].contains(&group)
+        || [
+            "apps",
+            "authentication",
+            "authorization",
+            "certificates",
+            "coordination",
+            "discovery",
+            "events",
+            "networking",
+        ]
+        .contains(&group.strip_suffix(".k8s.io").unwrap_or("-"))
+        || ["node.k8s.io", "rbac.authorization.k8s.io", "scheduling.k8s.io", "storage.k8s.io"].contains(&group)
 }
 
 /// Takes out what only the server writes; an apply that names it fails or owns what it should not.
@@ -181,6 +201,17 @@ mod tests {
         };
         let (stamped, errors) = read.stamp(&stamp);
         errors.first().map_or_else(|| Ok(stamped.items()[0].object["data"].clone()), |error| Err(error.to_string()))
+    }
+
+    #[test]
+    fn a_kind_that_the_server_should_know_is_misspelt_and_another_has_no_definition() {
+        let of = |api_version: &str, kind: &str| {
+            stamped(json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a"}})).unwrap_err()
+        };
+        assert!(of("v1", "Secrte").ends_with("; did you mean Secret?"), "{}", of("v1", "Secrte"));
+        assert!(!of("apps/v1", "Thing").contains("definition"), "{}", of("apps/v1", "Thing"));
+        let gateway = of("gateway.networking.k8s.io/v1", "Gateway");
+        assert!(gateway.ends_with("its CustomResourceDefinition is missing"), "{gateway}");
     }
 
     #[test]
