@@ -118,9 +118,23 @@ impl Settings {
     /// wrong.
     pub(crate) fn read() -> Self {
         match file::complete(&Self::command(), std::env::args_os().collect()) {
-            Ok(arguments) => Self::parse_from(arguments),
+            Ok(arguments) => Self::parse_from(arguments).with_absolute_folders(),
             Err(error) => Self::command().error(clap::error::ErrorKind::ValueValidation, error).exit(),
         }
+    }
+}
+
+impl Settings {
+    /// With folders that stay the same ones where the agent's children run.
+    fn with_absolute_folders(mut self) -> Self {
+        let folders = [Some(&mut self.data_dir), self.scratch_dir.as_mut()];
+        for folder in folders.into_iter().flatten() {
+            // Fails for an empty path alone, which nobody can use either.
+            if let Ok(absolute) = std::path::absolute(&*folder) {
+                *folder = absolute;
+            }
+        }
+        self
     }
 }
 
@@ -183,6 +197,15 @@ in `RUST_LOG` (`info` unless said otherwise), and the API server in `KUBECONFIG`
             writeln!(page, "| `--{flag}` | `{variable}` | {default} | {help} |").unwrap();
         }
         page
+    }
+
+    #[test]
+    fn folders_stay_the_same_ones_in_children() {
+        let read = |arguments: &[&str]| Settings::parse_from([&["agent"], arguments].concat()).with_absolute_folders();
+        let here = std::env::current_dir().unwrap();
+        let settings = read(&["--data-dir", "data", "--scratch-dir=./scratch"]);
+        assert_eq!((settings.data_dir, settings.scratch_dir), (here.join("data"), Some(here.join("scratch"))));
+        assert_eq!(read(&[]).data_dir, Path::new("/var/lib/gitmoor"));
     }
 
     #[test]
