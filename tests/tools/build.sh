@@ -159,7 +159,8 @@ if [[ ${1:-} == --list ]]; then
 fi
 wanted=" ${*:-$(names | tr '\n' ' ')} "
 for name in $wanted; do
-    names | grep -qxF -- "$name" || fail "no tool is called '$name': see $0 --list"
+    # No pipe into a grep that leaves at the first match: the writer's broken pipe would count as a failure.
+    [[ $'\n'$(names)$'\n' == *$'\n'"$name"$'\n'* ]] || fail "no tool is called '$name': see $0 --list"
 done
 
 command -v git >/dev/null || fail "git is missing: install git (Debian: apt install git)"
