@@ -1,8 +1,11 @@
 //! `gitmoor suspend` and `gitmoor resume`: automation off and on.
 
+use std::time::Duration;
+
 use gitmoor_core::{application::ApplicationSpec, builtin};
 use serde_json::{Value, json};
 
+use super::refresh;
 use crate::{
     cluster::{Connection, Target, complete_applications, failed, name_of, owner_of},
     failure::{Exit, Failure},
@@ -12,6 +15,8 @@ use crate::{
 
 /// Applications above each other; more are a circle.
 const DEEPEST: usize = 8;
+/// How long to wait for what an Application has under way.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Stops an Application from syncing by itself
 ///
@@ -89,8 +94,12 @@ fn switch(which: &Which, on: bool, terminal: &mut Terminal) -> Result<Exit, Fail
         if on {
             chain.reverse();
         }
-        for object in chain {
-            set(&connection, object, on, terminal).await?;
+        let last = chain.len() - 1;
+        for (position, object) in chain.into_iter().enumerate() {
+            let changed = set(&connection, object, on, terminal).await?;
+            if changed && !on && position < last {
+                rests(&connection, object, terminal).await?;
+            }
         }
         if let Some(parent) = parents.first().filter(|parent| !which.with_parents && is_automated(parent)) {
             let (_, parent) = name_of(parent);
@@ -100,16 +109,29 @@ fn switch(which: &Which, on: bool, terminal: &mut Terminal) -> Result<Exit, Fail
     })
 }
 
-async fn set(connection: &Connection, object: &Value, on: bool, terminal: &mut Terminal) -> Result<(), Failure> {
+/// Waits until nothing is under way in an Application that was automated until now: it would undo what comes below it.
+async fn rests(connection: &Connection, object: &Value, terminal: &mut Terminal) -> Result<(), Failure> {
+    let (namespace, name) = name_of(object);
+    // Where no agent works, nothing is under way.
+    let works = connection.agent(namespace).await.warning(namespace).is_none();
+    if works && !refresh::looked_at(connection, object, PATIENCE).await? {
+        terminal
+            .warning(&format!("{name} is still being worked on, and may undo this once; see gitmoor status {name}"));
+    }
+    Ok(())
+}
+
+/// Gives whether that is another state than before.
+async fn set(connection: &Connection, object: &Value, on: bool, terminal: &mut Terminal) -> Result<bool, Failure> {
     let (namespace, name) = name_of(object);
     let automated = &object["spec"]["syncPolicy"]["automated"];
     if automated.is_null() {
-        return Ok(());
+        return Ok(false);
     }
     let word = if on { "syncs by itself" } else { "is suspended" };
     if (automated["enabled"] != false) == on {
         terminal.message(&format!("{name} {word} already"));
-        return Ok(());
+        return Ok(false);
     }
     // Without the field it is on, as it is in Git.
     let enabled = if on { Value::Null } else { json!(false) };
@@ -117,7 +139,7 @@ async fn set(connection: &Connection, object: &Value, on: bool, terminal: &mut T
     let written = connection.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await;
     written.map_err(|error| failed(format!("cannot change {name}"), &error))?;
     terminal.message(&format!("{name} {word}"));
-    Ok(())
+    Ok(true)
 }
 
 /// Whether another Application would undo a suspension at once.

@@ -23,7 +23,7 @@ pub(crate) mod templates;
 use std::path::{Path, PathBuf};
 
 use gitmoor_core::{
-    init_state::State,
+    init_state::{self, State},
     setup_conf::SetupConf,
     template::{Matcher, TokensError, name},
 };
@@ -61,6 +61,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
     if report.has_left_over() {
         set_apart_what_is_off(&mut report, &conf, &arguments)?;
     }
+    let again = history.as_ref().is_some_and(|history| history.repository.top().join(init_state::PATH).exists());
     let written = match &mut history {
         Some(history) if arguments.mode() == Mode::Write && report.errors.is_empty() => {
             let mut written = record(history)?;
@@ -73,10 +74,19 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
     };
     drop(lock);
     report.print(terminal);
+    if let (true, Mode::Write, Some(root)) = (again, arguments.mode(), report.written().find(|path| is_root(path))) {
+        terminal
+            .message(&format!("{root} is not among what the agent follows: when it is pushed, run gitmoor bootstrap"));
+    }
     if let (true, Some(history)) = (arguments.commit && report.errors.is_empty(), &history) {
         commit::commit(&history.repository, &report, written, &arguments, terminal)?;
     }
     Ok(report.exit(arguments.allow_missing))
+}
+
+/// Whether a file holds the root Application, which `gitmoor bootstrap` applies.
+fn is_root(path: &str) -> bool {
+    Path::new(path).file_name().is_some_and(|name| name == "platform.yaml")
 }
 
 /// A component that is off needs no values: only what the agent will read does. Where that cannot be told, everything does.

@@ -336,3 +336,15 @@ fn another_setup_conf_of_the_same_files_is_refused_and_a_renamed_one_goes_on() {
     let state = fork.read(".gitmoor/init.yaml");
     assert!(state.contains("setup_conf: other.conf") && !state.contains("setup_conf: setup.conf"), "{state}");
 }
+
+#[test]
+fn a_root_application_that_changes_is_to_be_applied_by_hand() {
+    let file = "kind: Application\nspec: {source: {targetRevision: <<__branch__>>}}\n";
+    let fork = Fork::committed("<<__branch__>>=main\n", &[("distribution/platform.yaml", file)]);
+    let first = fork.run(&["init", "setup.conf", "--commit"]);
+    assert!(!first.assert(0).stderr.contains("gitmoor bootstrap"), "the first time it is applied anyway: {first:?}");
+    change(&fork, "setup.conf", "=main", "=stable");
+    let second = fork.run(&["init", "setup.conf", "--commit"]);
+    let said = &second.assert(0).stderr;
+    assert!(said.contains("distribution/platform.yaml") && said.contains("run gitmoor bootstrap"), "{said}");
+}
