@@ -7,7 +7,7 @@ use std::time::Duration;
 use gitmoor_core::names::FIELD_MANAGER_SECRETS;
 use gitmoor_core::object::{ObjectId, text_at};
 use gitmoor_core::resource::Resource;
-use gitmoor_core::secrets::cluster_external_secret::{Fanout, Provisioned, status};
+use gitmoor_core::secrets::cluster_external_secret::{Fanout, Provisioned, status, unread};
 use gitmoor_core::secrets::request::{Form, RequestId};
 use gitmoor_engine::cluster::ClusterError;
 use serde_json::Value;
@@ -78,7 +78,12 @@ async fn reconcile(
     let mut complete = true;
     for namespace in wanted {
         match provision(shared, external, &fanout, &namespace, applied).await {
-            Ok(true) => drop(provisioned.namespaces.insert(namespace)),
+            Ok(true) => {
+                let reason =
+                    shared.book.lock().entries.get(&made(&fanout, &namespace)).and_then(|it| unread(&it.object));
+                provisioned.failed.extend(reason.map(|reason| (namespace.clone(), reason)));
+                provisioned.namespaces.insert(namespace);
+            }
             Ok(false) => {
                 let reason = "external secret already exists in namespace".to_owned();
                 provisioned.failed.insert(namespace, reason);
@@ -123,7 +128,7 @@ async fn provision(
 ) -> Result<bool, ClusterError> {
     let desired = fanout.external_secret(namespace);
     let version = shared.digester.digest(&desired);
-    let id = RequestId { form: Form::External, namespace: namespace.to_owned(), name: fanout.target.clone() };
+    let id = made(fanout, namespace);
     let seen = shared.book.lock().entries.get(&id).map(|entry| entry.object.clone());
     if let (Some(object), Some(before)) = (&seen, applied.get(&id))
         && fanout.made(object)
@@ -139,6 +144,11 @@ async fn provision(
     let stored = shared.cluster.apply_as(FIELD_MANAGER_SECRETS, kind, &desired).await?;
     applied.insert(id, (version, generation(&stored)));
     Ok(true)
+}
+
+/// The ExternalSecret of a namespace.
+fn made(fanout: &Fanout, namespace: &str) -> RequestId {
+    RequestId { form: Form::External, namespace: namespace.to_owned(), name: fanout.target.clone() }
 }
 
 fn generation(object: &Value) -> Option<i64> {

@@ -1,6 +1,6 @@
 //! What is known of an Application that is to be explained.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -53,6 +53,8 @@ pub struct ObjectFacts {
     pub events: Vec<EventFact>,
     /// Pods that it selects and that are not ready; or itself, when it is a pod.
     pub pods: Vec<PodFacts>,
+    /// What should make Secrets that these wait for.
+    pub makers: Vec<ObjectFacts>,
 }
 
 /// A pod, and what belongs to it.
@@ -64,6 +66,24 @@ pub struct PodFacts {
     pub events: Vec<EventFact>,
     /// The last lines of containers that crashed.
     pub logs: BTreeMap<String, String>,
+}
+
+impl PodFacts {
+    /// Secrets that it waits for, and that are not there: for its environment, or to be mounted.
+    pub fn missing_secrets(&self) -> BTreeSet<String> {
+        let lists = ["initContainerStatuses", "containerStatuses"];
+        let all = lists.into_iter().flat_map(|list| self.pod["status"][list].as_array().into_iter().flatten());
+        let waiting = all.filter_map(|status| text_at(status, &["state", "waiting", "message"]));
+        let said = waiting.chain(self.events.iter().map(|event| event.message.as_str()));
+        said.filter_map(missing_secret).map(str::to_owned).collect()
+    }
+}
+
+/// As a kubelet says it: `secret "NAME" not found`.
+fn missing_secret(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("secret \"")?;
+    let (name, rest) = rest.split_once('"')?;
+    rest.starts_with(" not found").then_some(name)
 }
 
 /// An event.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::pods;
 use super::{Cause, EventFact, Facts, Finding, ObjectFacts};
 use crate::object::text_at;
+use crate::secrets::external_secret::GROUP;
 
 /// Events that a finding shows.
 const EVENTS: usize = 3;
@@ -15,11 +16,16 @@ pub(super) fn one(facts: &Facts, object: &ObjectFacts) -> Vec<Finding> {
     if kind.kind == "ExternalSecret" {
         return external_secret(object).into_iter().collect();
     }
+    if kind.is(GROUP, "ClusterExternalSecret") {
+        return cluster_external_secret(object).or_else(|| unwell_alone(object)).into_iter().collect();
+    }
     if kind.is("", "PersistentVolumeClaim") {
         return claim(object).into_iter().collect();
     }
-    let of_pods = pods::of(object);
+    let mut of_pods = pods::of(object);
     if !of_pods.is_empty() {
+        // What should make a Secret that they wait for says why there is none.
+        of_pods.extend(object.makers.iter().flat_map(|maker| one(facts, maker)));
         return of_pods;
     }
     refused_pods(object).or_else(|| unwell(facts, object)).into_iter().collect()
@@ -47,9 +53,29 @@ fn external_secret(object: &ObjectFacts) -> Option<Finding> {
     let ready = crate::secrets::status::ready_condition(live).filter(|ready| ready["status"] == "False");
     let legacy = text_at(live, &["status", "status"]).and_then(|text| text.strip_prefix("ERROR, "));
     let said = ready.and_then(|ready| ready["message"].as_str()).or(legacy)?;
+    let finding = unread(&object.id.to_string(), said);
+    let kept = text_at(live, &["status", "refreshTime"])
+        .map(|time| format!("the Secret of {time} stays until it can be read"));
+    let finding = with_events(finding.shown_by("object", shown(object)), &object.events);
+    Some(finding.shown_by("object", kept.unwrap_or_default()))
+}
+
+/// A ClusterExternalSecret lists the namespaces that have no Secret of it, with what their ExternalSecrets say.
+fn cluster_external_secret(object: &ObjectFacts) -> Option<Finding> {
+    let failed = object.live.as_ref()?["status"]["failedNamespaces"].as_array()?;
+    let text = |failed: &Value, key: &str| text_at(failed, &[key]).unwrap_or_default().to_owned();
+    let first = failed.first()?;
+    let of = format!("{} in namespace {}", object.id, text(first, "namespace"));
+    let finding = unread(&of, &text(first, "reason")).shown_by("object", shown(object));
+    let each = failed.iter().skip(1).map(|one| format!("{}: {}", text(one, "namespace"), text(one, "reason")));
+    let finding = each.fold(finding, |finding, one| finding.shown_by("object", one));
+    Some(with_events(finding, &object.events))
+}
+
+/// What `CATEGORY: text` says of an ExternalSecret.
+fn unread(id: &str, said: &str) -> Finding {
     let (category, text) = said.split_once(": ").unwrap_or(("", said));
-    let id = &object.id;
-    let finding = match category {
+    match category {
         "SecretNotFound" => Finding::new(Cause::SecretMissing, format!("AWS has no secret for {id}: {text}"))
             .mended_by("create it in AWS, or correct the key in the ExternalSecret")
             .mended_by("have it read at once: gitmoor secrets refresh"),
@@ -60,16 +86,15 @@ fn external_secret(object: &ObjectFacts) -> Option<Finding> {
             Finding::new(Cause::SecretDenied, format!("{id} may not read its secret: {text}"))
                 .mended_by("let the namespace use it: see docs/external-secrets.md, who may read what")
         }
-        "NoCredentials" => {
-            Finding::new(Cause::SecretDenied, format!("the agent has no AWS credentials for {id}: {text}"))
-                .mended_by("give its ServiceAccount a role (IRSA or Pod Identity)")
-        }
+        "NoCredentials" => Finding::new(
+            Cause::SecretDenied,
+            format!("the agent has no AWS credentials for {id}: {text}"),
+        )
+        .mended_by(
+            "give its ServiceAccount a role (IRSA or Pod Identity); on a single node, access keys: docs/single-node.md",
+        ),
         _ => Finding::new(Cause::SecretFailed, format!("{id} is not synced: {said}")),
-    };
-    let kept = text_at(live, &["status", "refreshTime"])
-        .map(|time| format!("the Secret of {time} stays until it can be read"));
-    let finding = with_events(finding.shown_by("object", shown(object)), &object.events);
-    Some(finding.shown_by("object", kept.unwrap_or_default()))
+    }
 }
 
 /// A claim without a volume.

@@ -26,6 +26,7 @@ fn object(group: &str, kind: &str, live: Value) -> ObjectFacts {
         live: Some(live),
         events: Vec::new(),
         pods: Vec::new(),
+        makers: Vec::new(),
     }
 }
 
@@ -179,6 +180,42 @@ fn pods_and_claims_say_what_they_wait_for() {
         "message": "pods \"a\" is forbidden: exceeded quota: q"}]}});
     let found = &explain(&facts(status, vec![object("apps", "Deployment", quota)]))[0];
     assert_eq!(found.cause, Cause::QuotaExceeded);
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_explained_by_what_should_make_it() {
+    let waiting = |message: &str| {
+        json!({"metadata": {"name": "a-1"}, "status": {"containerStatuses": [{"name": "main", "ready": false,
+            "state": {"waiting": {"reason": "CreateContainerConfigError", "message": message}}}]}})
+    };
+    let pod = PodFacts { pod: waiting("secret \"keys\" not found"), ..PodFacts::default() };
+    let event = EventFact {
+        message: "MountVolume.SetUp failed: secret \"certificate\" not found".into(),
+        ..EventFact::default()
+    };
+    let mounting = PodFacts { pod: waiting("x"), events: vec![event], ..PodFacts::default() };
+    assert_eq!(pod.missing_secrets().into_iter().collect::<Vec<_>>(), ["keys"]);
+    assert_eq!(mounting.missing_secrets().into_iter().collect::<Vec<_>>(), ["certificate"]);
+    let mut workload = object("apps", "Deployment", json!({}));
+    workload.pods = vec![pod];
+    let ready = json!({"type": "Ready", "status": "False", "message": "NoCredentials: Secret gitmoor/aws-access-keys does not exist"});
+    workload.makers = vec![object("external-secrets.io", "ExternalSecret", json!({"status": {"conditions": [ready]}}))];
+    let status = json!({"sync": {"status": "Synced"}, "health": {"status": "Degraded"}});
+    let findings = explain(&facts(status.clone(), vec![workload]));
+    let sentence = "the agent has no AWS credentials for ExternalSecret.external-secrets.io n/a: Secret gitmoor/aws-access-keys does not exist";
+    assert_eq!((findings[0].cause, findings[0].sentence.as_str()), (Cause::SecretDenied, sentence));
+    assert_eq!(findings[1].cause, Cause::ContainerConfig, "and what comes of it");
+
+    let failed = json!([{"namespace": "airflow", "reason": "NoCredentials: no keys"}, {"namespace": "mlflow", "reason": "NoCredentials: no keys"}]);
+    let all = object("external-secrets.io", "ClusterExternalSecret", json!({"status": {"failedNamespaces": failed}}));
+    let finding = &explain(&facts(status, vec![all]))[0];
+    assert!(
+        finding.sentence.starts_with("the agent has no AWS credentials for ClusterExternalSecret.external-secrets.io"),
+        "{finding:?}"
+    );
+    assert!(finding.sentence.ends_with("in namespace airflow: no keys"), "{finding:?}");
+    assert!(finding.evidence.iter().any(|one| one.text == "mlflow: NoCredentials: no keys"), "{finding:?}");
+    assert!(finding.remedy[0].contains("access keys"), "{finding:?}");
 }
 
 #[test]

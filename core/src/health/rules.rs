@@ -64,11 +64,8 @@ pub(super) const RULES: &[Rule] = &[
     rule("bitnami.com", &["SealedSecret"], secrets::assess_sealed),
     rule("cert-manager.io", &["Certificate"], cert_manager::assess_certificate),
     rule("cert-manager.io", &["ClusterIssuer", "Issuer"], cert_manager::assess_issuer),
-    rule(
-        "external-secrets.io",
-        &["ClusterExternalSecret", "ClusterPushSecret", "ExternalSecret", "PushSecret"],
-        secrets::assess_external,
-    ),
+    rule("external-secrets.io", &["ClusterExternalSecret", "ClusterPushSecret"], secrets::assess_cluster_external),
+    rule("external-secrets.io", &["ExternalSecret", "PushSecret"], secrets::assess_external),
     rule("external-secrets.io", &["ClusterSecretStore", "SecretStore"], secrets::assess_store),
     rule(
         "gateway.networking.k8s.io",

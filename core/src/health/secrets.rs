@@ -21,6 +21,15 @@ pub(super) fn assess_external(object: &Value) -> Health {
     }
 }
 
+/// A ClusterExternalSecret, or ClusterPushSecret: every namespace that failed counts, and the first one says why.
+pub(super) fn assess_cluster_external(object: &Value) -> Health {
+    let failed = object["status"]["failedNamespaces"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(first) = failed.first() else { return assess_external(object) };
+    let text = |key: &str| text_at(first, &[key]).unwrap_or_default();
+    let more = if failed.len() > 1 { format!(" and {} more", failed.len() - 1) } else { String::new() };
+    without_values(Health::degraded(format!("no Secret in {}{more}: {}", text("namespace"), text("reason"))))
+}
+
 /// A SecretStore or ClusterSecretStore: `Ready` decides.
 pub(super) fn assess_store(object: &Value) -> Health {
     required(object, "Ready", "waiting for the store to be validated")

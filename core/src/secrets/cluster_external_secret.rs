@@ -109,6 +109,12 @@ impl Fanout {
     }
 }
 
+/// Why an ExternalSecret that it made gives no Secret, if so.
+pub fn unread(external_secret: &Value) -> Option<String> {
+    let ready = super::status::ready_condition(external_secret).filter(|ready| ready["status"] == "False")?;
+    Some(ready["message"].as_str().unwrap_or("it is not ready").to_owned())
+}
+
 /// The ClusterExternalSecret that controls an ExternalSecret.
 fn maker(external_secret: &Value) -> Option<&Value> {
     let owners = external_secret.pointer("/metadata/ownerReferences")?.as_array()?;
@@ -122,7 +128,7 @@ fn maker(external_secret: &Value) -> Option<&Value> {
 pub struct Provisioned {
     /// Namespaces that have their ExternalSecret.
     pub namespaces: BTreeSet<String>,
-    /// Namespaces that have not, with the reason.
+    /// Namespaces that have not, or whose ExternalSecret gives no Secret, with the reason.
     pub failed: BTreeMap<String, String>,
 }
 
@@ -196,6 +202,15 @@ mod tests {
         let mut other = made;
         other["metadata"]["ownerReferences"][0]["uid"] = "another".into();
         assert!(!fanout.made(&other));
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_says_why() {
+        let of = |condition: Value| unread(&json!({"status": {"conditions": [condition]}}));
+        let failed = json!({"type": "Ready", "status": "False", "message": "NoCredentials: no keys"});
+        assert_eq!(of(failed).as_deref(), Some("NoCredentials: no keys"));
+        assert_eq!(of(json!({"type": "Ready", "status": "True", "message": "x"})), None);
+        assert_eq!(unread(&json!({})), None, "nobody has read it yet");
     }
 
     #[test]

@@ -11,7 +11,10 @@ const ENVIRONMENT: &str = "<<__environment__>>";
 /// The identity, and what setup.conf says of it.
 pub(super) async fn check(conf: Option<&SetupConf>, issuer: Option<&str>) -> Vec<Finding> {
     if value(conf, ENVIRONMENT).is_some_and(|environment| environment != "aws") {
-        return vec![Finding::fine("aws", "not needed: setup.conf names another environment")];
+        return vec![Finding::fine(
+            "aws",
+            "no account is needed on this machine: setup.conf names another environment",
+        )];
     }
     let mut findings = Vec::new();
     match caller().await {
@@ -35,6 +38,11 @@ pub(super) async fn check(conf: Option<&SetupConf>, issuer: Option<&str>) -> Vec
     }
     findings.extend(oidc(conf, issuer));
     findings
+}
+
+/// Whether setup.conf says that all of it is on one machine.
+pub(super) fn is_single_node(conf: Option<&SetupConf>) -> bool {
+    value(conf, ENVIRONMENT) == Some("single-node")
 }
 
 /// Roles trust the cluster's OIDC provider by its address: a wrong one makes every role useless.

@@ -2,12 +2,13 @@
 
 use std::ops::RangeInclusive;
 
+use gitmoor_core::setup_conf::SetupConf;
 use gitmoor_engine::cluster::{Access, Cluster};
 use jiff::{Timestamp, fmt::rfc2822};
 use serde_json::Value;
 
-use super::Finding;
 use super::tools::told;
+use super::{Finding, secrets};
 use crate::cluster::{Agent, Connection, Target};
 use crate::commands::explain::why_silent;
 
@@ -17,7 +18,7 @@ const TOLERATED: i64 = 5;
 const REFUSED: i64 = 300;
 
 /// All about the cluster; gives the issuer of its ServiceAccounts' tokens.
-pub(super) fn check(target: &Target, findings: &mut Vec<Finding>) -> Option<String> {
+pub(super) fn check(target: &Target, conf: Option<&SetupConf>, findings: &mut Vec<Finding>) -> Option<String> {
     let connection = match Connection::open(target) {
         Ok(connection) => connection,
         Err(failure) => {
@@ -42,6 +43,7 @@ pub(super) fn check(target: &Target, findings: &mut Vec<Finding>) -> Option<Stri
         findings.push(clock(cluster).await);
         findings.extend(rights(&connection).await);
         findings.push(agent(&connection).await);
+        findings.extend(secrets::check(&connection, conf).await);
         findings.extend(argo_cd(&connection).await);
         issuer(cluster).await
     })

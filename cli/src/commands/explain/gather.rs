@@ -2,17 +2,18 @@
 //!
 //! Only reads. What may not be read is left out: a finding with less evidence is better than none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use gitmoor_core::{
     argo_cd::Controller,
     builtin,
     explain::{AgentState, EventFact, Facts, Finding, ObjectFacts, PodFacts, explain},
+    health::{Health, assess},
     names::{APPLICATION_GROUP, APPLICATION_KIND},
     object::{GroupKind, ObjectId, text_at},
     resource::{Resource, Resources},
-    view::{ApplicationView, ViewedResource},
+    view::{ApplicationView, ViewedHealth, ViewedResource},
 };
 use gitmoor_engine::cluster::{Logs, Selection};
 use serde_json::{Value, json};
@@ -135,7 +136,35 @@ impl<'c> Gatherer<'c> {
             None => Vec::new(),
         };
         let events = self.events(&id).await;
-        ObjectFacts { id, health: viewed.health.clone().unwrap_or_default(), live, events, pods }
+        let missing = pods.iter().flat_map(PodFacts::missing_secrets).collect();
+        let makers = self.makers(id.namespace.as_deref(), &missing).await;
+        ObjectFacts { id, health: viewed.health.clone().unwrap_or_default(), live, events, pods, makers }
+    }
+
+    /// What should make these Secrets.
+    async fn makers(&self, namespace: Option<&str>, secrets: &BTreeSet<String>) -> Vec<ObjectFacts> {
+        if secrets.is_empty() {
+            return Vec::new();
+        }
+        let kinds = [
+            Some(builtin::external_secrets()),
+            Some(builtin::legacy_external_secrets()),
+            self.kind(&GroupKind::new("bitnami.com", "SealedSecret"), "v1alpha1").await,
+        ];
+        let mut makers = Vec::new();
+        for kind in kinds.into_iter().flatten() {
+            let all = self.connection.cluster.list(&kind, namespace).await.unwrap_or_default();
+            for live in all.into_iter().filter(|live| secrets.contains(made_by(live))) {
+                let (namespace, name) = name_of(&live);
+                let (namespace, name) = (Some(namespace.to_owned()), name.to_owned());
+                let id = ObjectId { group_kind: kind.group_kind.clone(), namespace, name };
+                let Health { status, message } = assess(&live);
+                let health = ViewedHealth { status: status.as_str().to_owned(), message };
+                let events = self.events(&id).await;
+                makers.push(ObjectFacts { id, health, live: Some(live), events, pods: Vec::new(), makers: Vec::new() });
+            }
+        }
+        makers
     }
 
     /// How a kind is served: the usual ones are known, the others are asked for once.
@@ -202,6 +231,13 @@ impl<'c> Gatherer<'c> {
     }
 }
 
+/// The Secret that an ExternalSecret or SealedSecret makes: its own name, unless it says another.
+fn made_by(live: &Value) -> &str {
+    let named = [&["spec", "target", "name"][..], &["spec", "template", "metadata", "name"]];
+    let named = named.iter().find_map(|path| text_at(live, path)).filter(|name| !name.is_empty());
+    named.unwrap_or_else(|| name_of(live).1)
+}
+
 fn is_unwell(resource: &ViewedResource) -> bool {
     let health = resource.health.as_ref().map_or("", |health| health.status.as_str());
     !matches!(health, "" | "Healthy" | "Missing") || (is_application(&resource.id()) && !resource.is_fine())
@@ -215,7 +251,13 @@ fn rank(resource: &ViewedResource) -> (u8, u8) {
         "Unknown" => 1,
         _ => 2,
     };
-    (u8::from(!matches!(resource.kind.as_str(), "ExternalSecret" | "PersistentVolumeClaim")), bad)
+    (
+        u8::from(!matches!(
+            resource.kind.as_str(),
+            "ClusterExternalSecret" | "ExternalSecret" | "PersistentVolumeClaim"
+        )),
+        bad,
+    )
 }
 
 fn is_application(id: &ObjectId) -> bool {

@@ -116,8 +116,19 @@ async fn doctor_asks_aws_who_somebody_is() {
     assert_eq!(other[1..], [wrong]);
     let silent = doctor("aws", "123456789012", "http://127.0.0.1:9");
     assert!(silent[0].0 == "doubtful" && silent[0].1.starts_with("no identity: "), "{silent:?}");
+    let keys = person.run_in(folder.path(), &["doctor", "--output", "json"], b"").json();
+    assert_eq!(
+        keys["findings"].as_array().unwrap().iter().filter(|finding| finding["check"] == "keys").count(),
+        0,
+        "no keys on AWS"
+    );
     let elsewhere = doctor("single-node", "999999999999", "http://127.0.0.1:9");
-    assert_eq!(elsewhere, [("fine".to_owned(), "not needed: setup.conf names another environment".to_owned())]);
+    let keys = person.run_in(folder.path(), &["doctor"], b"").assert(1).stdout.clone();
+    assert!(keys.contains("there is no Secret nowhere-in-particular/aws-access-keys"), "{keys}");
+    assert_eq!(
+        elsewhere,
+        [("fine".to_owned(), "no account is needed on this machine: setup.conf names another environment".to_owned())]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

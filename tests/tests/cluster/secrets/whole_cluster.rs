@@ -160,6 +160,24 @@ async fn definitions_that_come_late_and_objects_for_all_of_a_cluster() {
     whole.await_status(&[one, "late"], &[]).await;
     assert_eq!(uid(whole.get(EXTERNAL, Some(one), "shared").await.as_ref()), before, "it was never made again");
 
+    // One whose secret is gone counts as failed, and is provisioned all the same.
+    whole.aws.secrets_manager("DeleteSecret", &json!({"SecretId": "a", "ForceDeleteWithoutRecovery": true})).await;
+    let again = json!({"metadata": {"annotations": {"force-sync": "again"}}});
+    whole.merge(CLUSTER_EXTERNAL, None, "everywhere", &again).await;
+    whole
+        .await_object("says why", (CLUSTER_EXTERNAL, None, "everywhere"), |object| {
+            let status = &object.unwrap_or(&Value::Null)["status"];
+            let failed = status["failedNamespaces"].as_array().cloned().unwrap_or_default();
+            let told =
+                |failed: &Value| failed["reason"].as_str().is_some_and(|why| why.starts_with("SecretNotFound: "));
+            failed.len() == 2
+                && failed.iter().all(told)
+                && status["provisionedNamespaces"].as_array().is_some_and(|all| all.len() == 2)
+        })
+        .await;
+    whole.aws.secrets_manager("CreateSecret", &json!({"Name": "a", "SecretString": "value"})).await;
+    whole.await_status(&[one, "late"], &[]).await;
+
     // And with the ClusterExternalSecret all goes.
     api(&whole.client, CLUSTER_EXTERNAL, None).delete("everywhere", &DeleteParams::default()).await.unwrap();
     whole.await_value(one, None).await;
