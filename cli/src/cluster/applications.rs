@@ -6,7 +6,7 @@ use gitmoor_core::{
     names::ANNOTATION_TRACKING_ID,
     object::{annotation, text_at},
     overview::{Overview, Table},
-    view::ApplicationView,
+    view::{ApplicationView, ViewedResource},
 };
 use gitmoor_engine::cluster::ClusterError;
 use serde_json::Value;
@@ -83,6 +83,12 @@ impl Connection {
 
     async fn unknown(&self, name: &str, namespaces: &[&str]) -> Failure {
         let place = namespaces.join(" or ");
+        let listed = self.cluster.list_metadata(&builtin::applications(), namespaces.first().copied()).await;
+        if let Err(error) = listed
+            && error.is_not_found()
+        {
+            return cannot_list(&error);
+        }
         for namespace in namespaces {
             if let Some(failure) = self.not_created_yet(name, namespace).await {
                 return failure;
@@ -103,8 +109,12 @@ impl Connection {
     /// Another Application has it in Git, and waits for something.
     async fn not_created_yet(&self, name: &str, namespace: &str) -> Option<Failure> {
         let all: Vec<ApplicationView> = self.cluster.list_as(&builtin::applications(), Some(namespace)).await.ok()?;
-        let parent = all.iter().find(|view| brings(view, name))?;
+        let (parent, leaves) = all.iter().find_map(|view| Some((view, leaves(view, name)?)))?;
         let (parent, reason) = (parent.key().name, parent.reason());
+        if leaves {
+            let message = format!("there is no Application {name} any more: it left Git, and {parent} has deleted it");
+            return Some(Failure::new(Exit::Usage, message).hint("gitmoor status lists the others"));
+        }
         let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let message = format!("Application {name} is not created yet; {parent} has it in Git{why}");
         Some(Failure::new(Exit::Usage, message).hint(format!("see what it waits for: gitmoor explain {parent}")))
@@ -117,11 +127,12 @@ impl Connection {
     }
 }
 
-/// Whether an Application has another one among its objects.
-fn brings(view: &ApplicationView, name: &str) -> bool {
-    view.resources()
-        .iter()
-        .any(|resource| resource.id().group_kind == builtin::applications().group_kind && resource.name == name)
+/// Of an Application that has another one among its objects, whether that one has left Git.
+fn leaves(view: &ApplicationView, name: &str) -> Option<bool> {
+    let is_it = |resource: &&ViewedResource| {
+        resource.id().group_kind == builtin::applications().group_kind && resource.name == name
+    };
+    view.resources().iter().find(is_it).map(|resource| resource.requires_pruning)
 }
 
 fn cannot_list(error: &ClusterError) -> Failure {
@@ -142,4 +153,23 @@ pub(crate) fn name_of(object: &Value) -> (&str, &str) {
 /// Namespace and name of the Application that an object's tracking id names: `INSTALLATION:NAMESPACE/NAME:…`.
 pub(crate) fn owner_of(object: &Value) -> Option<(&str, &str)> {
     annotation(object, ANNOTATION_TRACKING_ID)?.split(':').nth(1)?.split_once('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_has_left_git_is_not_what_waits_to_be_created() {
+        let view = |pruned: bool| -> ApplicationView {
+            let resource =
+                json!({"group": "argoproj.io", "kind": "Application", "name": "web", "requiresPruning": pruned});
+            serde_json::from_value(json!({"status": {"resources": [resource]}})).unwrap()
+        };
+        assert_eq!(leaves(&view(false), "web"), Some(false));
+        assert_eq!(leaves(&view(true), "web"), Some(true));
+        assert_eq!(leaves(&view(true), "other"), None);
+    }
 }
