@@ -105,6 +105,13 @@ fn switch(which: &Which, on: bool, terminal: &mut Terminal) -> Result<Exit, Fail
             let (_, parent) = name_of(parent);
             terminal.warning(&format!("{parent} brings back what Git says with its next sync"));
         }
+        if on
+            && !which.with_parents
+            && let Some(parent) = parents.iter().find(|parent| is_suspended(parent))
+        {
+            let (_, parent) = name_of(parent);
+            terminal.warning(&format!("{parent}, above {name}, is still suspended: gitmoor resume {parent}"));
+        }
         Ok(Exit::Done)
     })
 }
@@ -168,6 +175,11 @@ fn parent_of(object: &Value) -> Option<(&str, &str)> {
 
 fn is_automated(object: &Value) -> bool {
     ApplicationSpec::read(object).is_ok_and(|spec| spec.automated().is_some())
+}
+
+/// Its automation is there, and switched off.
+fn is_suspended(object: &Value) -> bool {
+    object["spec"]["syncPolicy"]["automated"]["enabled"] == false
 }
 
 /// It repairs at once whatever somebody changes.

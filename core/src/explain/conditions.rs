@@ -2,8 +2,9 @@
 
 use super::{AgentState, Cause, Facts, Finding};
 use crate::argo_cd::LEFT_TO_ARGO_CD;
+use crate::object::text_at;
 use crate::prune::asked;
-use crate::view::{ViewedCondition, one_line};
+use crate::view::{ApplicationView, ViewedCondition, one_line, short_commit};
 
 /// Nobody follows the Application.
 pub(super) fn agent(facts: &Facts) -> Option<Finding> {
@@ -223,6 +224,11 @@ fn rest(facts: &Facts, category: &str, text: &str, error: bool) -> Finding {
 pub(super) fn state(facts: &Facts, findings: &[Finding]) -> Option<Finding> {
     let (app, view) = (facts.name(), &facts.view);
     let explained = findings.iter().any(|finding| finding.cause < Cause::Warning);
+    if view.is_fine() && view.is_suspended() {
+        let finding =
+            Finding::new(Cause::Suspended, format!("{app} is suspended: it is as Git has it now, and does not follow"));
+        return Some(finding.mended_by(resumed(facts)));
+    }
     if view.is_fine() || explained {
         return None;
     }
@@ -230,13 +236,45 @@ pub(super) fn state(facts: &Facts, findings: &[Finding]) -> Option<Finding> {
         return Some(Finding::new(Cause::Progressing, format!("{app} is {}", view.reason())).mended_by("wait"));
     }
     if view.sync() == "OutOfSync" && !view.is_automated() {
-        let word = if view.is_suspended() { "is suspended" } else { "syncs only when asked" };
-        let finding = Finding::new(Cause::NotSynced, format!("{app} differs from Git, and {word}"));
-        return Some(finding.mended_by(format!("look: gitmoor diff {app}")).mended_by(format!("gitmoor sync {app}")));
+        return Some(not_synced(facts));
     }
     let reason = view.reason();
     let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     Some(Finding::new(Cause::Progressing, format!("{app} is {} and {}{why}", view.sync(), view.health())))
+}
+
+/// It waits for people: after a rollback, while it is suspended, or always.
+fn not_synced(facts: &Facts) -> Finding {
+    let (app, view) = (facts.name(), &facts.view);
+    let finding = |sentence: String| Finding::new(Cause::NotSynced, sentence);
+    if !view.is_suspended() {
+        let finding = finding(format!("{app} differs from Git, and syncs only when asked"));
+        return finding.mended_by(format!("look: gitmoor diff {app}")).mended_by(format!("gitmoor sync {app}"));
+    }
+    let Some(to) = rolled_back(facts) else {
+        return finding(format!("{app} differs from Git, and is suspended"))
+            .mended_by(format!("look: gitmoor diff {app}"))
+            .mended_by(format!("make it what Git says, once: gitmoor sync {app}"))
+            .mended_by(resumed(facts));
+    };
+    finding(format!("{app} was rolled back to {to}, and is suspended: Git is at {}", view.short_revision()))
+        .mended_by(format!("to stay there: git revert what came after {to}, push, then gitmoor resume as below"))
+        .mended_by(resumed(facts))
+}
+
+/// How it follows Git again, and whoever is suspended above it.
+fn resumed(facts: &Facts) -> String {
+    let above = facts.parent.as_ref().is_some_and(ApplicationView::is_suspended);
+    let parents = if above { " --with-parents" } else { "" };
+    format!("to follow Git again: gitmoor resume {}{parents}", facts.name())
+}
+
+/// The revision that the last sync was asked to go back to, where Git says another one.
+fn rolled_back(facts: &Facts) -> Option<String> {
+    let state = &facts.application["status"]["operationState"];
+    let asked = text_at(state, &["operation", "sync", "revision"]).filter(|asked| !asked.is_empty())?;
+    let elsewhere = state["phase"] == "Succeeded" && !facts.view.revision().split(',').any(|one| one == asked);
+    elsewhere.then(|| short_commit(asked).to_owned())
 }
 
 /// The file that a text begins with.

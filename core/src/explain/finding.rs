@@ -75,6 +75,8 @@ pub enum Cause {
     PruneBlocked,
     /// It differs from Git, and nobody has asked for a sync.
     NotSynced,
+    /// Its automation is switched off.
+    Suspended,
     /// Something that people should know.
     Warning,
     /// It is on its way.
@@ -104,6 +106,7 @@ impl Cause {
             | Self::SecretDenied
             | Self::SecretFailed
             | Self::NotSynced
+            | Self::Suspended
             | Self::Progressing => Origin::Nowhere,
             Self::InvalidApplication | Self::ProjectViolation | Self::UnknownRevision | Self::ChartNotFound => {
                 Origin::Definition

@@ -234,6 +234,35 @@ fn what_is_well_needs_no_explanation_and_what_nobody_explains_has_one() {
 }
 
 #[test]
+fn what_was_rolled_back_is_not_sent_back_to_git() {
+    let (old, new) = ("0123456789abcdef0123456789abcdef01234567", "fedcba9876543210fedcba9876543210fedcba98");
+    let suspended = |sync: &str, asked: Value| {
+        let state = json!({"phase": "Succeeded", "operation": {"sync": {"revision": asked}}});
+        let status = json!({"sync": {"status": sync, "revision": new}, "health": {"status": "Healthy"}, "operationState": state});
+        let mut facts = facts(status, Vec::new());
+        facts.application["spec"]["syncPolicy"]["automated"]["enabled"] = json!(false);
+        facts.view = serde_json::from_value(facts.application.clone()).unwrap();
+        facts
+    };
+    let mut back = suspended("OutOfSync", json!(old));
+    let finding = explain(&back).remove(0);
+    assert_eq!(finding.sentence, "web was rolled back to 0123456, and is suspended: Git is at fedcba9");
+    assert!(finding.remedy.iter().all(|one| !one.contains("gitmoor sync")), "{finding:?}");
+    assert_eq!(finding.remedy[1], "to follow Git again: gitmoor resume web");
+    back.parent = Some(back.view.clone());
+    assert_eq!(explain(&back)[0].remedy[1], "to follow Git again: gitmoor resume web --with-parents");
+    let edited = explain(&suspended("OutOfSync", Value::Null)).remove(0);
+    assert_eq!(edited.sentence, "web differs from Git, and is suspended");
+    assert_eq!(edited.remedy[2], "to follow Git again: gitmoor resume web");
+    let well = explain(&suspended("Synced", json!(new))).remove(0);
+    assert_eq!(
+        (well.cause, well.remedy.len()),
+        (Cause::Suspended, 1),
+        "it does not follow Git, and nothing else says so"
+    );
+}
+
+#[test]
 fn the_cause_of_an_application_below_is_the_cause() {
     let mut child = object("argoproj.io", "Application", json!({}));
     child.id.name = "api".into();

@@ -232,6 +232,16 @@ async fn what_a_parent_would_undo_is_not_done_but_explained() {
     }
     person.run(&["rollback", "web", "--suspend", "--with-parents", "--wait"]).assert(0);
     assert_eq!(world.target("v1/ConfigMap", "map").await.unwrap()["data"]["key"], "one");
+
+    // What undoes it is not what is advised, and nobody stays suspended without a word.
+    let why = person.run(&["explain", "web"]).assert(1).stdout.clone();
+    assert!(why.contains("web was rolled back to ") && why.contains("gitmoor resume web --with-parents"), "{why}");
+    assert!(!why.contains("gitmoor sync web"), "{why}");
+    let resumed = person.run(&["resume", "web"]);
+    assert!(resumed.assert(0).stderr.contains("platform, above web, is still suspended"), "{resumed:?}");
+    world.await_synced("web", &second).await;
+    let above = person.run(&["explain", "platform"]).assert(1).stdout.clone();
+    assert!(above.contains("platform is suspended") && above.contains("gitmoor resume platform"), "{above}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
