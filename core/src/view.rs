@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 
+use crate::health::PENDING_DELETION;
 use crate::tracking::ApplicationKey;
 
 /// An Application, in parts.
@@ -161,6 +162,12 @@ impl ViewedResource {
         }
     }
 
+    /// What holds it, once its deletion has begun.
+    pub fn leaving(&self) -> Option<&str> {
+        let message = self.health.as_ref()?.message.as_deref()?;
+        message.starts_with(PENDING_DELETION).then_some(message)
+    }
+
     /// It is as it should be.
     pub fn is_fine(&self) -> bool {
         let healthy = self.health.as_ref().is_none_or(|health| matches!(health.status.as_str(), "Healthy" | ""));
@@ -276,6 +283,9 @@ impl ApplicationView {
         }
         let differ = resources.iter().filter(|resource| resource.status != "Synced").collect::<Vec<_>>();
         if let Some(first) = differ.first().filter(|_| self.sync() == "OutOfSync") {
+            if let ([only], Some(leaving)) = (differ.as_slice(), first.leaving()) {
+                return format!("{}: {leaving}", only.id());
+            }
             let more =
                 if differ.len() > 1 { format!(" and {} more differ", differ.len() - 1) } else { " differs".to_owned() };
             let way = if self.is_automated() { "" } else { "; automation is off" };
@@ -353,6 +363,11 @@ mod tests {
             (
                 json!({"sync": {"status": "OutOfSync"}, "resources": other}),
                 "ConfigMap a and 1 more differ; automation is off",
+            ),
+            (
+                json!({"sync": {"status": "OutOfSync"}, "resources": [{"kind": "ConfigMap", "name": "a", "status": "OutOfSync",
+                    "requiresPruning": true, "health": {"status": "Progressing", "message": "pending deletion, held by x"}}]}),
+                "ConfigMap a: pending deletion, held by x",
             ),
             (json!({"sync": {"status": "Synced"}, "health": {"status": "Healthy", "message": "x"}}), ""),
             (json!({}), "no agent has looked at it yet"),

@@ -54,15 +54,18 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     let object = connection.wait(connection.application(&arguments.name))?;
     let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
     let (namespace, name) = name_of(&object);
-    let left_over: Vec<String> =
-        view.resources().iter().filter(|one| one.requires_pruning).map(|one| one.id().to_string()).collect();
+    let (going, left_over): (Vec<_>, Vec<_>) =
+        view.resources().iter().filter(|one| one.requires_pruning).partition(|one| one.leaving().is_some());
+    let going: Vec<String> =
+        going.iter().map(|one| format!("{}: {}", one.id(), one.leaving().unwrap_or_default())).collect();
+    let left_over: Vec<String> = left_over.iter().map(|one| one.id().to_string()).collect();
     let waiting: Vec<&ViewedCondition> = view.conditions().iter().filter(|one| waits(one)).collect();
     let digests: Vec<&str> = waiting.iter().flat_map(|condition| asked(&condition.message)).collect();
     if terminal.is_json() {
         let messages: Vec<&str> = waiting.iter().map(|condition| condition.text()).collect();
-        terminal.json(&json!({"leftOver": left_over, "waiting": messages, "confirm": digests}));
+        terminal.json(&json!({"leftOver": left_over, "deleting": going, "waiting": messages, "confirm": digests}));
     } else {
-        show(name, &left_over, &waiting, &view, terminal);
+        show(name, (&left_over, &going), &waiting, &view, terminal);
     }
     if digests.is_empty() {
         return Ok(Exit::Done);
@@ -88,12 +91,23 @@ fn waits(condition: &ViewedCondition) -> bool {
 
 fn show(
     name: &str,
-    left_over: &[String],
+    (left_over, going): (&[String], &[String]),
     waiting: &[&ViewedCondition],
     view: &ApplicationView,
     terminal: &mut Terminal,
 ) {
+    for object in going {
+        terminal.data(Style::Plain, object);
+    }
+    if !going.is_empty() {
+        let way =
+            format!("their deletion has begun, and nothing takes it back; what holds them: gitmoor explain {name}");
+        terminal.data(Style::Plain, &way);
+    }
     if left_over.is_empty() && waiting.is_empty() {
+        if !going.is_empty() {
+            return;
+        }
         terminal.data(Style::Plain, &format!("nothing of {name} waits to be deleted"));
         return;
     }

@@ -73,6 +73,8 @@ pub enum Cause {
     Unhealthy,
     /// Deletions wait for people.
     PruneBlocked,
+    /// An object is being deleted, and something holds it.
+    Leaving,
     /// It differs from Git, and nobody has asked for a sync.
     NotSynced,
     /// Its automation is switched off.

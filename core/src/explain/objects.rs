@@ -97,10 +97,26 @@ fn unread(id: &str, said: &str) -> Finding {
     }
 }
 
+/// A claim that goes, as soon as no pod uses it any more. What happened to it before says nothing about that.
+fn leaving_claim(object: &ObjectFacts) -> Finding {
+    let id = &object.id;
+    let users: Vec<&str> = object.pods.iter().filter_map(|pod| text_at(&pod.pod, &["metadata", "name"])).collect();
+    let held = match users.as_slice() {
+        [] => "is being deleted".to_owned(),
+        users => format!("is being deleted, and goes with its volume when pod {} ends", users.join(" and ")),
+    };
+    let finding = Finding::new(Cause::Leaving, format!("{id} {held}")).shown_by("object", shown(object));
+    finding
+        .mended_by("nothing stops a deletion that has begun, a revert neither: back up what is in it while it is there")
+}
+
 /// A claim without a volume.
 fn claim(object: &ObjectFacts) -> Option<Finding> {
     let live = object.live.as_ref()?;
     let id = &object.id;
+    if text_at(live, &["metadata", "deletionTimestamp"]).is_some() {
+        return Some(leaving_claim(object));
+    }
     if text_at(live, &["status", "phase"]) != Some("Pending") {
         return unwell_alone(object);
     }

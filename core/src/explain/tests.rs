@@ -219,6 +219,24 @@ fn a_secret_that_is_not_there_is_explained_by_what_should_make_it() {
 }
 
 #[test]
+fn a_claim_that_goes_names_the_pod_that_holds_it_and_nothing_older() {
+    let live = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Bound"}});
+    let mut claim = object("", "PersistentVolumeClaim", live);
+    let old = EventFact { warning: true, reason: "ProvisioningFailed".into(), ..EventFact::default() };
+    claim.events = vec![old];
+    claim.pods = vec![PodFacts { pod: json!({"metadata": {"name": "web-0"}}), ..PodFacts::default() }];
+    let status = json!({"sync": {"status": "OutOfSync"}, "health": {"status": "Progressing"}});
+    let finding = explain(&facts(status, vec![claim])).remove(0);
+    assert_eq!(finding.cause, Cause::Leaving);
+    assert!(
+        finding.sentence.ends_with("n/a is being deleted, and goes with its volume when pod web-0 ends"),
+        "{finding:?}"
+    );
+    assert!(finding.remedy[0].contains("a revert neither"), "{finding:?}");
+    assert!(finding.evidence.iter().all(|one| one.what != "event"), "{finding:?}");
+}
+
+#[test]
 fn what_is_well_needs_no_explanation_and_what_nobody_explains_has_one() {
     let fine = json!({"sync": {"status": "Synced"}, "health": {"status": "Healthy"}});
     assert_eq!(explain(&facts(fine.clone(), Vec::new())), []);

@@ -6,6 +6,9 @@ use super::Health;
 use super::observed::{Condition, at, conditions, items};
 use crate::object::text_at;
 
+/// How the message of an object begins that is being deleted.
+pub const PENDING_DELETION: &str = "pending deletion";
+
 /// Progressing, when the object is being deleted: it is on its way out of the cluster, whatever it says of itself.
 ///
 /// The message names what holds the object: its finalizers, or for a Namespace the conditions in which its controller
@@ -18,8 +21,8 @@ pub(super) fn pending(object: &Value) -> Option<Health> {
         _ => Vec::new(),
     };
     Some(Health::progressing(match (left.as_slice(), finalizers.as_slice()) {
-        ([], []) => "pending deletion".to_owned(),
-        ([], finalizers) => format!("pending deletion, held by {}", finalizers.join(", ")),
-        (left, _) => format!("pending deletion: {}", left.join("; ")),
+        ([], []) => PENDING_DELETION.to_owned(),
+        ([], finalizers) => format!("{PENDING_DELETION}, held by {}", finalizers.join(", ")),
+        (left, _) => format!("{PENDING_DELETION}: {}", left.join("; ")),
     }))
 }

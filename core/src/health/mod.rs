@@ -58,6 +58,7 @@ use serde_json::Value;
 
 use crate::object::{GroupKind, annotation, group_of, text_at};
 
+pub use deletion::PENDING_DELETION;
 pub use watch::{Watch, watch_of};
 
 /// Annotation on an object whose health does not count, when its value is `true`. Load-bearing.

@@ -203,6 +203,9 @@ impl<'c> Gatherer<'c> {
     /// The newest pods of a workload that are not ready.
     async fn pods(&self, id: &ObjectId, live: &Value) -> Vec<PodFacts> {
         let Some(namespace) = id.namespace.as_deref() else { return Vec::new() };
+        if id.group_kind.is("", "PersistentVolumeClaim") {
+            return self.users(namespace, &id.name, live).await;
+        }
         let mut pods = if id.group_kind.is("", "Pod") {
             vec![live.clone()]
         } else {
@@ -214,6 +217,17 @@ impl<'c> Gatherer<'c> {
         pods.sort_by(|one, other| created(other).cmp(created(one)));
         pods.truncate(PODS);
         join_all(pods.into_iter().map(|pod| self.pod(namespace, pod))).await
+    }
+
+    /// The pods that use a claim, when that is what keeps it from going.
+    async fn users(&self, namespace: &str, claim: &str, live: &Value) -> Vec<PodFacts> {
+        if text_at(live, &["metadata", "deletionTimestamp"]).is_none() {
+            return Vec::new();
+        }
+        let all = self.connection.cluster.list(&builtin::pods(), Some(namespace)).await.unwrap_or_default();
+        let uses = |volume: &Value| text_at(volume, &["persistentVolumeClaim", "claimName"]) == Some(claim);
+        let using = all.into_iter().filter(|pod| pod["spec"]["volumes"].as_array().into_iter().flatten().any(uses));
+        using.map(|pod| PodFacts { pod, ..PodFacts::default() }).collect()
     }
 
     async fn pod(&self, namespace: &str, pod: Value) -> PodFacts {

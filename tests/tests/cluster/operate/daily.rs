@@ -260,10 +260,24 @@ async fn a_blocked_deletion_is_shown_and_goes_when_it_is_confirmed() {
     assert!(shown.assert(5).stdout.contains("it holds data"), "{shown:?}");
     assert!(shown.stderr.contains("--yes"), "{shown:?}");
     assert!(world.target("v1/PersistentVolumeClaim", "data").await.is_some());
+    person.run(&["prune", "web", "--yes"]).assert(0);
+    let going = |status: &Value| {
+        status["resources"].to_string().contains("pending deletion, held by kubernetes.io/pvc-protection")
+    };
+    world.await_status("its deletion has begun", "web", going).await;
+    let begun = person.run(&["prune", "web"]).assert(0).stdout.clone();
+    assert!(
+        begun.contains("pending deletion, held by kubernetes.io/pvc-protection") && begun.contains("has begun"),
+        "{begun}"
+    );
+    assert!(!begun.contains("when its Application prunes"), "{begun}");
+    let status = person.run(&["status", "web"]).assert(0).stdout.clone();
+    assert!(status.contains("pending deletion"), "{status}");
     // The shared control plane has no controller that takes the protecting finalizer off.
     let bare = json!({"metadata": {"finalizers": null}});
     world.patch("v1/PersistentVolumeClaim", &world.target, "data", &bare).await;
     person.run(&["prune", "web", "--yes", "--wait"]).assert(0);
+    world.await_target("is gone", "v1/PersistentVolumeClaim", "data", |claim| claim.is_none()).await;
     assert!(world.target("v1/PersistentVolumeClaim", "data").await.is_none());
     let nothing = person.run(&["prune", "web"]);
     assert!(nothing.assert(0).stdout.contains("nothing of web waits"), "{nothing:?}");
