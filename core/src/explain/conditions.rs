@@ -127,6 +127,24 @@ fn content(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
                 .mended_by("to take it as it is: gitmoor lock --update NAME, commit and push")
                 .about("gitmoor.lock")
         }
+        "RepositoryUnreadable" => Finding::new(
+            Cause::RepositoryUnreachable,
+            format!("the agent cannot read its copy of the repository: {text}"),
+        )
+        .mended_by("it tries again by itself; when it goes on, is there room on its volume? gitmoor logs"),
+        "RemoteUnreachable" => Finding::new(
+            Cause::RepositoryUnreachable,
+            format!("what {path} uses from elsewhere cannot be fetched: {text}"),
+        )
+        .mended_by("what runs keeps running; the agent tries again by itself")
+        .mended_by("see whether it is there: gitmoor lock, which also pins it"),
+        "RemoteRefused" => {
+            Finding::new(Cause::RemoteRefused, format!("what {path} uses from elsewhere may not be used: {text}"))
+                .mended_by("correct what names it, commit and push")
+                .mended_by(
+                    "a host inside is allowed by the agent's --allow-host; credentials are Secrets: docs/sources.md",
+                )
+        }
         "UnresolvedPlaceholder" => Finding::new(Cause::UnresolvedPlaceholder, text)
             .mended_by("give it a value in setup.conf, then gitmoor init setup.conf --commit, and push"),
         "UnknownKind" => Finding::new(Cause::KindMissing, text)

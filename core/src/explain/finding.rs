@@ -27,6 +27,8 @@ pub enum Cause {
     ChartNotFound,
     /// What comes from elsewhere is not what the lock file says.
     LockMismatch,
+    /// What comes from elsewhere may not be used, or is not there.
+    RemoteRefused,
     /// A file of the repository cannot be read.
     BrokenFile,
     /// kustomize or helm refuses.

@@ -60,12 +60,28 @@ fn every_category_of_the_agent_has_a_sentence_of_its_own() {
             Cause::WebhookDown,
             "the admission webhook w.example does not answer, so ConfigMap n/a cannot be applied",
         ),
+        (
+            "RepositoryUnreadable: no space",
+            Cause::RepositoryUnreachable,
+            "the agent cannot read its copy of the repository: no space",
+        ),
+        (
+            "RemoteUnreachable: base/kustomization.yaml:3: resources names x, which does not answer",
+            Cause::RepositoryUnreachable,
+            "what apps/web uses from elsewhere cannot be fetched: base/kustomization.yaml:3: resources names x, which does not answer",
+        ),
+        (
+            "RemoteRefused: base/kustomization.yaml:3: resources names x, which is an address inside",
+            Cause::RemoteRefused,
+            "what apps/web uses from elsewhere may not be used: base/kustomization.yaml:3: resources names x, which is an address inside",
+        ),
         ("Brandnew: something", Cause::Rejected, "Brandnew: something"),
     ] {
         let findings = explain(&facts(conditions(&[message]), Vec::new()));
         assert_eq!((findings[0].cause, findings[0].sentence.as_str()), (cause, sentence));
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(findings[0].evidence.iter().any(|evidence| evidence.what == "condition"));
+        assert_eq!(findings[0].remedy.is_empty(), message.starts_with("Brandnew"), "{findings:?}");
     }
 }
 
