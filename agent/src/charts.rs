@@ -42,8 +42,11 @@ impl ChartFollowers {
         self.followers.refollow(follows, |address| Chart { shared: self.shared.clone(), address: address.clone() });
     }
 
-    /// Looks at a chart now; the future ends when what a look finds that begins from now on is known.
-    pub(crate) fn look_through(&self, address: &ChartAddress) -> impl Future<Output = ()> + Send + use<> {
+    /// Looks at a chart now; the future ends when what a look finds that begins from now on is known, or why it failed.
+    pub(crate) fn look_through(
+        &self,
+        address: &ChartAddress,
+    ) -> impl Future<Output = Option<Unreachable>> + Send + use<> {
         self.followers.look_through(address)
     }
 

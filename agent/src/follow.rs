@@ -70,11 +70,13 @@ struct Task {
 }
 
 /// Looks at one thing, counted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Looks {
     begun: u64,
     /// What they found is known.
     done: u64,
+    /// Why the last one could not see all of it.
+    failed: Option<Unreachable>,
 }
 
 impl<K: Clone + Eq + Hash> Followers<K> {
@@ -127,8 +129,8 @@ impl<K: Clone + Eq + Hash> Followers<K> {
         tasks.iter().filter(|(key, _)| which(key)).inspect(|(_, task)| task.look.notify_one()).count() > 0
     }
 
-    /// Looks at one now; the future ends when what a look finds that begins from now on is known.
-    pub(crate) fn look_through(&self, key: &K) -> impl Future<Output = ()> + Send + use<K> {
+    /// Looks at one now; the future ends when what a look finds that begins from now on is known, or why it failed.
+    pub(crate) fn look_through(&self, key: &K) -> impl Future<Output = Option<Unreachable>> + Send + use<K> {
         let tasks = self.tasks();
         let awaited = tasks.get(key).map(|task| {
             let wanted = task.looks.borrow().begun + 1;
@@ -137,10 +139,9 @@ impl<K: Clone + Eq + Hash> Followers<K> {
         });
         drop(tasks);
         async move {
-            if let Some((mut looks, wanted)) = awaited {
-                // An error says that nobody follows it any more.
-                let _ = looks.wait_for(|looks| looks.done >= wanted).await;
-            }
+            let (mut looks, wanted) = awaited?;
+            // An error says that nobody follows it any more.
+            looks.wait_for(|looks| looks.done >= wanted).await.ok()?.failed.clone()
         }
     }
 }
@@ -161,8 +162,8 @@ impl<F: Followed> Follower<F> {
         loop {
             let wanted = revisions.borrow_and_update().clone();
             self.looks.send_modify(|looks| looks.begun += 1);
-            let wait = self.look(&wanted).await;
-            self.looks.send_modify(|looks| looks.done = looks.begun);
+            let (wait, failed) = self.look(&wanted).await;
+            self.looks.send_modify(|looks| (looks.done, looks.failed) = (looks.begun, failed));
             let elapsed = async {
                 match wait {
                     Some(wait) => tokio::time::sleep(wait).await,
@@ -177,8 +178,8 @@ impl<F: Followed> Follower<F> {
         }
     }
 
-    /// One look; gives the time until the next, `None` when nothing can change by itself.
-    async fn look(&mut self, wanted: &BTreeSet<String>) -> Option<Duration> {
+    /// One look; gives the time until the next, `None` when nothing can change by itself, and why it failed.
+    async fn look(&mut self, wanted: &BTreeSet<String>) -> (Option<Duration>, Option<Unreachable>) {
         let origin = self.followed.origin();
         // A follower that is dead would be taken for one that sees no changes.
         let looked = AssertUnwindSafe(self.followed.look(wanted)).catch_unwind().await;
@@ -190,7 +191,7 @@ impl<F: Followed> Follower<F> {
         let Looked { decided, wake, failed, at_rest } = looked;
         self.decided.extend(decided);
         self.decided.retain(|revision| wanted.contains(revision));
-        let (mut woken, wait) = match failed {
+        let (mut woken, wait) = match failed.clone() {
             None => {
                 self.failures = 0;
                 (self.means.state.reachable(&origin, None), (!at_rest).then_some(self.means.interval))
@@ -205,7 +206,7 @@ impl<F: Followed> Follower<F> {
         };
         woken.extend(wake);
         self.means.queue.extend(woken);
-        wait
+        (wait, failed)
     }
 }
 

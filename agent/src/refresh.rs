@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gitmoor_core::names::ANNOTATION_REFRESH;
+use gitmoor_core::names::{ANNOTATION_REFRESH, ANNOTATION_REFRESH_FAILED};
 use gitmoor_core::object::annotation;
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::cluster::acting_as;
@@ -15,18 +15,18 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::objects;
-use crate::state::Snapshot;
+use crate::state::{Snapshot, Unreachable};
 
 /// How long a look at repositories may take at most; one that does not answer is told in the status.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// How far a look is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     /// The repositories are looked at.
     Looking,
-    /// They are known; the Application is to be looked at.
-    Looked,
+    /// They are known, or it is known why not; the Application is to be looked at.
+    Looked(Option<String>),
 }
 
 /// The looks that are under way.
@@ -45,7 +45,7 @@ impl Refreshes {
     }
 
     fn stage(&self, key: &ApplicationKey) -> Option<Stage> {
-        self.stages.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn begin(context: &Arc<Context>, key: &ApplicationKey, snapshot: &Sna
         return false;
     }
     if let Some(stage) = context.refreshes.stage(key) {
-        return stage == Stage::Looked;
+        return matches!(stage, Stage::Looked(_));
     }
     context.refreshes.set(key, Some(Stage::Looking));
     let looks: Vec<_> =
@@ -63,20 +63,25 @@ pub(crate) fn begin(context: &Arc<Context>, key: &ApplicationKey, snapshot: &Sna
     let (context, key) = (Arc::clone(context), key.clone());
     tokio::spawn(async move {
         let looked = async {
-            futures::future::join_all(looks).await;
+            let failed = futures::future::join_all(looks).await.into_iter().flatten().next();
             context.remotes.refresh(&key).await;
+            failed.map(|Unreachable { category, message }| format!("{category}: {message}"))
         };
-        let _ = tokio::time::timeout(LONGEST, looked).await;
-        context.refreshes.set(&key, Some(Stage::Looked));
+        let late = |_| Some(format!("TimedOut: it takes more than {} seconds", LONGEST.as_secs()));
+        let failed = tokio::time::timeout(LONGEST, looked).await.unwrap_or_else(late);
+        context.refreshes.set(&key, Some(Stage::Looked(failed)));
         context.queue.push(key);
     });
     false
 }
 
-/// Takes the request away.
+/// Takes the request away. One failure is not told in the status yet: whoever asked is told of it here.
 pub(crate) async fn end(context: &Context, key: &ApplicationKey) {
-    context.refreshes.set(key, None);
-    let patch = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: null}}});
+    let failed = match context.refreshes.set(key, None) {
+        Some(Stage::Looked(failed)) => failed,
+        Some(Stage::Looking) | None => None,
+    };
+    let patch = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: null, ANNOTATION_REFRESH_FAILED: failed}}});
     let applications = objects::applications();
     let merged = context.cluster.merge(&applications, Some(&key.namespace), &key.name, &patch);
     match acting_as(None, merged).await {

@@ -72,8 +72,9 @@ impl Repositories {
         self.followers.look_where(|url| places.contains(&url.place()))
     }
 
-    /// Looks at a repository or chart now; the future ends when what a look finds that begins from now on is known.
-    pub(crate) fn look_through(&self, origin: &Origin) -> BoxFuture<'static, ()> {
+    /// Looks at a repository or chart now; the future ends when what a look finds that begins from now on is known, or why
+    /// it failed.
+    pub(crate) fn look_through(&self, origin: &Origin) -> BoxFuture<'static, Option<Unreachable>> {
         match origin {
             Origin::Git(url) => self.followers.look_through(url).boxed(),
             Origin::Chart(address) => self.charts.look_through(address).boxed(),

@@ -12,6 +12,8 @@ pub const FIELD_MANAGER_NAMESPACE: &str = "gitmoor-namespace";
 pub const LABEL_APPLICATION: &str = "gitmoor.dev/application";
 /// Annotation with the full tracking id of an object.
 pub const ANNOTATION_TRACKING_ID: &str = "gitmoor.dev/tracking-id";
+/// Annotation on an Application: why the last look that somebody asked for could not look, as `Category: text`.
+pub const ANNOTATION_REFRESH_FAILED: &str = "gitmoor.dev/refresh-failed";
 /// Annotation with the digest of an object as it was applied.
 pub const ANNOTATION_DIGEST: &str = "gitmoor.dev/digest";
 /// Annotation on an Application that confirms a list of deletions by its digest.

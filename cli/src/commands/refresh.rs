@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use gitmoor_core::{builtin, names::ANNOTATION_REFRESH, object::annotation};
+use gitmoor_core::{
+    builtin,
+    names::{ANNOTATION_REFRESH, ANNOTATION_REFRESH_FAILED},
+    object::annotation,
+};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -73,14 +77,33 @@ async fn wait_for(
     let mut exit = Exit::Done;
     for object in objects {
         let (_, name) = name_of(object);
-        if is_looked_at(connection, object, started, patience).await? {
-            terminal.message(&format!("{name}: the agent has looked"));
-        } else {
-            terminal.error(&format!("{name}: no agent has looked within {} seconds", patience.as_secs()));
-            exit = Exit::Findings;
+        match is_looked_at(connection, object, started, patience).await? {
+            Looked::Well => {
+                terminal.message(&format!("{name}: the agent has looked"));
+                continue;
+            }
+            Looked::Failed(why) => {
+                terminal.error(&format!("{name}: the agent could not look: {why}"));
+                terminal.message("what its status says is from before; the agent tries again by itself");
+            }
+            Looked::NotInTime => {
+                terminal.error(&format!("{name}: no agent has looked within {} seconds", patience.as_secs()));
+            }
         }
+        exit = Exit::Findings;
     }
     Ok(exit)
+}
+
+/// How a look that was asked for ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Looked {
+    /// What is there is known.
+    Well,
+    /// The agent could not look, for this reason.
+    Failed(String),
+    /// Nobody has taken it up in time.
+    NotInTime,
 }
 
 async fn ask(connection: &Connection, namespace: &str, name: &str) -> Result<(), Failure> {
@@ -89,8 +112,8 @@ async fn ask(connection: &Connection, namespace: &str, name: &str) -> Result<(),
     written.map(drop).map_err(|error| failed(format!("cannot ask for a refresh of {name}"), &error))
 }
 
-/// Has the agent look at the repository, and waits until it knows what is there. False: not in time.
-pub(crate) async fn looked_at(connection: &Connection, object: &Value, patience: Duration) -> Result<bool, Failure> {
+/// Has the agent look at the repository, and waits until it knows what is there.
+pub(crate) async fn looked_at(connection: &Connection, object: &Value, patience: Duration) -> Result<Looked, Failure> {
     let (namespace, name) = name_of(object);
     ask(connection, namespace, name).await?;
     is_looked_at(connection, object, Instant::now(), patience).await
@@ -102,13 +125,17 @@ async fn is_looked_at(
     object: &Value,
     started: Instant,
     patience: Duration,
-) -> Result<bool, Failure> {
+) -> Result<Looked, Failure> {
     let (namespace, name) = name_of(object);
-    while annotation(&connection.application(&format!("{namespace}/{name}")).await?, ANNOTATION_REFRESH).is_some() {
+    loop {
+        let object = connection.application(&format!("{namespace}/{name}")).await?;
+        if annotation(&object, ANNOTATION_REFRESH).is_none() {
+            let failed = annotation(&object, ANNOTATION_REFRESH_FAILED).map(str::to_owned);
+            return Ok(failed.map_or(Looked::Well, Looked::Failed));
+        }
         if started.elapsed() > patience {
-            return Ok(false);
+            return Ok(Looked::NotInTime);
         }
         sleep(LOOK).await;
     }
-    Ok(true)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gitmoor_core::{application::ApplicationSpec, builtin};
 use serde_json::{Value, json};
 
-use super::refresh;
+use super::refresh::{self, Looked};
 use crate::{
     cluster::{Connection, Target, complete_applications, failed, name_of, owner_of},
     failure::{Exit, Failure},
@@ -121,7 +121,8 @@ async fn rests(connection: &Connection, object: &Value, terminal: &mut Terminal)
     let (namespace, name) = name_of(object);
     // Where no agent works, nothing is under way.
     let works = connection.agent(namespace).await.warning(namespace).is_none();
-    if works && !refresh::looked_at(connection, object, PATIENCE).await? {
+    // Also after a look that failed nothing is under way.
+    if works && refresh::looked_at(connection, object, PATIENCE).await? == Looked::NotInTime {
         terminal
             .warning(&format!("{name} is still being worked on, and may undo this once; see gitmoor status {name}"));
     }

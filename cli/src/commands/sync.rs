@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     cluster::{Connection, Ended, Target, complete_applications, name_of},
-    commands::refresh::looked_at,
+    commands::refresh::{Looked, looked_at},
     failure::{Exit, Failure},
     table::Table,
     terminal::{Style, Terminal},
@@ -88,8 +88,16 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         for object in &objects {
             warn_without_agent(&connection, object, terminal).await;
             // What was pushed just now is what is meant.
-            if !arguments.no_refresh && !looked_at(&connection, object, LOOK).await? {
-                terminal.warning("the agent has not looked at the repository in time: what it knew before is synced");
+            let looked = if arguments.no_refresh { Looked::Well } else { looked_at(&connection, object, LOOK).await? };
+            match looked {
+                Looked::Well => {}
+                Looked::Failed(why) => terminal.warning(&format!(
+                    "the agent could not look at the repository, and syncs what it knew before: {why}"
+                )),
+                Looked::NotInTime => {
+                    terminal
+                        .warning("the agent has not looked at the repository in time: what it knew before is synced");
+                }
             }
             asked.push((object, connection.request(object, operation(arguments)).await?));
         }

@@ -1,7 +1,7 @@
 //! status, sync, refresh, suspend, resume, history, rollback and prune.
 
 use gitmoor_tests::harness::installation::PATIENCE;
-use gitmoor_tests::harness::{ControlPlane, Installation, config_map, kustomization};
+use gitmoor_tests::harness::{ControlPlane, Installation, Mode, config_map, kustomization};
 use serde_json::{Value, json};
 
 use super::Person;
@@ -145,6 +145,11 @@ async fn a_sync_takes_what_was_pushed_just_now() {
         assert_eq!(world.target("v1/ConfigMap", "map").await.unwrap()["data"]["key"], value.as_str());
     }
     let commit = world.repository.commit(&[("web/map.yaml", &config_map("map", "key", "last"))], "last").await;
+    world.remote.set_mode(Mode::RefuseCredentials);
+    let refused = person.run(&["refresh", "web", "--wait"]);
+    assert!(refused.assert(1).stderr.contains("web: the agent could not look: RefusedCredentials: "), "{refused:?}");
+    assert!(!refused.stderr.contains("has looked"), "{refused:?}");
+    world.remote.set_mode(Mode::Ok);
     person.run(&["refresh", "web", "--wait"]).assert(0);
     world.await_status("is seen", "web", |status| status["sync"]["revision"] == commit.as_str()).await;
 }
