@@ -16,6 +16,7 @@ use gitmoor_core::sensitive::Sensitive;
 use tokio::sync::Mutex;
 
 use super::AwsError;
+use super::error::NotAssumed;
 
 /// Credentials are renewed so long before they end.
 const EARLY: Duration = Duration::from_secs(300);
@@ -154,7 +155,7 @@ impl Kept {
         if !role.transitive_tags.is_empty() {
             request = request.set_transitive_tag_keys(Some(role.transitive_tags.clone()));
         }
-        let answer = request.send().await.map_err(|error| refused(&role.arn, &AwsError::from(error)))?;
+        let answer = request.send().await.map_err(|error| refused(&role.arn, AwsError::from(error)))?;
         session(&role.arn, answer.credentials)
     }
 
@@ -162,7 +163,7 @@ impl Kept {
         let token = self.source.identity_token(base.clone()).await.map_err(CredentialsError::provider_error)?;
         let request = self.sts.assume_role_with_web_identity().role_arn(&token.role).role_session_name(SESSION_NAME);
         let answer = request.web_identity_token(token.token.expose()).send().await;
-        session(&token.role, answer.map_err(|error| refused(&token.role, &AwsError::from(error)))?.credentials)
+        session(&token.role, answer.map_err(|error| refused(&token.role, AwsError::from(error)))?.credentials)
     }
 
     async fn access_keys(&self, base: &Base) -> Result {
@@ -174,8 +175,8 @@ impl Kept {
     }
 }
 
-fn refused(role: &str, error: &AwsError) -> CredentialsError {
-    CredentialsError::provider_error(format!("{role} cannot be assumed: {error}"))
+fn refused(role: &str, error: AwsError) -> CredentialsError {
+    CredentialsError::provider_error(NotAssumed { role: role.to_owned(), error })
 }
 
 fn session(role: &str, credentials: Option<aws_sdk_sts::types::Credentials>) -> Result {

@@ -26,6 +26,16 @@ pub enum AwsError {
     NoCredentials(String),
 }
 
+/// A role that AWS gives no session of: why there are no credentials.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{role} cannot be assumed: {error}")]
+pub(super) struct NotAssumed {
+    /// The role.
+    pub(super) role: String,
+    /// Why.
+    pub(super) error: AwsError,
+}
+
 const THROTTLING: &[&str] =
     &["Throttl", "TooManyRequests", "RequestLimitExceeded", "LimitExceeded", "SlowDown", "RequestThrottled"];
 const DENIED: &[&str] = &["AccessDenied", "UnauthorizedOperation"];
@@ -134,8 +144,7 @@ fn failure<E: Error + 'static, R: std::fmt::Debug + 'static>(error: &SdkError<E,
     let mut last = String::new();
     while let Some(cause) = source {
         if let Some(cause) = cause.downcast_ref::<aws_credential_types::provider::error::CredentialsError>() {
-            let why = cause.source().map_or_else(|| cause.to_string(), ToString::to_string);
-            return AwsError::NoCredentials(clean(&why));
+            return no_credentials(cause);
         }
         last = cause.to_string();
         source = cause.source();
@@ -145,6 +154,16 @@ fn failure<E: Error + 'static, R: std::fmt::Debug + 'static>(error: &SdkError<E,
             AwsError::Refused { code: "Unknown".to_owned(), message: "no readable answer".to_owned(), status }
         }
         _ => AwsError::Unreachable(clean(&last)),
+    }
+}
+
+/// Why there are no credentials: because nothing answers, which a role does not mend, or because there are none.
+fn no_credentials(error: &dyn Error) -> AwsError {
+    match error.source().and_then(|cause| cause.downcast_ref::<NotAssumed>()) {
+        Some(NotAssumed { role, error: AwsError::Unreachable(why) }) => {
+            AwsError::Unreachable(format!("{role} cannot be assumed: {why}"))
+        }
+        _ => AwsError::NoCredentials(clean(&error.source().map_or_else(|| error.to_string(), ToString::to_string))),
     }
 }
 
@@ -163,6 +182,18 @@ impl<E> StatusOf for SdkError<E, aws_sdk_sts::config::http::HttpResponse> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_aws_that_does_not_answer_is_no_lack_of_a_role() {
+        use aws_credential_types::provider::error::CredentialsError;
+        let of = |error: AwsError| {
+            no_credentials(&CredentialsError::provider_error(NotAssumed { role: "arn:a".to_owned(), error }))
+        };
+        let silent = of(AwsError::Unreachable("failed to lookup address".to_owned()));
+        assert_eq!(silent.to_string(), "AWS does not answer: arn:a cannot be assumed: failed to lookup address");
+        let denied = of(AwsError::of_entry("AccessDenied", "no"));
+        assert_eq!(denied, AwsError::NoCredentials("arn:a cannot be assumed: AccessDenied: no".to_owned()));
+    }
 
     #[test]
     fn messages_are_the_same_each_time() {
