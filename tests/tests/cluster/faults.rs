@@ -59,7 +59,8 @@ async fn busy_failing_and_conflicting_answers_are_waited_for_and_nothing_is_lost
             Some(answer.clone())
         });
         works_again(&world, &format!("round-{round}")).await;
-        assert!(proxy.faults() >= met + 4, "round {round} met no fault");
+        // What is written although the answer is cut need not be written again.
+        assert!(proxy.faults() > met, "round {round} met no fault");
     }
     proxy.heal();
     assert_eq!(world.uid("map").await, uid);
