@@ -69,13 +69,34 @@ pub(crate) async fn report(context: &Context, key: &ApplicationKey, findings: Fi
     write(context, key, &before, &after).await
 }
 
+/// Writes what differs. Twice, when the answer shows that something else stood there than was known: a status that was
+/// written, and whose answer was lost.
 async fn write(context: &Context, key: &ApplicationKey, before: &Value, after: &Value) -> bool {
-    let Some(patch) = status::merge_patch(before, after) else { return true };
+    match write_once(context, key, before, after).await {
+        Written::Done => true,
+        Written::Failed => false,
+        Written::OnAnother(stands) => !matches!(write_once(context, key, &stands, after).await, Written::Failed),
+    }
+}
+
+enum Written {
+    Done,
+    Failed,
+    /// The status that stands there now.
+    OnAnother(Value),
+}
+
+async fn write_once(context: &Context, key: &ApplicationKey, before: &Value, after: &Value) -> Written {
+    let Some(patch) = status::merge_patch(before, after) else { return Written::Done };
     let patch = json!({"status": patch});
     let applications = objects::applications();
     let written = context.cluster.merge_status(&applications, Some(&key.namespace), &key.name, &patch);
     match acting_as(None, written).await {
         Ok(answer) => {
+            let stands = &answer["status"];
+            // Somebody has asked for the end of the sync: that is news, which comes as such.
+            let news = stands["operationState"]["phase"] == "Terminating";
+            let other = (!news && !status::says_the_same(stands, after)).then(|| stands.clone());
             tracing::info!(
                 application = %key,
                 sync = after["sync"]["status"].as_str(),
@@ -86,13 +107,13 @@ async fn write(context: &Context, key: &ApplicationKey, before: &Value, after: &
             context.metrics.reported(key, before, after);
             context.events.tell(&answer, status::events(before, after));
             context.wrote_application(key, answer);
-            true
+            other.map_or(Written::Done, Written::OnAnother)
         }
         // Deleted meanwhile: there is nobody to tell.
-        Err(error) if error.is_not_found() => true,
+        Err(error) if error.is_not_found() => Written::Done,
         Err(error) => {
             tracing::warn!(application = %key, %error, "status cannot be written");
-            false
+            Written::Failed
         }
     }
 }
