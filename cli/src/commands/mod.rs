@@ -77,9 +77,33 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     runtime.map_err(|error| Failure::io("cannot start threads", &error))
 }
 
-/// A length of time as it is given on the command line: `90s`, `10m`, `1h30m`.
+/// A length of time as it is given on the command line: `90s`, `10m`, `1h30m`; a number alone is of seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    gitmoor_core::duration::parse(text)
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds
+        .or_else(|| gitmoor_core::duration::parse(text))
         .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "a time such as 90s, 10m or 1h30m is expected".to_owned())
+        .ok_or_else(|| "a time such as 90s, 10m or 1h30m is expected, or a number of seconds".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    #[test]
+    fn a_time_has_a_unit_or_is_of_seconds() {
+        for (text, expected) in [
+            ("30", Some(30)),
+            ("30s", Some(30)),
+            ("1h30m", Some(5400)),
+            ("0", None),
+            ("0s", None),
+            ("-3", None),
+            ("5 m", None),
+            ("", None),
+            ("soon", None),
+        ] {
+            assert_eq!(super::duration(text).ok(), expected.map(Duration::from_secs), "{text}");
+        }
+    }
 }

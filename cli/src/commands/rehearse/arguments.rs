@@ -1,6 +1,6 @@
 //! The arguments of `gitmoor rehearse`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::fleet::RenderArguments;
 
@@ -31,12 +31,12 @@ pub(crate) struct Arguments {
     /// Stay, and sync whatever is saved, until Ctrl-C
     #[arg(long, short)]
     pub(super) watch: bool,
-    /// Seconds after which it ends in any case; does not count with --watch
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    pub(super) timeout: u64,
-    /// Seconds without any change after which it ends; with --watch, after which what is unfinished is told
-    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
-    pub(super) quiet_seconds: u64,
+    /// After this time it ends in any case; does not count with --watch
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::commands::duration)]
+    pub(super) timeout: Duration,
+    /// Time without any change after which it ends; with --watch, after which what is unfinished is told
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = crate::commands::duration)]
+    pub(super) quiet_seconds: Duration,
     #[command(flatten)]
     pub(super) render: RenderArguments,
 }

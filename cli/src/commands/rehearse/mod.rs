@@ -114,7 +114,7 @@ async fn settle(
 ) -> Result<(), Failure> {
     let (started, mut changed) = (Instant::now(), Instant::now());
     let mut before = String::new();
-    let patience = Duration::from_secs(arguments.timeout);
+    let patience = arguments.timeout;
     loop {
         let applications = stage.applications().await?;
         let now = findings.observe(&applications, started.elapsed());
@@ -124,7 +124,7 @@ async fn settle(
         }
         stage.stand_in(&applications).await;
         let done = findings.all_done(known);
-        let quiet = changed.elapsed() > Duration::from_secs(arguments.quiet_seconds);
+        let quiet = changed.elapsed() > arguments.quiet_seconds;
         if done || quiet || started.elapsed() > patience {
             findings.close(known);
             let how = if done { "everything is Synced and Healthy" } else { "nothing changes any more" };

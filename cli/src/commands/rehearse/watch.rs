@@ -206,7 +206,7 @@ impl<'a> Watch<'a> {
             Some((since, times)) => Some((since, times + 1)),
             None => Some((Instant::now(), 1)),
         };
-        let quiet = round.changed.elapsed() > Duration::from_secs(self.arguments.quiet_seconds);
+        let quiet = round.changed.elapsed() > self.arguments.quiet_seconds;
         let ended = match round.done {
             Some((since, times)) if times >= SURE => since,
             _ if quiet => round.changed,
