@@ -22,7 +22,10 @@ use gitmoor_engine::{
 };
 use serde_json::Value;
 
-use crate::failure::{Exit, Failure, described};
+use crate::{
+    failure::{Exit, Failure, described},
+    fork_folder::of_fork,
+};
 
 /// Longest file that is read here.
 const LARGEST: usize = 4 << 20;
@@ -53,17 +56,21 @@ pub(crate) struct Rendered {
 /// The text of setup.conf, for a distribution that has not been initialised. One that is not there is no error unless it
 /// was asked for, and empty.
 pub(crate) fn setup_conf_text(setup_conf: Option<&Path>) -> Result<Vec<u8>, Failure> {
-    let path = setup_conf.unwrap_or(Path::new("setup.conf"));
-    match std::fs::read(path) {
+    let path = setup_conf_path(setup_conf);
+    match std::fs::read(&path) {
         Ok(text) => Ok(text),
         Err(error) if setup_conf.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(Failure::io(format!("cannot read {}", path.display()), &error)),
     }
 }
 
+fn setup_conf_path(named: Option<&Path>) -> PathBuf {
+    named.map_or_else(|| of_fork("setup.conf"), Path::to_owned)
+}
+
 /// What puts the values of setup.conf in place of their placeholders.
 pub(crate) fn matcher(setup_conf: Option<&Path>, text: &[u8]) -> Result<Matcher, Failure> {
-    let path = setup_conf.unwrap_or(Path::new("setup.conf"));
+    let path = setup_conf_path(setup_conf);
     let conf = SetupConf::parse(text, &[]).map_err(|Problems(problems)| {
         let mut failure = Failure::new(Exit::Input, format!("{} has errors", path.display()));
         failure.causes = problems.iter().map(|found| format!("{}: {}", found.place, found.kind)).collect();
@@ -79,7 +86,7 @@ impl Distribution {
         let matcher = matcher(setup_conf, &setup_conf_text(setup_conf)?)?;
         let (_, path) = WorkFolder::around(folder).map_err(|error| {
             Failure::io(format!("cannot open {}", folder.display()), &error)
-                .hint("run gitmoor in the top folder of your fork, or name the folder with --distribution")
+                .hint("run gitmoor in your fork, or name the folder with --distribution")
         })?;
         Ok(Self { folder: folder.to_owned(), path, matcher })
     }

@@ -12,6 +12,7 @@ mod download;
 mod failure;
 mod fleet;
 mod fork;
+mod fork_folder;
 mod git;
 mod reach;
 mod settings;

@@ -35,6 +35,7 @@ use super::{
 use crate::{
     distribution,
     failure::{Exit, Failure},
+    fork_folder::of_fork,
     git::{Repository, Snapshot},
     settings,
 };
@@ -46,7 +47,7 @@ const MEMORY: &str = "/dev/shm";
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RenderArguments {
     /// File with the root Application, from which all others are found
-    #[arg(long, value_name = "FILE", default_value = "distribution/platform.yaml")]
+    #[arg(long, value_name = "FILE", default_value_os_t = of_fork("distribution/platform.yaml"))]
     pub(crate) root: PathBuf,
     /// Values for placeholders, when `gitmoor init` has not put them in [default: setup.conf, where there is one]
     #[arg(long, value_name = "FILE")]
@@ -102,8 +103,7 @@ impl RenderArguments {
                 (true, false) => format!("there is no file {root}"),
                 (false, _) => format!("there is no file {root}, and this folder is in no Git repository"),
             };
-            Failure::new(Exit::Usage, what)
-                .hint("run gitmoor in the top folder of your fork, or name the file with --root")
+            Failure::new(Exit::Usage, what).hint("run gitmoor in your fork, or name the file with --root")
         };
         let (clone, root) = if let Some(repository) = repository {
             let root = repository.relative(&self.root).ok_or_else(outside)?;
@@ -179,7 +179,7 @@ impl Prepared {
             Some(_) => Err(Failure::new(Exit::Input, format!("{} has no Application", self.root))
                 .hint("name the file with the root Application with --root")),
             None => Err(Failure::new(Exit::Input, format!("there is no file {}", self.root))
-                .hint("run gitmoor in the top folder of your fork, or name the root Application's file with --root")),
+                .hint("run gitmoor in your fork, or name the root Application's file with --root")),
         }
     }
 

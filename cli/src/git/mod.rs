@@ -52,7 +52,11 @@ impl From<GitError> for Failure {
 impl Repository {
     /// The repository in whose work tree the folder lies, if it lies in one.
     pub(crate) fn around(folder: &Path) -> Result<Option<Self>, GitError> {
-        let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        // One that is not there is in the repository of the nearest one above it that is.
+        let real = std::path::absolute(folder)
+            .ok()
+            .and_then(|folder| folder.ancestors().find_map(|above| above.canonicalize().ok()));
+        let real = real.unwrap_or_else(|| folder.to_owned());
         // What Git would look for; it spares a process where there is nothing.
         let is_top = |folder: &Path| folder.join(".git").is_file() || folder.join(".git/HEAD").exists();
         if !real.ancestors().any(is_top) {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod access;
+mod anywhere;
 mod canary;
 mod charts;
 mod credentials;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cluster::Target;
+use crate::{cluster::Target, fork_folder::of_fork};
 
 /// Installs or upgrades the agent from your fork, and waits until the platform runs
 ///
@@ -13,7 +13,7 @@ use crate::cluster::Target;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  # In the top folder of your fork, initialised and pushed
+  # In your fork, initialised and pushed
   gitmoor bootstrap
   # A private repository, with a token from the environment or standard input
   gitmoor bootstrap --token-env GIT_TOKEN
@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
 #[command(next_help_heading = "Fork")]
 pub(crate) struct Sources {
     /// Folder of the distribution
-    #[arg(long, value_name = "FOLDER", default_value = "distribution")]
+    #[arg(long, value_name = "FOLDER", default_value_os_t = of_fork("distribution"))]
     pub(crate) distribution: PathBuf,
     /// File with the root Application [default: platform.yaml of the distribution]
     #[arg(long, value_name = "FILE")]

@@ -71,7 +71,7 @@ impl Material {
 fn root(file: &Path) -> Result<Value, Failure> {
     let cannot = |error: &dyn std::error::Error| {
         Failure::io(format!("cannot read {}", file.display()), error)
-            .hint("run gitmoor in the top folder of your fork, or name the folder with --distribution")
+            .hint("run gitmoor in your fork, or name the folder with --distribution")
     };
     let text = std::fs::read_to_string(file).map_err(|error| cannot(&error))?;
     let documents = read(&text, &file.display().to_string())?;

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, path::PathBuf};
 
-use crate::{commands::seal::CertificateSource, settings};
+use crate::{commands::seal::CertificateSource, fork_folder::of_fork, settings};
 use gitmoor_core::{
     credentials::{Input, Request},
     sensitive::Sensitive,
@@ -29,7 +29,7 @@ Examples:
 Exit status 1 means that an input file is wrong or missing, and that nothing was written.")]
 pub(crate) struct Arguments {
     /// Folder of the distribution
-    #[arg(long, value_name = "DIR", default_value = "distribution")]
+    #[arg(long, value_name = "DIR", default_value_os_t = of_fork("distribution"))]
     pub(super) distribution: PathBuf,
     /// Values for placeholders, when `gitmoor init` has not put them in [default: setup.conf, where there is one]
     #[arg(long, value_name = "FILE")]

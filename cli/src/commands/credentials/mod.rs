@@ -105,7 +105,7 @@ fn read(arguments: &Arguments, distribution: &Distribution) -> Result<Credential
     let path = arguments.distribution.join(FILE);
     let text = distribution.text(FILE)?.ok_or_else(|| {
         Failure::new(Exit::Rejected, format!("{} is not there", path.display()))
-            .hint("run gitmoor in the top folder of your fork, or name the folder with --distribution")
+            .hint("run gitmoor in your fork, or name the folder with --distribution")
     })?;
     let beside = |file: &str| match distribution.text(file) {
         Ok(Some(text)) => Ok(text),

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::{
     cluster::Target,
     failure::{Exit, Failure},
+    fork_folder::of_fork,
     terminal::{Style, Terminal},
 };
 
@@ -31,10 +32,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     offline: bool,
     /// setup.conf of the fork
-    #[arg(long, value_name = "FILE", default_value = "setup.conf")]
+    #[arg(long, value_name = "FILE", default_value_os_t = of_fork("setup.conf"))]
     setup_conf: PathBuf,
     /// Folder of the distribution
-    #[arg(long, value_name = "FOLDER", default_value = "distribution")]
+    #[arg(long, value_name = "FOLDER", default_value_os_t = of_fork("distribution"))]
     distribution: PathBuf,
     /// The kustomize program
     #[arg(long, env = "GITMOOR_KUSTOMIZE", default_value = "kustomize", value_name = "PROGRAM")]

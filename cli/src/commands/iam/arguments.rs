@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use gitmoor_core::iam::Account;
 
+use crate::fork_folder::of_fork;
+
 /// Writes the IAM roles and policies that the tree needs
 ///
 /// Roles are declared in distribution/iam: NAME.yaml says which ServiceAccount assumes which role, NAME.json what it may
@@ -69,13 +71,13 @@ pub(super) struct Profiles {
 #[derive(Debug, clap::Args)]
 pub(super) struct Inputs {
     /// Folder of the distribution
-    #[arg(long, value_name = "DIR", default_value = "distribution")]
+    #[arg(long, value_name = "DIR", default_value_os_t = of_fork("distribution"))]
     pub(super) distribution: PathBuf,
     /// Values for placeholders, when `gitmoor init` has not put them in [default: setup.conf, where there is one]
     #[arg(long, value_name = "FILE")]
     pub(super) setup_conf: Option<PathBuf>,
     /// The people; a file that is not there has none
-    #[arg(long, value_name = "FILE", default_value = "profiles.yaml")]
+    #[arg(long, value_name = "FILE", default_value_os_t = of_fork("profiles.yaml"))]
     pub(super) profiles: PathBuf,
     /// Account id, instead of the one in distribution/iam/account.yaml
     #[arg(long, value_name = "ID")]

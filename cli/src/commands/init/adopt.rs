@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{Arguments, arguments::Mode, from_here, setup_conf_in, state_file, unsearchable};
 use crate::{
     failure::{Exit, Failure},
+    fork_folder::of_fork,
     git::{Objects, Repository, TreeFiles},
     terminal::{Style, Terminal},
 };
@@ -41,7 +42,7 @@ struct NotPlaced {
 
 /// Finds the placeholders of the upstream commit in the files as they are now.
 pub(super) fn run(conf: &SetupConf, arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    let folder = arguments.distribution.first().cloned().unwrap_or_else(|| PathBuf::from("distribution"));
+    let folder = arguments.distribution.first().cloned().unwrap_or_else(|| of_fork("distribution"));
     let repository = Repository::around(&folder)?.ok_or_else(|| {
         Failure::new(
             Exit::Refused,

@@ -32,6 +32,7 @@ pub(crate) use arguments::{Arguments, pair};
 
 use crate::{
     failure::{Exit, Failure},
+    fork_folder::of_fork,
     git::Repository,
     reach::files_that_are_read,
     terminal::Terminal,
@@ -91,7 +92,7 @@ fn is_root(path: &str) -> bool {
 
 /// A component that is off needs no values: only what the agent will read does. Where that cannot be told, everything does.
 fn set_apart_what_is_off(report: &mut Report, conf: &SetupConf, arguments: &Arguments) -> Result<(), Failure> {
-    let default = [PathBuf::from("distribution")];
+    let default = [of_fork("distribution")];
     let folders = if arguments.distribution.is_empty() { &default[..] } else { &arguments.distribution };
     let matcher = conf.matcher().map_err(unsearchable)?;
     for folder in folders {
@@ -118,11 +119,8 @@ fn record(history: &mut History) -> Result<Vec<String>, Failure> {
 
 /// The files to look at, and what is known about them where they are in a Git repository.
 fn open(conf: &SetupConf, arguments: &Arguments) -> Result<(WorkTree, Option<History>), Failure> {
-    let named = if arguments.distribution.is_empty() {
-        vec![PathBuf::from("distribution")]
-    } else {
-        arguments.distribution.clone()
-    };
+    let named =
+        if arguments.distribution.is_empty() { vec![of_fork("distribution")] } else { arguments.distribution.clone() };
     let around = Repository::around(named.first().map_or(Path::new("."), PathBuf::as_path))?;
     let Some(repository) = around else {
         return Ok((open_tree(&named, &arguments.also, arguments)?, None));
@@ -187,7 +185,7 @@ fn open_tree(folders: &[PathBuf], also: &[PathBuf], arguments: &Arguments) -> Re
         let failure = failed(&error);
         match error.source.kind() {
             std::io::ErrorKind::NotFound => {
-                failure.hint("run gitmoor in the top folder of your fork, or name the folder with --distribution")
+                failure.hint("run gitmoor in your fork, or name the folder with --distribution")
             }
             _ => failure,
         }
