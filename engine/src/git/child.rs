@@ -32,6 +32,9 @@ pub struct FetchLimits {
     pub size_bytes: u64,
 }
 
+/// What the standard library prints before it aborts (`std::alloc::handle_alloc_error`).
+const ALLOCATION_FAILED: &str = "memory allocation of ";
+
 impl Default for FetchLimits {
     fn default() -> Self {
         Self { timeout: Duration::from_mins(5), memory_bytes: 768 << 20, size_bytes: 4 << 30 }
@@ -138,9 +141,14 @@ impl Fetcher {
         tracing::debug!(%status, stderr_tail, "a fetch did not answer");
         let too_large = |reason| Failure::new(FetchErrorKind::TooLarge, reason);
         match status.signal().and_then(Signal::from_named_raw) {
-            Some(Signal::ABORT | Signal::KILL | Signal::SEGV) => {
+            // libgit2 reports it; Rust gives up.
+            Some(Signal::ABORT) if stderr_tail.contains(ALLOCATION_FAILED) => {
                 too_large(format!("the fetch needs more than {} MiB of memory", self.limits.memory_bytes >> 20))
             }
+            Some(Signal::KILL) => Failure::new(
+                FetchErrorKind::Other,
+                "the fetch was killed (SIGKILL), as by a system or container that is out of memory",
+            ),
             Some(Signal::XFSZ) => too_large(format!("the repository needs more than {} bytes", self.limits.size_bytes)),
             Some(Signal::XCPU) => Failure::new(FetchErrorKind::TimedOut, "it used up its CPU seconds"),
             _ => Failure::new(FetchErrorKind::Other, format!("the fetch ended with {status}")),
@@ -180,4 +188,33 @@ fn end_in_time(timeout: Duration) {
     }
     // Not exit(): that would run handlers below a thread that is inside libgit2.
     let _ = kill_process(getpid(), Signal::KILL);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_child_that_crashed_is_not_told_to_have_needed_memory() {
+        use FetchErrorKind as Kind;
+        let fetcher = Fetcher::new("/proc/self/exe", [], FetchLimits::default());
+        let no_memory = "memory allocation of 805306368 bytes failed\n";
+        for (signal, stderr, kind, says) in [
+            (Signal::ABORT, no_memory, Kind::TooLarge, "more than 768 MiB of memory"),
+            (Signal::ABORT, "", Kind::Other, "SIGABRT"),
+            (Signal::SEGV, "", Kind::Other, "SIGSEGV"),
+            (Signal::BUS, no_memory, Kind::Other, "SIGBUS"),
+            (Signal::KILL, "", Kind::Other, "SIGKILL"),
+            (Signal::XFSZ, "", Kind::TooLarge, "bytes"),
+            (Signal::XCPU, "", Kind::TimedOut, "CPU"),
+        ] {
+            let status = ExitStatus::from_raw(signal.as_raw());
+            let error = ProcessError::Failed { program: String::new(), status, stderr_tail: stderr.to_owned() };
+            let failure = fetcher.ended(&error);
+            assert!(failure.kind == kind && failure.reason.contains(says), "{signal:?}: {failure:?}");
+            assert_eq!(failure.reason.contains("MiB"), kind == Kind::TooLarge && signal == Signal::ABORT);
+        }
+    }
 }

@@ -49,7 +49,9 @@ impl From<git2::Error> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::new(FetchErrorKind::Other, format!("the mirror's folder: {error}"))
+        let out_of_memory = error.kind() == std::io::ErrorKind::OutOfMemory;
+        let kind = if out_of_memory { FetchErrorKind::TooLarge } else { FetchErrorKind::Other };
+        Self::new(kind, format!("the mirror's folder: {error}"))
     }
 }
 
