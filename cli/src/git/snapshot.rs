@@ -1,6 +1,6 @@
 //! What the next commit would hold, and where a branch left the one it goes back to.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{ffi::OsStr, fs, path::PathBuf, sync::Arc};
 
 use tempfile::TempDir;
 
@@ -39,6 +39,17 @@ impl Repository {
         run(&["-c", "advice.addEmbeddedRepo=false", "add", "--all", "."])?;
         let tree = run(&["write-tree"])?;
         Ok(Snapshot { tree: String::from_utf8_lossy(&tree).trim().to_owned(), objects: Arc::new(objects) })
+    }
+
+    /// The files that differ between two snapshots, from the top of the work tree.
+    pub(crate) fn changed_paths(&self, before: &Snapshot, after: &Snapshot) -> Result<Vec<String>, GitError> {
+        let objects = [before, after].map(|snapshot| snapshot.objects.path().as_os_str());
+        let arguments = ["diff-tree", "-r", "--name-only", "--no-renames", "-z", &before.tree, &after.tree];
+        let mut command = self.command(&arguments);
+        command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", objects.join(OsStr::new(":")));
+        let listed = check(&arguments, command.output().map_err(GitError::Start)?)?;
+        let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+        Ok(paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect())
     }
 
     /// Puts a snapshot on a branch of another repository, as a commit without history in place of what is there.

@@ -39,12 +39,10 @@ struct Pending {
     paths: BTreeSet<PathBuf>,
 }
 
-/// What has been saved.
+/// Something has been saved.
 pub(super) struct Saved {
     /// When the first of it was.
     pub(super) at: Instant,
-    /// From the top of the work tree; empty when there was more than could be told.
-    pub(super) paths: Vec<String>,
 }
 
 impl Saves {
@@ -83,8 +81,7 @@ impl Saves {
         let Pending { since, paths } =
             self.pending.take().unwrap_or(Pending { since: Instant::now(), paths: BTreeSet::new() });
         self.watch_folders(&paths)?;
-        let relative = |path: &PathBuf| Some(path.strip_prefix(self.repository.top()).ok()?.to_str()?.to_owned());
-        Ok(Saved { at: since, paths: paths.iter().filter_map(relative).filter(|path| !path.is_empty()).collect() })
+        Ok(Saved { at: since })
     }
 
     fn take(&mut self, event: Option<notify::Result<Event>>) -> Result<(), Failure> {

@@ -48,6 +48,12 @@ impl Files {
         let roots = prepared.wanted_roots(&ground)?;
         Ok(Self { snapshot, ground, roots })
     }
+
+    /// What differs from others of the same work tree.
+    pub(super) fn changed_since(&self, before: &Self, prepared: &Prepared) -> Result<Vec<String>, Failure> {
+        let (repository, _) = prepared.clone.as_ref().ok_or_else(Self::without_git)?;
+        Ok(repository.changed_paths(&before.snapshot, &self.snapshot)?)
+    }
 }
 
 impl Tree {

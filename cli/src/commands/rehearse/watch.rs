@@ -145,11 +145,13 @@ impl<'a> Watch<'a> {
         if files.snapshot.tree == self.files.snapshot.tree {
             return Ok(());
         }
+        // Not what was written, among which is what editors and other programs have removed again.
+        let paths = files.changed_since(&self.files, self.prepared)?;
         let tree = Tree::render(self.arguments, &self.surveyor, &files, &self.fleet).await?;
         let grounds = (&self.files.ground, &files.ground);
         let changes =
             Changes::between(&self.arguments.render, &self.surveyor, grounds, &self.fleet, &tree.fleet).await?;
-        tell(&saved, &changes, terminal);
+        tell(&paths, &changes, terminal);
         let all = files.roots.clone();
         let roots: Vec<&Value> = all.iter().filter(|root| !self.files.roots.contains(root)).collect();
         let refused = self.stage.update(&files, &roots, &tree.bound).await?;
@@ -278,14 +280,14 @@ fn broken(local: &BTreeSet<Finding>) -> impl Iterator<Item = &str> {
 }
 
 /// What was saved, and what that changes.
-fn tell(saved: &Saved, changes: &Changes, terminal: &mut Terminal) {
+fn tell(changed: &[String], changes: &Changes, terminal: &mut Terminal) {
     if terminal.is_json() {
-        terminal.json(&json!({"event": "saved", "files": saved.paths, "applications": changes.json()}));
+        terminal.json(&json!({"event": "saved", "files": changed, "applications": changes.json()}));
         return;
     }
-    let mut paths = saved.paths.iter().take(MOST_PATHS).cloned().collect::<Vec<_>>().join(", ");
-    if saved.paths.len() > MOST_PATHS {
-        paths.push_str(&format!(" and {} more", saved.paths.len() - MOST_PATHS));
+    let mut paths = changed.iter().take(MOST_PATHS).cloned().collect::<Vec<_>>().join(", ");
+    if changed.len() > MOST_PATHS {
+        paths.push_str(&format!(" and {} more", changed.len() - MOST_PATHS));
     }
     terminal.data(Style::Bold, &format!("saved: {paths}"));
     changes.print(terminal);

@@ -115,8 +115,11 @@ async fn what_is_saved_is_synced_and_what_breaks_is_named_until_it_is_healed() {
 
     // As many editors save: another file takes the place of this one.
     let temporary = watching.tree.write("apps/web/.map.yaml.tmp", config_map("web", "key", "four"));
+    watching.tree.write("apps/web/4913", "");
+    fs::remove_file(watching.tree.path().join("apps/web/4913")).unwrap();
     fs::rename(temporary, watching.tree.path().join("apps/web/map.yaml")).unwrap();
     let told = watching.synced(1).await;
+    assert!(told.contains("saved: apps/web/map.yaml\n"), "what was there only while it was saved: {told}");
     assert!(told.contains("changed ConfigMap web/web"), "{told}");
 
     // A new folder with a new Application, and one that goes again.
@@ -133,7 +136,8 @@ async fn what_is_saved_is_synced_and_what_breaks_is_named_until_it_is_healed() {
     watching.tells(&["created ConfigMap other/more"]).await;
     watching.synced(1).await;
     fs::remove_file(watching.tree.path().join("apps/other/more.yaml")).unwrap();
-    watching.tells(&["pruned ConfigMap other/more"]).await;
+    let told = watching.tells(&["pruned ConfigMap other/more"]).await;
+    assert!(told.contains("saved: apps/other/more.yaml\n"), "{told}");
     watching.synced(1).await;
 
     // Ctrl-C.
