@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{Arguments, report::Report};
+use super::{Arguments, report::Report, setup_conf_in};
 use crate::{failure::Failure, git::Repository, terminal::Terminal};
 
 /// Commits the files that were written, the state and setup.conf, and nothing else that may be staged. What Git ignores
@@ -26,7 +26,7 @@ pub(super) fn commit(
         terminal.message("nothing to commit");
         return Ok(());
     }
-    let message = report.commit_message();
+    let message = report.commit_message(&setup_conf_in(repository, &arguments.setup_conf));
     repository.run_with(
         &[&["commit", "--quiet", "--message", &message], &from_standard_input[..]].concat(),
         listed.as_bytes(),

@@ -264,18 +264,17 @@ impl Report {
         self.files.iter().filter(|file| file.changed).map(|file| file.path.as_str())
     }
 
-    /// What the commit is about; no values.
-    pub(super) fn commit_message(&self) -> String {
+    /// What the commit is about; no values. The name of setup.conf is the repository's, and not this machine's.
+    pub(super) fn commit_message(&self, setup_conf: &str) -> String {
         let Totals { changed, replaced, .. } = self.totals;
         let tokens: std::collections::BTreeSet<&str> =
             self.files.iter().flat_map(|file| &file.replaced).map(|found| name(&found.placeholder)).collect();
         let names: Vec<&str> = tokens.into_iter().collect();
-        let conf = &self.setup_conf;
         if replaced == 0 {
-            return format!("Put the values of {conf} in place\n");
+            return format!("Put the values of {setup_conf} in place\n");
         }
         let names = wrapped(&names.join(", "));
-        format!("Put the values of {conf} in place\n\n{replaced} places in {changed} files:\n{names}\n")
+        format!("Put the values of {setup_conf} in place\n\n{replaced} places in {changed} files:\n{names}\n")
     }
 
     /// A tree that is initialised already would make every name a finding.
