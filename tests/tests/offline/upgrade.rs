@@ -119,6 +119,9 @@ fn a_real_conflict_is_an_ordinary_one_with_values_on_both_sides() {
     change(&upstream, "distribution/f", "f line 5: <<__a__>>", "f line 5: <<__a__>> theirs");
     change(&upstream, "distribution/g", "g line 1:", "g first line:");
     let theirs = upstream.commit("two");
+    let dry = fork.run(&["upgrade", "--dry-run"]);
+    assert!(dry.assert(1).stdout.ends_with("in conflict\n  distribution/f\n"), "as the upgrade itself: {dry:?}");
+    assert_eq!(fork.git(&["status", "--porcelain"]), "");
     let run = fork.run(&["upgrade"]);
     assert!(run.assert(1).stdout.ends_with("`git merge --abort`\n  distribution/f\n"), "{run:?}");
     let short = &theirs[..7];

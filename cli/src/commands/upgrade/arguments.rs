@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// Branch, tag or commit to upgrade to [default: upstream's default branch]
     #[arg(long, value_name = "REF")]
     pub(super) to: Option<String>,
-    /// Write nothing, only report
+    /// Write nothing, only report; end with the status that the upgrade would end with
     #[arg(long)]
     pub(super) dry_run: bool,
     /// A value for a new placeholder; may be repeated

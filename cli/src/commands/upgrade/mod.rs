@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
         return Ok(Exit::Findings);
     }
     if arguments.dry_run {
-        return Ok(Exit::Done);
+        return Ok(if templates.conflicts.is_empty() { Exit::Done } else { Exit::Findings });
     }
     let result = result::fill(&fork, &upstream, templates, &values)?;
     write::write(&fork, &upstream, &result, terminal)
