@@ -99,6 +99,11 @@ pub enum Origin {
 }
 
 impl Cause {
+    /// Whether an Application of which nothing else is known is as people want it: they have switched its automation off.
+    pub fn is_wanted(self) -> bool {
+        self == Self::Suspended
+    }
+
     /// Where in Git it may have come from.
     pub fn origin(self) -> Origin {
         match self {

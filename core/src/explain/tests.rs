@@ -294,6 +294,7 @@ fn what_was_rolled_back_is_not_sent_back_to_git() {
         (Cause::Suspended, 1),
         "it does not follow Git, and nothing else says so"
     );
+    assert!(well.cause.is_wanted() && !edited.cause.is_wanted());
 }
 
 #[test]

@@ -21,7 +21,8 @@ use crate::{
 /// Says why an Application is not as it should be, and what to do
 ///
 /// The root cause in one sentence; then what shows it: conditions, objects, events, the last words of containers, and
-/// in a clone of the repository the commit and its author; then what to do. Exit status 1 when there is something to say.
+/// in a clone of the repository the commit and its author; then what to do. Exit status 1 when something is not as it should be:
+/// to be suspended, and otherwise well, is not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -58,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     } else {
         print(&state, &short_revision(&revision), &findings, terminal);
     }
-    Ok(if findings.is_empty() { Exit::Done } else { Exit::Findings })
+    Ok(if findings.iter().all(|finding| finding.cause.is_wanted()) { Exit::Done } else { Exit::Findings })
 }
 
 /// What explains an Application.
@@ -77,7 +78,8 @@ fn print(state: &str, revision: &str, findings: &[Finding], terminal: &mut Termi
         terminal.data(Style::Green, &format!("{state}{at}; there is nothing to explain"));
         return;
     };
-    terminal.data(Style::Plain, &format!("{state}{at}, because"));
+    let link = if first.cause.is_wanted() { ";" } else { ", because" };
+    terminal.data(Style::Plain, &format!("{state}{at}{link}"));
     terminal.data(Style::Bold, &format!("  {}", first.sentence));
     section("evidence", first.evidence.iter().map(|one| format!("{:<10} {}", one.what, one.text)), terminal);
     section("what to do", first.remedy.iter().cloned(), terminal);
