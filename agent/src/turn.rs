@@ -255,6 +255,7 @@ mod tests {
             output: String::new(),
             images: Arc::new([]),
             problems: Vec::new(),
+            awaited: Vec::new(),
             warnings: Vec::new(),
             unknown_kinds: false,
         }

@@ -37,7 +37,7 @@ pub(super) async fn stamp(
     context: &Context,
     subject: &Subject<'_>,
     manifests: Manifests<Rendered>,
-) -> (Manifests<Stamped>, Vec<Condition>) {
+) -> (Manifests<Stamped>, Unbound) {
     let bind = |manifests: Manifests<Rendered>| {
         manifests.stamp(&Stamp {
             installation: &context.state.installation,
@@ -48,14 +48,32 @@ pub(super) async fn stamp(
         })
     };
     let (stamped, errors) = bind(manifests.clone());
-    let unknown = errors.iter().any(|error| matches!(error, ManifestError::UnknownKind { .. }));
+    let unknown = errors
+        .iter()
+        .any(|error| matches!(error, ManifestError::UnknownKind { .. } | ManifestError::AwaitedKind { .. }));
     let (stamped, errors) = if unknown && context.kinds.refresh().await { bind(manifests) } else { (stamped, errors) };
-    (stamped, errors.into_iter().map(|error| problem(category(&error), error.to_string())).collect())
+    let mut unbound = Unbound::default();
+    for error in errors {
+        match error {
+            ManifestError::AwaitedKind { .. } => unbound.awaited.push(error.to_string()),
+            _ => unbound.problems.push(problem(category(&error), error.to_string())),
+        }
+    }
+    (stamped, unbound)
+}
+
+/// What could not be bound.
+#[derive(Default)]
+pub(super) struct Unbound {
+    /// What is wrong.
+    pub(super) problems: Vec<Condition>,
+    /// Objects whose kind comes with them.
+    pub(super) awaited: Vec<String>,
 }
 
 fn category(error: &ManifestError) -> &'static str {
     match error {
-        ManifestError::UnknownKind { .. } => "UnknownKind",
+        ManifestError::UnknownKind { .. } | ManifestError::AwaitedKind { .. } => "UnknownKind",
         ManifestError::Unresolved { .. } => "UnresolvedPlaceholder",
         ManifestError::GeneratedName { .. }
         | ManifestError::NoNamespace { .. }

@@ -25,7 +25,7 @@ use crate::metrics::Result as ResultLabel;
 use crate::projects::Grant;
 use crate::sources::{evaluated, gather, home, own_lock, reads};
 use crate::state::{EvaluatedSource, Evaluation, Position, Reads, Snapshot};
-use manifests::{images, read, stamp, useless_hooks};
+use manifests::{Unbound, images, read, stamp, useless_hooks};
 
 /// Of charts whose output is another one at each render.
 const CHANGING: &str = "ChangingOutput";
@@ -211,7 +211,7 @@ async fn rendered(
     }
     let mut warnings = of_renderers(&outputs);
     let charts;
-    let (manifests, problems) = match read(subject, outputs, &mut warnings).await {
+    let (manifests, problems, awaited) = match read(subject, outputs, &mut warnings).await {
         Ok(mut manifests) => {
             charts = manifests.charts();
             if !charts.is_empty() {
@@ -227,7 +227,7 @@ async fn rendered(
             if subject.before().map_or(&BTreeSet::new(), |before| &before.charts) != &charts {
                 sources = with_revisions(context, subject, present, &charts).await;
             }
-            let (mut manifests, mut problems) = stamp(context, subject, manifests).await;
+            let (mut manifests, Unbound { mut problems, awaited }) = stamp(context, subject, manifests).await;
             problems.extend(subject.grant.narrow(&mut manifests));
             if let Err(error) =
                 gitmoor_engine::manifests::settle(subject.spec, &mut manifests, "/proc/self/exe".into()).await
@@ -235,7 +235,7 @@ async fn rendered(
                 let problem = problem("IgnoreDifferences", format!("spec.ignoreDifferences: {error}"));
                 return refused(context, subject, vec![problem], reads, sources, false);
             }
-            (manifests, problems)
+            (manifests, problems, awaited)
         }
         Err(problems) => return refused(context, subject, problems, reads, sources, false),
     };
@@ -249,8 +249,9 @@ async fn rendered(
         output: if changing { String::new() } else { context.digester.output(digests) },
         desired: Some(desired.into()),
         images: images(&manifests).into_iter().collect(),
-        unknown_kinds: problems.iter().any(|problem| problem.category == "UnknownKind"),
+        unknown_kinds: !awaited.is_empty() || problems.iter().any(|problem| problem.category == "UnknownKind"),
         problems,
+        awaited,
         warnings,
         asks_cluster,
         charts,
@@ -308,6 +309,7 @@ fn refused(
         images: Arc::new([]),
         problems,
         warnings: Vec::new(),
+        awaited: Vec::new(),
         unknown_kinds: false,
         asks_cluster: false,
         // They are found out again.

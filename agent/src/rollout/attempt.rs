@@ -98,7 +98,7 @@ impl Rollout<'_> {
         if let Some(waiting) = &applied.waiting {
             return Progress::Waiting(waiting.clone());
         }
-        let problem = self.evaluation.problems.first().map(|problem| problem.message.clone());
+        let problem = self.evaluation.incomplete().map(str::to_owned);
         match applied.errors.first() {
             Some(error) if applied.transient => Progress::Waiting(error.message.clone()),
             Some(error) => Progress::Failed(error.message.clone()),

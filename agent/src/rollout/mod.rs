@@ -245,14 +245,14 @@ impl Rollout<'_> {
         let elsewhere = self.context.state.wanted_elsewhere(&plan.left_over, self.key);
         let left_over: Vec<_> = plan.left_over.iter().filter(|id| !elsewhere.contains(*id)).cloned().collect();
         let held_by = self.context.state.prune_held_by(self.key, &left_over).map(|key| key.to_string());
-        let problems = self.evaluation.problems.first().map(|problem| problem.message.clone());
+        let incomplete = self.evaluation.incomplete().map(str::to_owned);
         // What is applied later must not find its predecessor gone.
         let unfinished = applied.waiting.clone().or_else(|| applied.errors.first().map(|error| error.message.clone()));
         let last = || unhealthy_before(self.context, self.desired(), i32::MAX).filter(|_| mode.prune_last);
         let unfinished = held.map(str::to_owned).or(unfinished).or_else(last);
         let context = PruneContext {
             enabled: mode.prune,
-            incomplete: problems.or(unfinished),
+            incomplete: incomplete.or(unfinished),
             held_by,
             desired: self.desired().iter().filter(|object| object.role.is_object()).count(),
             allow_empty: self.automated().is_some_and(|automated| automated.allow_empty),
@@ -321,7 +321,8 @@ impl Rollout<'_> {
         if !did && !due {
             return None;
         }
-        let (phase, message) = match (&applied.waiting, applied.errors.len() + self.evaluation.problems.len()) {
+        let waiting = applied.waiting.as_ref().or(self.evaluation.awaited.first());
+        let (phase, message) = match (waiting, applied.errors.len() + self.evaluation.problems.len()) {
             (_, 1..) => {
                 (Phase::Failed, format!("{} objects failed", applied.errors.len() + self.evaluation.problems.len()))
             }

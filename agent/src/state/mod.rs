@@ -86,6 +86,8 @@ pub(crate) struct Evaluation {
     pub images: Arc<[String]>,
     /// What is wrong with the render.
     pub problems: Vec<Condition>,
+    /// Objects that cannot be applied before a definition is that comes with them: a matter of order, and nothing wrong.
+    pub awaited: Vec<String>,
     /// What people should know of it, and does not make it incomplete.
     pub warnings: Vec<Condition>,
     /// Some kind is not served (yet).
@@ -108,6 +110,12 @@ pub(crate) struct EvaluatedSource {
 }
 
 impl Evaluation {
+    /// What keeps it from being all that is wanted: an error, or what has to wait.
+    pub(crate) fn incomplete(&self) -> Option<&str> {
+        let problem = self.problems.first().map(|problem| &problem.message);
+        problem.or(self.awaited.first()).map(String::as_str)
+    }
+
     /// Where its sources stand, for the status.
     pub(crate) fn revision(&self) -> Revision {
         let mut texts = self.sources.iter().map(|source| source.revision.clone());
@@ -131,7 +139,7 @@ impl Evaluation {
 
     /// True when absence from `desired` means absence from Git.
     pub(crate) fn is_complete(&self) -> bool {
-        self.desired.is_some() && self.problems.is_empty()
+        self.desired.is_some() && self.incomplete().is_none()
     }
 }
 

@@ -107,6 +107,16 @@ pub enum ManifestError {
         /// Which versions it does serve, or that its CustomResourceDefinition is missing.
         hint: String,
     },
+    /// A kind that is not served yet: its definition is among the manifests.
+    #[error("{origin}: {api_version} {kind} waits for its CustomResourceDefinition, which comes with it")]
+    AwaitedKind {
+        /// Where it stands.
+        origin: Origin,
+        /// As written.
+        api_version: String,
+        /// As written.
+        kind: String,
+    },
     /// A namespaced object without a namespace, and the Application names none.
     #[error(
         "{origin}: {id} has no namespace; set metadata.namespace, or spec.destination.namespace of the Application"

@@ -56,6 +56,14 @@ impl Manifests<Rendered> {
             .enumerate()
             .map(|(index, manifest): (usize, &Manifest)| (manifest.id.clone(), index))
             .collect();
+        let defined = |api_version: &str, kind: &str| items.iter().any(|item| defines(&item.object, api_version, kind));
+        let errors = errors.into_iter().map(|error| match error {
+            ManifestError::UnknownKind { origin, api_version, kind, .. } if defined(&api_version, &kind) => {
+                ManifestError::AwaitedKind { origin, api_version, kind }
+            }
+            other => other,
+        });
+        let errors = errors.collect();
         (Manifests { items, by_id, stage: PhantomData }, errors)
     }
 }
@@ -95,6 +103,15 @@ fn bind(mut manifest: Manifest, stamp: &Stamp<'_>) -> Result<Manifest, Box<Manif
         fold_string_data(object).map_err(|reason| not_an_object(origin, reason))?;
     }
     Ok(manifest)
+}
+
+/// Whether an object is the definition of a kind, and has it served in a version.
+fn defines(object: &Value, api_version: &str, kind: &str) -> bool {
+    let Some((group, version)) = api_version.split_once('/') else { return false };
+    let spec = &object["spec"];
+    let is_it = object["kind"] == "CustomResourceDefinition" && spec["group"] == group && spec["names"]["kind"] == kind;
+    let mut versions = spec["versions"].as_array().into_iter().flatten();
+    is_it && versions.any(|one| one["name"] == version && one["served"] == true)
 }
 
 fn unknown_kind(origin: &Origin, id: &ObjectId, api_version: String, resources: &Resources) -> ManifestError {
@@ -185,12 +202,22 @@ mod tests {
     use crate::sensitive::Sensitive;
 
     fn stamped(object: Value) -> Result<Value, String> {
+        let (stamped, errors) = stamp_all([object]);
+        errors.first().map_or_else(|| Ok(stamped.items()[0].object["data"].clone()), |error| Err(error.to_string()))
+    }
+
+    fn stamp_all(objects: impl IntoIterator<Item = Value>) -> (Manifests<Stamped>, Vec<ManifestError>) {
         let mut resources = Resources::default();
-        let (version, plural) = ("v1".to_owned(), "secrets".to_owned());
-        let group_kind = GroupKind::new("", "Secret");
-        resources.insert(Resource { group_kind, version, plural, namespaced: true, watchable: true });
-        let origin = Origin { source: "a.yaml".into(), document: 1 };
-        let (read, errors) = Manifests::read([(origin, object)]);
+        for (group_kind, plural, namespaced) in [
+            (GroupKind::new("", "Secret"), "secrets", true),
+            (GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition"), "customresourcedefinitions", false),
+        ] {
+            let (version, plural) = ("v1".to_owned(), plural.to_owned());
+            resources.insert(Resource { group_kind, version, plural, namespaced, watchable: true });
+        }
+        let origin = |document| Origin { source: "a.yaml".into(), document };
+        let objects = objects.into_iter().enumerate();
+        let (read, errors) = Manifests::read(objects.map(|(index, object)| (origin(index + 1), object)));
         assert_eq!(errors, []);
         let stamp = Stamp {
             installation: &Installation::parse("gitmoor").unwrap(),
@@ -199,8 +226,23 @@ mod tests {
             resources: &resources,
             digester: &Digester::new(Sensitive::new(vec![0; 16])),
         };
-        let (stamped, errors) = read.stamp(&stamp);
-        errors.first().map_or_else(|| Ok(stamped.items()[0].object["data"].clone()), |error| Err(error.to_string()))
+        read.stamp(&stamp)
+    }
+
+    #[test]
+    fn a_kind_whose_definition_comes_with_it_is_awaited() {
+        let definition = |served: bool| {
+            json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                "metadata": {"name": "things.example.com"},
+                "spec": {"group": "example.com", "names": {"kind": "Thing"}, "versions": [{"name": "v1", "served": served}]}})
+        };
+        let object = |version: &str| json!({"apiVersion": format!("example.com/{version}"), "kind": "Thing", "metadata": {"name": "a"}});
+        let is_awaited = |served: bool, version: &str| {
+            let (_, errors) = stamp_all([object(version), definition(served)]);
+            matches!(errors[..], [ManifestError::AwaitedKind { .. }])
+        };
+        assert!(is_awaited(true, "v1"));
+        assert!(!is_awaited(false, "v1") && !is_awaited(true, "v2"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use gitmoor_tests::harness::installation::{api, apply};
 use gitmoor_tests::harness::{
     ControlPlane, GitRemote, Installation, Mode, condition, config_map, kustomization, unique_name,
 };
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 /// Every folder with a ConfigMap of its name, rolled out by an Application of its name; their uids.
@@ -283,6 +283,40 @@ async fn an_object_of_an_unknown_kind_is_applied_once_its_definition_is_there() 
     let things = api(&world.client, &format!("{group}/v1/Thing"), Some(&world.target));
     assert!(things.get_opt("a").await.unwrap().is_some());
     assert_all_still_there(&world, &uids).await;
+    let definitions = api(&world.client, "apiextensions.k8s.io/v1/CustomResourceDefinition", None);
+    definitions.delete(&format!("things.{group}"), &DeleteParams::default()).await.unwrap();
+}
+
+/// That the definition comes later than the object is a matter of order: nothing is wrong, and nothing is said to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_waits_for_the_definition_that_comes_with_it() {
+    let world = Installation::start("kind-awaited").await;
+    let group = format!("{}.example.com", unique_name("things"));
+    let mut later = definition(&group);
+    later["metadata"]["annotations"] = json!({"argocd.argoproj.io/sync-wave": "1"});
+    let thing = format!(
+        "apiVersion: {group}/v1\nkind: Thing\nmetadata:\n  name: a\n  annotations: {{argocd.argoproj.io/sync-wave: '2'}}\n"
+    );
+    let first =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: first}\nspec: {type: LoadBalancer, ports: [{port: 80}]}\n";
+    let files = [("web/first.yaml", first), ("web/definition.yaml", &later.to_string()), ("web/thing.yaml", &thing)];
+    let pushed = world.repository.commit(&files, "a thing and what it is").await;
+    world.apply(&world.application("web", "web")).await;
+    let waits = |status: &Value| {
+        let message = status["operationState"]["message"].as_str().unwrap_or_default();
+        status["operationState"]["phase"] == "Running" && message.contains("Service")
+    };
+    let status = world.await_status("waits for the first wave", "web", waits).await;
+    assert_eq!(status["conditions"], json!([]), "{status:#}");
+    assert_eq!(status["sync"]["status"], "OutOfSync");
+
+    let balanced = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+    let services = api(&world.client, "v1/Service", Some(&world.target));
+    services.patch_status("first", &PatchParams::default(), &Patch::Merge(balanced)).await.unwrap();
+    let status = world.await_synced("web", &pushed).await;
+    assert_eq!(status["conditions"], json!([]), "{status:#}");
+    let things = api(&world.client, &format!("{group}/v1/Thing"), Some(&world.target));
+    assert!(things.get_opt("a").await.unwrap().is_some());
     let definitions = api(&world.client, "apiextensions.k8s.io/v1/CustomResourceDefinition", None);
     definitions.delete(&format!("things.{group}"), &DeleteParams::default()).await.unwrap();
 }
