@@ -52,6 +52,8 @@ fn with(mut path: Vec<String>, part: &str) -> Vec<String> {
 fn means_the_same(applied: &Value, live: Option<&Value>) -> bool {
     let Some(live) = live else { return says_nothing(applied) };
     match (applied, live) {
+        // Asks for the default.
+        (Value::Null, _) => true,
         (Value::Object(own), Value::Object(live)) => {
             own.iter().all(|(key, value)| means_the_same(value, live.get(key)))
         }
@@ -144,6 +146,7 @@ mod tests {
             (json!(0.5), json!("500m")),
             (json!("1024Mi"), json!("1Gi")),
             (json!(""), Value::Null),
+            (Value::Null, json!({})),
             (json!({"x": 1}), json!({"x": 1, "defaulted": true})),
             (json!([{"x": 1}]), json!([{"x": 1, "defaulted": true}])),
         ] {
