@@ -40,6 +40,9 @@ use crate::{
     settings,
 };
 
+/// The version of Kubernetes that charts see where there is no cluster to ask: the newest one that Gitmoor is tested
+/// with. What helm says by itself depends on how it was built: v1.20 when from its source.
+const KUBE_VERSION: &str = "v1.36.0";
 /// Where folders for renders are made, when there is such a place: in memory.
 const MEMORY: &str = "/dev/shm";
 
@@ -58,7 +61,7 @@ pub(crate) struct RenderArguments {
     /// The helm program
     #[arg(long, env = "GITMOOR_HELM", default_value = "helm", value_name = "PROGRAM")]
     helm: PathBuf,
-    /// Version of Kubernetes that charts see [default: helm's own]
+    /// Version of Kubernetes that charts see without a cluster [default: v1.36.0]
     #[arg(long, value_name = "VERSION")]
     kube_version: Option<String>,
     /// API versions that charts see, such as monitoring.coreos.com/v1, separated by commas
@@ -260,7 +263,8 @@ impl Prepared {
             scratch: scratch.path().to_owned(),
             limits: materialise::Limits::default(),
         };
-        let mut capabilities = cluster.unwrap_or_default();
+        let without = || Capabilities { kube_version: KUBE_VERSION.to_owned(), ..Capabilities::default() };
+        let mut capabilities = cluster.unwrap_or_else(without);
         if let Some(version) = kube_version {
             capabilities.kube_version.clone_from(version);
         }
