@@ -115,14 +115,13 @@ fn pod_spec(object: &Value) -> Option<&Value> {
 
 /// Secrets that pods of the tree cannot start without and that nothing in the tree makes.
 pub fn unprovided(items: &[Item<'_>]) -> Vec<Missing> {
-    let provided: BTreeSet<(&str, &str)> = items.iter().filter_map(|item| provides(item.object)).collect();
-    let everywhere: BTreeSet<&str> = items.iter().filter_map(|item| provides_everywhere(item.object)).collect();
+    let provided = Provided::by(items);
     let mut found = Vec::new();
     for item in items {
         let mut wanted = Wanted::new();
         wants(item.object, &mut wanted);
         for (namespace, name) in wanted.into_keys() {
-            if !provided.contains(&(namespace, name)) && !everywhere.contains(name) {
+            if !provided.has(namespace, name) {
                 let way =
                     "add a Secret, SealedSecret or ExternalSecret of that name, or mark the reference as optional";
                 found.push(missing(*item, format!("nobody provides the Secret {namespace}/{name}; {way}")));
@@ -132,6 +131,29 @@ pub fn unprovided(items: &[Item<'_>]) -> Vec<Missing> {
     found.sort();
     found.dedup();
     found
+}
+
+/// The Secrets that a tree makes.
+#[derive(Debug)]
+pub struct Provided<'a> {
+    named: BTreeSet<(&'a str, &'a str)>,
+    /// In namespaces that are not told here.
+    everywhere: BTreeSet<&'a str>,
+}
+
+impl<'a> Provided<'a> {
+    /// Those that the objects are, or that their controllers make.
+    pub fn by(items: &[Item<'a>]) -> Self {
+        Self {
+            named: items.iter().filter_map(|item| provides(item.object)).collect(),
+            everywhere: items.iter().filter_map(|item| provides_everywhere(item.object)).collect(),
+        }
+    }
+
+    /// Whether there is one of this name, or may be.
+    pub fn has(&self, namespace: &str, name: &str) -> bool {
+        self.named.contains(&(namespace, name)) || self.everywhere.contains(name)
+    }
 }
 
 /// The Secret that an object is, or that its controller makes.

@@ -1,5 +1,6 @@
 //! `gitmoor rehearse`: a tree with one fault of each kind, and one without any.
 
+mod distribution;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ fn environment() -> Vec<(&'static str, String)> {
     let text = |path: PathBuf| path.to_str().unwrap().to_owned();
     vec![
         ("GITMOOR_KUSTOMIZE", text(tools::tool("kustomize"))),
+        ("GITMOOR_HELM", text(tools::tool("helm"))),
         ("KUBEBUILDER_ASSETS", text(tools::folder())),
         ("GITMOOR_AGENT", text(program("gitmoor-agent"))),
         ("PATH", "/usr/bin:/bin".to_owned()),
@@ -113,6 +115,40 @@ fn every_fault_is_named_and_stand_ins_let_the_rest_go_on() {
     let of_good: Vec<&String> = found.iter().filter(|line| line.contains("gitmoor/good")).collect();
     assert!(of_good.iter().all(|line| line.starts_with("Order")), "{of_good:#?}");
     assert_eq!(run.json()["applications"]["gitmoor/good"], serde_json::json!(["Synced", "Healthy"]), "{found:#?}");
+}
+
+#[test]
+fn what_only_a_cluster_has_is_stood_in_for() {
+    let api = "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: v1.metrics.example.com}\nspec: {group: metrics.example.com, version: v1, groupPriorityMinimum: 100, versionPriority: 10, insecureSkipTLSVerify: true, service: {name: web, namespace: all}}\n";
+    let service =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 443}]}\n";
+    let hook = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: hook, annotations: {argocd.argoproj.io/hook: PreSync}}\nspec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: a}]}}}\n";
+    let null = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: checks}\nwebhooks:\n- name: checks.example.com\n  namespaceSelector: null\n  clientConfig: {service: {namespace: all, name: web}}\n  sideEffects: None\n  admissionReviewVersions: [v1]\n";
+    let key = |key: &str| format!("{{name: by-hand, namespace: gitmoor, key: {key}}}");
+    let store = format!(
+        "apiVersion: external-secrets.io/v1\nkind: ClusterSecretStore\nmetadata: {{name: aws}}\nspec: {{provider: {{aws: {{service: SecretsManager, region: us-east-1, prefix: here/, auth: {{secretRef: {{accessKeyIDSecretRef: {}, secretAccessKeySecretRef: {}}}}}}}}}}}\n",
+        key("id"),
+        key("key")
+    );
+    let everywhere = "apiVersion: external-secrets.io/v1\nkind: ClusterExternalSecret\nmetadata: {name: everywhere}\nspec:\n  namespaces: [all]\n  externalSecretSpec:\n    secretStoreRef: {name: aws, kind: ClusterSecretStore}\n    target: {name: everywhere, template: {data: {url: 'x://{{ .user }}'}}}\n    dataFrom: [{extract: {key: login}}]\n";
+    let thing = "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: thing}\n";
+    let definition = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.example.com}\nspec:\n  group: example.com\n  scope: Namespaced\n  names: {kind: Thing, plural: things}\n  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]\n";
+    let web = deployment("everywhere");
+    let files = [
+        ("apps/all/api.yaml", api),
+        ("apps/all/service.yaml", service),
+        ("apps/all/hook.yaml", hook),
+        ("apps/all/null.yaml", null),
+        ("apps/all/store.yaml", store.as_str()),
+        ("apps/all/everywhere.yaml", everywhere),
+        ("apps/all/web.yaml", web.as_str()),
+        ("apps/all/thing.yaml", thing),
+        ("apps/all/zz-definition.yaml", definition),
+    ];
+    let run = rehearse(&files, &["all"]);
+    assert_eq!(found(&run), [] as [String; 0], "{}", run.stderr);
+    run.assert(0);
+    assert!(run.stderr.contains("Secret gitmoor/by-hand (id, key)"), "{}", run.stderr);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! `gitmoor rehearse`: the whole tree onto an empty API server of this machine, and what goes wrong.
 
 mod arguments;
+mod asked;
+mod aws;
+mod controllers;
 mod findings;
 mod repository;
 mod saves;
 mod stage;
-mod stand_ins;
 mod tree;
 mod watch;
 
@@ -85,9 +87,17 @@ async fn begin(
     let files = Files::now(prepared)?;
     let surveyor = prepared.surveyor(&files.roots, None)?;
     let tree = Tree::render(arguments, &surveyor, &files, &Fleet::default()).await?;
+    let asked = tree.asked();
+    for ((namespace, name), keys) in &asked.by_hand {
+        let keys = keys.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        terminal.message(&format!(
+            "Secret {namespace}/{name} ({keys}) is not in the tree, and a store logs in to AWS with it: make it by hand on \
+             a cluster; here something stands in for it"
+        ));
+    }
     terminal.message("starting an API server on this machine …");
     let namespace = tree.fleet.agent_namespace().unwrap_or_default();
-    let stage = Stage::set(arguments, prepared, &surveyor, &files, &tree.bound, namespace).await?;
+    let stage = Stage::set(arguments, prepared, &surveyor, &files, asked, namespace).await?;
     terminal.message(&format!("ready at {}; the agent syncs the tree", stage.url()));
     Ok((stage, tree, files, surveyor))
 }
@@ -127,7 +137,11 @@ async fn settle(
         let quiet = changed.elapsed() > arguments.quiet_seconds;
         if done || quiet || started.elapsed() > patience {
             findings.close(known);
-            let how = if done { "everything is Synced and Healthy" } else { "nothing changes any more" };
+            let how = match (done, quiet) {
+                (true, _) => "everything is Synced and Healthy",
+                (false, true) => "nothing changes any more",
+                (false, false) => "not done in time (--timeout)",
+            };
             terminal.message(&format!("{how} after {:.1} s", started.elapsed().as_secs_f64()));
             return Ok(());
         }

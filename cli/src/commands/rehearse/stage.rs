@@ -27,15 +27,17 @@ use tempfile::TempDir;
 
 use super::{
     Arguments,
+    asked::Asked,
+    aws::StandInAws,
+    controllers,
     findings::Finding,
     repository::Published,
-    stand_ins::{self, StandInAws},
     tree::{Files, Versioned},
 };
 use crate::{
     download,
     failure::{Exit, Failure},
-    fleet::{AllBound, Prepared, Surveyor},
+    fleet::{Prepared, Surveyor},
     settings,
 };
 
@@ -82,7 +84,7 @@ impl Stage {
         prepared: &Prepared,
         surveyor: &Surveyor,
         files: &Files,
-        bound: &AllBound,
+        asked: Asked,
         namespace: &str,
     ) -> Result<Self, Failure> {
         let folder = tempfile::tempdir().map_err(|error| failed(StartError::io("cannot make a folder")(error)))?;
@@ -101,7 +103,7 @@ impl Stage {
         let published = Published::create(prepared, folder.path().join("repository.git"), surveyor.own_revision())?;
         published.publish(&files.snapshot)?;
         prepare(&cluster, namespace).await?;
-        let aws = StandInAws::serve(bound).await?;
+        let aws = StandInAws::serve(asked).await?;
         let launch = Launch { program, folder: folder.path(), kubeconfig, namespace, aws: aws.url() };
         let agent = launch.start(prepared, surveyor, published.folder()).map_err(failed)?;
         let (audit_log, namespace) = (start.audit_log(), namespace.to_owned());
@@ -118,9 +120,9 @@ impl Stage {
         &self,
         files: &Files,
         roots: &[&'r Value],
-        bound: &AllBound,
+        asked: Asked,
     ) -> Result<Vec<(&'r Value, Finding)>, Failure> {
-        self.aws.learn(bound);
+        self.aws.learn(asked);
         self.published.publish(&files.snapshot)?;
         let mut refused = Vec::new();
         for root in roots {
@@ -191,9 +193,15 @@ impl Stage {
         }
     }
 
-    /// Makes ready what waits for controllers that do not run here.
+    /// Makes ready what waits for controllers, or for people, that are not here.
     pub(super) async fn stand_in(&self, applications: &[Value]) {
-        stand_ins::make_ready(&self.cluster, applications).await;
+        for (secret, keys) in self.aws.by_hand() {
+            let (namespace, name) = &secret;
+            if controllers::make_secret(&self.cluster, namespace, name, &keys).await {
+                self.aws.has(&secret);
+            }
+        }
+        controllers::make_ready(&self.cluster, applications).await;
     }
 
     /// Objects in versions that the API server calls deprecated, as its audit log has them.

@@ -10,7 +10,7 @@ use gitmoor_core::{
 };
 use serde_json::Value;
 
-use super::{Arguments, findings::Finding};
+use super::{Arguments, asked::Asked, findings::Finding};
 use crate::{
     failure::{Exit, Failure},
     fleet::{AllBound, Binder, Fleet, Ground, Prepared, Surveyor, idle_digester},
@@ -91,6 +91,11 @@ impl Tree {
             name: manifest.id.name.clone(),
         });
         versions.collect()
+    }
+
+    /// What it asks of AWS.
+    pub(super) fn asked(&self) -> Asked {
+        Asked::of(&self.bound)
     }
 
     /// The Applications that render.

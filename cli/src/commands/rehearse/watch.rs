@@ -154,7 +154,7 @@ impl<'a> Watch<'a> {
         tell(&paths, &changes, terminal);
         let all = files.roots.clone();
         let roots: Vec<&Value> = all.iter().filter(|root| !self.files.roots.contains(root)).collect();
-        let refused = self.stage.update(&files, &roots, &tree.bound).await?;
+        let refused = self.stage.update(&files, &roots, tree.asked()).await?;
         // It is tried again with the next save.
         files.roots.retain(|root| !refused.iter().any(|(one, _)| *one == root));
         // Of one that does not render nothing more is told than that.
