@@ -43,7 +43,13 @@ fn the_demo_ends_with_everything_synced_and_healthy() {
     let output = start().wait_with_output().unwrap();
     let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}:\n{said}\n{failed}", output.status);
-    for wanted in ["all Synced and Healthy", "after the push", "export KUBECONFIG="] {
+    for wanted in [
+        "all Synced and Healthy",
+        "1 of 6 Applications touched",
+        "after the push",
+        "spec.replica",
+        "export KUBECONFIG=",
+    ] {
         assert!(said.contains(wanted), "it does not say {wanted:?}:\n{said}");
     }
     assert!(!said.contains('\x1b'), "escape codes where there is no terminal:\n{said}");

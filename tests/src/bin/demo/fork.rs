@@ -2,20 +2,33 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
-use std::time::Instant;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use gitmoor_tests::distribution::selection;
-use gitmoor_tests::harness::{GitRemote, Repository, program};
-use tokio::process::Command;
+use gitmoor_tests::harness::{GitRemote, Repository};
 
+use crate::gitmoor;
 use crate::screen::Screen;
 
-/// The line that the demo changes, and into what.
-const FILE: &str = "distribution/components/inference/values.yaml";
-const BEFORE: &str = "  version: \"1\"";
-const AFTER: &str = "  version: \"2\"";
+/// A line of a file, and what is put in its place.
+pub(crate) struct Change {
+    file: &'static str,
+    before: &'static str,
+    after: &'static str,
+}
+
+/// Another version of the model.
+pub(crate) const GOOD: Change = Change {
+    file: "distribution/components/inference/values.yaml",
+    before: "  version: \"1\"",
+    after: "  version: \"2\"",
+};
+/// A slip of the finger.
+pub(crate) const BAD: Change = Change {
+    file: "distribution/charts/inference/templates/deployment.yaml",
+    before: "  replicas:",
+    after: "  replica:",
+};
 
 /// A fork with its server.
 pub(crate) struct Fork {
@@ -49,46 +62,44 @@ impl Fork {
         self.repository.tree()
     }
 
-    /// `gitmoor init`, as a user runs it.
+    /// `gitmoor init`.
     pub(crate) async fn initialise(&self, screen: &mut Screen) -> anyhow::Result<()> {
         let setting = format!("git_repo.url={}", self.url());
-        screen.command(&format!("gitmoor init setup.conf.example --set {setting}"));
-        let output = Command::new(program("gitmoor"))
-            .args(["init", "setup.conf.example", "--set", &setting])
-            .current_dir(self.tree())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("gitmoor does not start")?;
-        let Output { status, stdout, stderr } = output;
-        screen.output(&String::from_utf8_lossy(&stdout));
-        screen.output(&String::from_utf8_lossy(&stderr));
-        ensure!(status.success(), "gitmoor init ended with {status}");
-        Ok(())
+        let arguments = ["init", "setup.conf.example", "--set", &setting];
+        gitmoor::run(self.tree(), None, (&arguments, 0), screen).await
     }
 
     /// Commits and pushes everything; gives the commit.
     pub(crate) async fn push(&self, message: &str, screen: &mut Screen) -> String {
         screen.command(&format!("git commit --all --message '{message}' && git push"));
+        self.commit(message, screen).await
+    }
+
+    async fn commit(&self, message: &str, screen: &mut Screen) -> String {
         let commit = self.repository.commit_all(message).await;
         let what = self.repository.git(&["show", "--shortstat", "--format=%h on main", "HEAD"]).await;
         screen.output(&what.split_whitespace().collect::<Vec<_>>().join(" "));
         commit
     }
 
-    /// Changes one line and pushes it; gives the commit and when the push was done.
-    pub(crate) async fn change_a_line(&self, screen: &mut Screen) -> anyhow::Result<(String, Instant)> {
-        let path = self.tree().join(FILE);
-        let text = fs::read_to_string(&path).with_context(|| format!("{FILE} cannot be read"))?;
-        if text.matches(BEFORE).count() != 1 {
-            bail!("{FILE} has no single line {BEFORE}");
-        }
-        fs::write(&path, text.replace(BEFORE, AFTER))?;
+    /// Takes back the last commit and pushes that; gives the commit.
+    pub(crate) async fn revert(&self, screen: &mut Screen) -> String {
+        screen.command("git revert --no-edit HEAD && git push");
+        self.repository.git(&["revert", "--no-edit", "--no-commit", "HEAD"]).await;
+        self.commit("Take the last commit back", screen).await
+    }
+
+    /// Puts one line in place of another, and shows that; it is not committed.
+    pub(crate) async fn change_a_line(&self, change: &Change, screen: &mut Screen) -> anyhow::Result<()> {
+        let Change { file, before, after } = change;
+        let path = self.tree().join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("{file} cannot be read"))?;
+        ensure!(text.matches(before).count() == 1, "{file} has no single line {before}");
+        fs::write(&path, text.replace(before, after))?;
         let diff = self.repository.git(&["diff", "--unified=0"]).await;
         screen.command("git diff");
         let changed = diff.lines().filter(|line| line.starts_with(['+', '-']));
         screen.output(&changed.collect::<Vec<_>>().join("\n"));
-        let commit = self.push("Serve version 2 of the model", screen).await;
-        Ok((commit, Instant::now()))
+        Ok(())
     }
 }

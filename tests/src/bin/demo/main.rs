@@ -1,7 +1,8 @@
 //! `make demo`: from a fork of the distribution to a cluster that follows it, on real parts.
 //!
 //! ```text
-//! cluster -> fork -> gitmoor init -> push -> agent -> root Application -> Synced and Healthy -> a change -> look around
+//! cluster -> fork -> gitmoor init -> push -> agent -> root Application -> Synced and Healthy
+//!     -> a change, planned and pushed -> a mistake, explained and reverted -> look around
 //! ```
 //!
 //! Everything is on loopback and ends with this process, however that ends. `DEMO_EXIT=1` leaves when all is done;
@@ -9,6 +10,7 @@
 
 mod cluster;
 mod fork;
+mod gitmoor;
 mod rollout;
 mod screen;
 mod world;
@@ -65,10 +67,12 @@ async fn demo(mut screen: Screen) -> anyhow::Result<World> {
     world.install(&mut screen).await?;
     screen.heading("The agent rolls the platform out");
     world.roll_out(&mut screen).await?;
-    screen.heading("Change one line, and push it");
+    screen.heading("Change one line, see what that would do, and push it");
     world.change(&mut screen).await?;
+    screen.heading("Make a mistake, ask what is wrong, and take it back");
+    world.mistake(&mut screen).await?;
     screen.heading("Look around");
-    world.explain(&mut screen, !is_set("DEMO_EXIT"));
+    world.look_around(&mut screen, !is_set("DEMO_EXIT"));
     Ok(world)
 }
 

@@ -15,6 +15,8 @@ use serde_json::Value;
 use crate::cluster::NAMESPACE;
 use crate::screen::{Row, Screen};
 
+/// The kind Application.
+pub(crate) const APPLICATION: &str = "argoproj.io/v1alpha1/Application";
 /// The Application that is applied by hand: platform.yaml.
 const ROOT: &str = "platform";
 /// How long everything may take.
@@ -29,7 +31,7 @@ pub(crate) async fn follow(
     screen: &mut Screen,
     settled: impl Fn(&Applications) -> bool,
 ) -> anyhow::Result<()> {
-    let events = watch(client, "argoproj.io/v1alpha1/Application", NAMESPACE);
+    let events = watch(client, APPLICATION, NAMESPACE);
     pin_mut!(events);
     let mut applications = Applications::new();
     let mut listed = false;

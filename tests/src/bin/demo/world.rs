@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use gitmoor_tests::harness::await_state::revisions;
 use gitmoor_tests::harness::supervised::tail;
-use gitmoor_tests::harness::{Agent, Webhook, tools};
+use gitmoor_tests::harness::{Agent, Webhook, program, tools};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, NAMESPACE};
-use crate::fork::Fork;
+use crate::fork::{self, Fork};
+use crate::gitmoor;
 use crate::rollout;
 use crate::screen::{Screen, seconds};
 
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: &str = "2";
 /// The object that the change reaches last.
 const CHANGED: (&str, &str, &str) = ("apps/v1/Deployment", "inference", "inference-api");
+/// The Application that the mistake is in.
+const MISTAKEN: &str = "inference";
 /// Lines of the agent's log that a failure shows.
 const LOG_LINES: usize = 20;
 
@@ -76,7 +79,10 @@ impl World {
     pub(crate) async fn change(&self, screen: &mut Screen) -> anyhow::Result<()> {
         let Some(agent) = &self.agent else { bail!("no agent runs") };
         let before = self.cluster.get(CHANGED).await?;
-        let (commit, pushed) = self.fork.change_a_line(screen).await?;
+        self.fork.change_a_line(&fork::GOOD, screen).await?;
+        self.gitmoor(&["plan"], 0, screen).await?;
+        let commit = self.fork.push("Serve version 2 of the model", screen).await;
+        let pushed = Instant::now();
         let told = self.webhook.report(agent, self.fork.url()).await;
         let template = |object: &Value| object["spec"]["template"].clone();
         let changed = |object: &Value| template(object) != template(&before);
@@ -91,29 +97,59 @@ impl World {
         };
         screen.output(&format!("{} until the agent had fetched the commit ({how})", seconds(seen)));
         screen.output(&format!("{} to render and apply what it changes", seconds(applied.saturating_sub(seen))));
-        let arrived = |applications: &rollout::Applications| {
-            applications.values().any(|object| revisions(&object["status"]).contains(&commit.as_str()))
-        };
-        rollout::follow(&self.cluster.client, screen, arrived).await.map_err(|error| self.with_log(&error))?;
+        self.arrives(&commit, screen).await?;
         screen.step(&format!("rolled out and Healthy again, {} after the push", seconds(pushed.elapsed())));
         Ok(())
     }
 
+    /// Pushes a mistake, has it explained, and takes it back.
+    pub(crate) async fn mistake(&self, screen: &mut Screen) -> anyhow::Result<()> {
+        let Some(agent) = &self.agent else { bail!("no agent runs") };
+        let report = || self.webhook.report(agent, self.fork.url());
+        self.fork.change_a_line(&fork::BAD, screen).await?;
+        self.fork.push("Two of them", screen).await;
+        // Where the webhook is refused, the next look finds the commit.
+        drop(report().await);
+        let is_told = |object: &Value| {
+            let conditions = object["status"]["conditions"].as_array();
+            conditions.is_some_and(|conditions| !conditions.is_empty())
+        };
+        let told = rollout::await_object(&self.cluster.client, (rollout::APPLICATION, NAMESPACE, MISTAKEN), is_told);
+        told.await.map_err(|error| self.with_log(&error))?;
+        self.gitmoor(&["explain", MISTAKEN], 1, screen).await?;
+        let commit = self.fork.revert(screen).await;
+        drop(report().await);
+        self.arrives(&commit, screen).await?;
+        screen.step("Synced and Healthy again");
+        self.gitmoor(&["status"], 0, screen).await
+    }
+
+    /// Shows the Applications until one is at a commit, and all are as they should be.
+    async fn arrives(&self, commit: &str, screen: &mut Screen) -> anyhow::Result<()> {
+        let arrived = |applications: &rollout::Applications| {
+            applications.values().any(|object| revisions(&object["status"]).contains(&commit))
+        };
+        rollout::follow(&self.cluster.client, screen, arrived).await.map_err(|error| self.with_log(&error))
+    }
+
+    async fn gitmoor(&self, arguments: &[&str], expected: i32, screen: &mut Screen) -> anyhow::Result<()> {
+        let kubeconfig = Some(self.cluster.kubeconfig.as_path());
+        gitmoor::run(self.fork.tree(), kubeconfig, (arguments, expected), screen).await
+    }
+
     /// How a visitor looks at all this, while it is there.
-    pub(crate) fn explain(&self, screen: &mut Screen, stays: bool) {
-        let kubectl = tools::tool("kubectl");
-        let kubectl = kubectl.display();
-        screen.output(&format!("export KUBECONFIG={}", self.cluster.kubeconfig.display()));
-        for arguments in [
-            format!("get applications -n {NAMESPACE}"),
-            format!("describe application inference -n {NAMESPACE}"),
-            "get deployments,pods -A".to_owned(),
-            "scale deployment/inference-api -n inference --replicas=5   # and see it healed".to_owned(),
-        ] {
-            screen.output(&format!("{kubectl} {arguments}"));
-        }
-        let agent = self.agent.as_ref();
+    pub(crate) fn look_around(&self, screen: &mut Screen, stays: bool) {
+        let (gitmoor, kubectl) = (program("gitmoor"), tools::tool("kubectl"));
+        let (gitmoor, kubectl) = (gitmoor.display(), kubectl.display());
         screen.output(&format!("cd {}   # the fork: edit, commit, git push", self.fork.tree().display()));
+        screen.output(&format!("export KUBECONFIG={}", self.cluster.kubeconfig.display()));
+        for arguments in ["status --watch", "status inference --tree", "history inference", "explain inference"] {
+            screen.output(&format!("{gitmoor} {arguments}"));
+        }
+        screen.output(&format!(
+            "{kubectl} scale deployment/inference-api -n inference --replicas=5   # and see it healed"
+        ));
+        let agent = self.agent.as_ref();
         screen.output(&format!("curl {}/metrics", agent.map(Agent::url).unwrap_or_default()));
         if !self.cluster.is_own() {
             screen.line("\nWhat the demo applied stays in the cluster of DEMO_KUBECONFIG. To remove it:");
