@@ -14,6 +14,7 @@ mod fleet;
 mod fork;
 mod fork_folder;
 mod git;
+mod made_up;
 mod reach;
 mod settings;
 mod table;

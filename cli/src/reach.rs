@@ -30,6 +30,16 @@ pub(crate) fn files_that_are_read(distribution: &Path, matcher: &Matcher) -> Opt
     Some(read.iter().map(|path| plain.path_of(path)).collect())
 }
 
+/// The texts of these files, with values in place of placeholders.
+pub(crate) fn texts_that_are_read(distribution: &Path, matcher: &Matcher) -> Option<Vec<String>> {
+    let open = || WorkFolder::around(distribution).ok();
+    let (tree, top) = open()?;
+    let read = paths_that_are_read(Substituted::new(tree, matcher.clone()), &top)?;
+    let tree = Substituted::new(open()?.0, matcher.clone());
+    let texts = read.iter().filter_map(|path| tree.read(path, LARGEST).ok());
+    Some(texts.map(|text| String::from_utf8_lossy(&text).into_owned()).collect())
+}
+
 /// The same in any tree, of which `top` is the distribution's folder.
 pub(crate) fn paths_that_are_read(tree: impl Tree, top: &RepoPath) -> Option<BTreeSet<RepoPath>> {
     let mut walk = Walk { tree, own: None, read: BTreeSet::new() };

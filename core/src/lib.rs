@@ -4,6 +4,7 @@
 //! values come in, values go out. The crate's dependencies hold that rule.
 
 pub mod iam;
+pub mod selection;
 pub mod setup_conf;
 pub mod template;
 

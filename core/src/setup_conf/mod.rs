@@ -9,12 +9,13 @@
 //! is inserted into a file has to be looked at again.
 
 mod expand;
+mod made_up;
 mod parse;
 mod problem;
 mod secret_values;
 mod value_checks;
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use crate::template::{self, Matcher, Occurrence, TokensError};
 
@@ -135,6 +136,16 @@ impl SetupConf {
                 Some(Warning { place: *place, token: token.clone(), kind: WarningKind::Doubtful(kind) })
             })
             .collect()
+    }
+
+    /// The entries that have the value of their example, where that was made up: nobody's cluster can have it. `example` is
+    /// the text of setup.conf.example; of one with errors nothing is told.
+    pub fn unchanged_examples(&self, example: &str) -> Vec<&Entry> {
+        let example = Self::parse(example.as_bytes(), &[]).unwrap_or_default();
+        let made_up = example.entries.iter().filter(|entry| made_up::is_made_up(&entry.value));
+        let made_up: HashMap<&str, &str> = made_up.map(|entry| (entry.token.as_str(), entry.value.as_str())).collect();
+        let is_left = |entry: &&Entry| made_up.get(entry.token.as_str()) == Some(&entry.value.as_str());
+        self.entries.iter().filter(is_left).collect()
     }
 
     /// The known token that `unknown` was probably meant to be.

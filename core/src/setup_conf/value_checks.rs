@@ -30,9 +30,9 @@ pub enum ValueKind {
     Filled,
 }
 
-/// Names whose values are a choice, where the comment above them names all of it.
-const CHOICES: [(&str, &[&str]); 3] = [
-    ("environment", &["aws", "single-node"]),
+/// Names whose values are a choice, where the comment above them names all of it. (Of what stands in paths, such as the
+/// environment, the files are the choice: see [`crate::selection`].)
+const CHOICES: [(&str, &[&str]); 2] = [
     ("aws_partition", &["aws", "aws-cn", "aws-us-gov"]),
     ("aws_load_balancer.scheme", &["internet-facing", "internal"]),
 ];
@@ -253,7 +253,7 @@ mod tests {
                 &["x.y/z", "https://", "://x", "https://a b"],
             ),
             (ValueKind::AccountId, &["123456789012", ""], &["1234-5678-9012", "12345678901", "me"]),
-            (ValueKind::OneOf(&["aws", "single-node"]), &["aws"], &["eks", "AWS"]),
+            (ValueKind::OneOf(&["internet-facing", "internal"]), &["internal"], &["public", "Internal"]),
             (ValueKind::Email, &["a.b+c@example.com"], &["example.com", "@x", "a b@c", "a@"]),
         ] {
             for value in good {
@@ -276,21 +276,21 @@ mod tests {
 
     #[test]
     fn what_everything_needs_is_no_decision_when_it_is_empty() {
-        let text = "# Where it runs: aws or single-node.\n<<__environment__>>=aws\n\n# The domain.\n<<__domain__>>=x\n\n\
+        let text = "# Where it runs.\n<<__environment__>>=aws\n\n# aws, aws-cn or aws-us-gov.\n<<__aws_partition__>>=aws\n\n# The domain.\n<<__domain__>>=x\n\n\
             # Example: my-cluster\n<<__cluster_name__>>=x\n\n# A role.\n<<__role_arn.x__>>=x\n";
         let kinds = examples(text);
         let told = |name: &str, value| {
             let kind = kinds.get(format!("<<__{name}__>>").as_str()).copied();
             doubt(name, value, kind).map(|kind| kind.to_string())
         };
-        assert_eq!(told("environment", "eks").as_deref(), Some("one of aws, single-node"));
-        assert_eq!(told("environment", "").as_deref(), Some("one of aws, single-node"));
+        assert_eq!(told("aws_partition", "eu").as_deref(), Some("one of aws, aws-cn, aws-us-gov"));
+        assert_eq!(told("environment", "").as_deref(), Some("anything: it is empty, and everything needs it"));
         assert_eq!(told("domain", " ").as_deref(), Some("a host name or address"));
         assert_eq!(told("cluster_name", "").as_deref(), Some("anything: it is empty, and everything needs it"));
-        for (name, value) in [("environment", "aws"), ("cluster_name", "a"), ("role_arn.x", ""), ("other", "")] {
+        for (name, value) in [("environment", "own"), ("cluster_name", "a"), ("role_arn.x", ""), ("other", "")] {
             assert_eq!(told(name, value), None, "{name}");
         }
-        assert_eq!(doubt("environment", "prod", None), None, "somebody else's name");
+        assert_eq!(doubt("aws_partition", "eu", None), None, "somebody else's name");
         assert_eq!(doubt("domain", "", None), None);
     }
 
@@ -299,8 +299,8 @@ mod tests {
         let text = include_str!("../../../setup.conf.example");
         let conf = crate::setup_conf::SetupConf::parse(text.as_bytes(), &[]).unwrap();
         assert_eq!(conf.doubtful_values(text), []);
-        let environment = text.replace("<<__environment__>>=aws", "<<__environment__>>=eks");
-        let conf = crate::setup_conf::SetupConf::parse(environment.as_bytes(), &[]).unwrap();
+        let partition = text.replace("<<__aws_partition__>>=aws", "<<__aws_partition__>>=eu");
+        let conf = crate::setup_conf::SetupConf::parse(partition.as_bytes(), &[]).unwrap();
         assert_eq!(conf.doubtful_values(text).len(), 1);
     }
 }

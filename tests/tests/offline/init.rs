@@ -388,6 +388,81 @@ fn a_value_that_is_not_what_its_name_or_example_asks_for_is_a_warning() {
 }
 
 #[test]
+fn a_value_that_names_nothing_in_the_selection_is_an_error_with_the_choices() {
+    let kustomization = "resources:\n- applications/<<__environment__>>\n- web.yaml\n";
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: <<__environment__>>}\n";
+    let files = [
+        ("distribution/kustomization.yaml", kustomization),
+        ("distribution/web.yaml", map),
+        ("distribution/applications/web.yaml", map),
+        ("distribution/applications/aws/kustomization.yaml", "resources: []\n"),
+        ("distribution/applications/single-node/kustomization.yaml", "resources: []\n"),
+    ];
+    let conf = |environment: &str| format!("# Where it runs.\n<<__environment__>>={environment}\n");
+    for fork in [Fork::new(&conf("eks"), &files), Fork::committed(&conf("eks"), &files)] {
+        for arguments in
+            [&["init", "setup.conf"][..], &["init", "setup.conf", "--check"], &["init", "setup.conf", "--dry-run"]]
+        {
+            let before = fork.distribution();
+            let run = fork.run(arguments);
+            let told = "setup.conf:2:1: the value of <<__environment__>> names nothing in distribution/applications, where there are: aws, single-node\n";
+            assert!(run.assert(3).stderr.contains(told) && !run.stderr.contains("eks"), "{run:?}");
+            assert_eq!(fork.distribution(), before);
+        }
+        fork.write("setup.conf", conf(""));
+        assert!(fork.init().assert(3).stderr.contains("where there are: aws, single-node\n"));
+        // One of the fork's own is as good as the others.
+        fork.write("setup.conf", conf("eks"));
+        fork.write("distribution/applications/eks/kustomization.yaml", "resources: []\n");
+        fork.run(&["init", "setup.conf"]).assert(0);
+    }
+    // Also where the placeholder was replaced before.
+    let fork = Fork::committed(&conf("aws"), &files);
+    fork.run(&["init", "setup.conf", "--commit"]).assert(0);
+    fork.write("setup.conf", conf("singlenode"));
+    assert!(fork.init().assert(3).stderr.contains("where there are: aws, single-node\n"));
+    fork.write("setup.conf", conf("single-node"));
+    fork.init().assert(0);
+    assert!(fork.read("distribution/kustomization.yaml").contains("applications/single-node\n"));
+}
+
+#[test]
+fn values_that_are_still_the_example_s_are_listed_once_and_only_those_that_were_made_up_and_are_needed() {
+    let example = "<<__domain__>>=platform.example.com\n<<__account__>>=123456789012\n<<__branch__>>=main\n\
+        <<__role__>>=arn:aws:iam::123456789012:role/x\n<<__off__>>=off.example.com\n";
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: map\ndata:\n";
+    let files = [
+        ("setup.conf.example", example),
+        ("distribution/kustomization.yaml", "resources: [map.yaml]\n"),
+        (
+            "distribution/map.yaml",
+            &format!("{map}  a: <<__domain__>> <<__account__>> <<__branch__>>\n  b: <<__role__>>\n"),
+        ),
+        ("distribution/off.yaml", &format!("{map}  a: <<__off__>>\n")),
+    ];
+    let fork = Fork::committed(&example.replace("=123456789012", "=234567890124"), &files);
+    let expected = "made up: values that are still those of setup.conf.example, and are nobody's\n  \
+        setup.conf:1:1: <<__domain__>>\n  setup.conf:4:1: <<__role__>>\n";
+    for arguments in
+        [&["init", "setup.conf", "--check"][..], &["init", "setup.conf", "--commit"], &["init", "setup.conf"]]
+    {
+        let run = fork.run(arguments);
+        assert!(run.assert(0).stdout.ends_with(expected), "{run:?}");
+        assert_eq!(run.stdout.matches("made up").count(), 1);
+    }
+    assert_eq!(fork.run(&["init", "setup.conf", "--quiet"]).assert(0).stdout, "");
+    let names = |run: &Run| run.json()["made_up"].as_array().map_or(0, Vec::len);
+    assert_eq!(names(&fork.run(&["init", "setup.conf", "--output", "json"])), 2);
+    let doctor = fork.run(&["doctor", "--offline"]);
+    assert!(doctor.stdout.contains("nobody's: domain, role\n"), "{doctor:?}");
+    // What is selected later needs its value then.
+    fork.write("distribution/kustomization.yaml", "resources: [map.yaml, off.yaml]\n");
+    assert!(fork.init().assert(0).stdout.ends_with("  setup.conf:5:1: <<__off__>>\n"));
+    fork.write("setup.conf", example.replace("example.com", "example.org").replace("123456789012", "234567890124"));
+    assert_eq!(names(&fork.run(&["init", "setup.conf", "--output", "json"])), 0);
+}
+
+#[test]
 fn several_folders_and_extra_files_are_one_work_tree() {
     let fork = Fork::new(
         "<<__a__>>=1\n",

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use gitmoor_core::setup_conf::{Problems, SetupConf};
-use gitmoor_core::template::OPEN;
+use gitmoor_core::template::{OPEN, name};
 
 use super::Finding;
-use crate::fork::Fork;
+use crate::{fork::Fork, made_up::left_as_in_example};
 
 /// Reads setup.conf, with everything that is wrong or doubtful in it.
-pub(super) fn read(path: &Path, findings: &mut Vec<Finding>) -> Option<SetupConf> {
+pub(super) fn read(path: &Path, distribution: &Path, findings: &mut Vec<Finding>) -> Option<SetupConf> {
     let shown = path.display();
     let text = match std::fs::read(path) {
         Ok(text) => text,
@@ -37,7 +37,13 @@ pub(super) fn read(path: &Path, findings: &mut Vec<Finding>) -> Option<SetupConf
     for warning in conf.warnings().iter().chain(&doubts) {
         findings.push(Finding::doubtful("setup.conf", format!("{shown}:{warning}"), "is it what you mean?"));
     }
-    if doubts.is_empty() && conf.warnings().is_empty() {
+    let made_up = left_as_in_example(&conf, path, &[distribution.to_owned()]);
+    if !made_up.is_empty() {
+        let names: Vec<&str> = made_up.iter().map(|entry| name(&entry.token)).collect();
+        let said = format!("values of {shown} are still those of the example, and are nobody's: {}", names.join(", "));
+        findings.push(Finding::doubtful("setup.conf", said, "put yours in, then gitmoor init setup.conf --commit"));
+    }
+    if doubts.is_empty() && conf.warnings().is_empty() && made_up.is_empty() {
         findings.push(Finding::fine("setup.conf", format!("{} values", conf.entries().len())));
     }
     Some(conf)

@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         .build()
         .map_err(|error| Failure::io("cannot start threads", &error))?;
     let mut findings = runtime.block_on(tools::check(&arguments.kustomize, &arguments.helm));
-    let conf = fork::read(&arguments.setup_conf, &mut findings);
+    let conf = fork::read(&arguments.setup_conf, &arguments.distribution, &mut findings);
     fork::check(&arguments.distribution, &mut findings);
     if !arguments.offline {
         let issuer = cluster::check(&arguments.target, conf.as_ref(), &mut findings);

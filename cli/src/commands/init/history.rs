@@ -134,6 +134,13 @@ impl History {
         }
     }
 
+    /// A file with placeholders where their values stand, as far as they are found.
+    pub(super) fn template_of(&mut self, path: &str, text: &[u8]) -> Vec<u8> {
+        let known = self.section.files.get(path).cloned();
+        let template = known.and_then(|known| self.template(path, &known));
+        template.map_or_else(|| text.to_vec(), |template| self.recover(&template, text).template())
+    }
+
     /// Whether the last commit has the file as it is in the work tree.
     fn is_clean(&self, path: &str) -> bool {
         self.committed.contains_key(path) && !self.uncommitted.contains(path)

@@ -17,6 +17,7 @@ mod files;
 pub(crate) mod history;
 mod protect;
 mod report;
+mod selection;
 pub(crate) mod state_file;
 pub(crate) mod templates;
 
@@ -34,6 +35,7 @@ use crate::{
     failure::{Exit, Failure},
     fork_folder::of_fork,
     git::Repository,
+    made_up::left_as_in_example,
     reach::files_that_are_read,
     terminal::Terminal,
     work_tree::{FileError, WorkTree},
@@ -53,15 +55,17 @@ pub(crate) fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit,
     if arguments.adopt {
         return adopt::run(&conf, &arguments, terminal);
     }
-    let (tree, mut history) = open(&conf, &arguments)?;
+    let Opened { tree, folders, mut history } = open(&conf, &arguments)?;
+    selection::refuse_dead_ends(&conf, &folders, &mut history, &arguments)?;
     let lock = if arguments.mode() == Mode::Write { Some(tree.lock().map_err(|error| failed(&error))?) } else { None };
     if let (Some(history), Mode::Write, false) = (&mut history, arguments.mode(), arguments.force) {
         protect::refuse_to_overwrite(history)?;
     }
     let mut report = files::initialise(&conf, &tree, history.as_mut(), &arguments, terminal)?;
     if report.has_left_over() {
-        set_apart_what_is_off(&mut report, &conf, &arguments)?;
+        set_apart_what_is_off(&mut report, &conf, &folders)?;
     }
+    report.take_made_up(&left_as_in_example(&conf, &arguments.setup_conf, &folders));
     let again = history.as_ref().is_some_and(|history| history.repository.top().join(init_state::PATH).exists());
     let written = match &mut history {
         Some(history) if arguments.mode() == Mode::Write && report.errors.is_empty() => {
@@ -91,9 +95,7 @@ fn is_root(path: &str) -> bool {
 }
 
 /// A component that is off needs no values: only what the agent will read does. Where that cannot be told, everything does.
-fn set_apart_what_is_off(report: &mut Report, conf: &SetupConf, arguments: &Arguments) -> Result<(), Failure> {
-    let default = [of_fork("distribution")];
-    let folders = if arguments.distribution.is_empty() { &default[..] } else { &arguments.distribution };
+fn set_apart_what_is_off(report: &mut Report, conf: &SetupConf, folders: &[PathBuf]) -> Result<(), Failure> {
     let matcher = conf.matcher().map_err(unsearchable)?;
     for folder in folders {
         let Ok(folder) = folder.canonicalize() else { continue };
@@ -117,13 +119,21 @@ fn record(history: &mut History) -> Result<Vec<String>, Failure> {
     state_file::save(&history.repository, &history.state, &state, &kept)
 }
 
-/// The files to look at, and what is known about them where they are in a Git repository.
-fn open(conf: &SetupConf, arguments: &Arguments) -> Result<(WorkTree, Option<History>), Failure> {
+/// The files to look at.
+struct Opened {
+    tree: WorkTree,
+    folders: Vec<PathBuf>,
+    /// What is known about them where they are in a Git repository.
+    history: Option<History>,
+}
+
+fn open(conf: &SetupConf, arguments: &Arguments) -> Result<Opened, Failure> {
     let named =
         if arguments.distribution.is_empty() { vec![of_fork("distribution")] } else { arguments.distribution.clone() };
     let around = Repository::around(named.first().map_or(Path::new("."), PathBuf::as_path))?;
     let Some(repository) = around else {
-        return Ok((open_tree(&named, &arguments.also, arguments)?, None));
+        let tree = open_tree(&named, &arguments.also, arguments)?;
+        return Ok(Opened { tree, folders: named, history: None });
     };
     let mut state = state_file::load(&repository)?;
     let setup_conf = setup_conf_in(&repository, &arguments.setup_conf);
@@ -144,7 +154,7 @@ fn open(conf: &SetupConf, arguments: &Arguments) -> Result<(WorkTree, Option<His
         |paths: &[PathBuf]| -> Vec<String> { paths.iter().filter_map(|path| repository.relative(path)).collect() };
     let scope = Scope { setup_conf, folders: inside(&folders), also: inside(&also) };
     let history = History::open(repository, state, scope, conf, &arguments.was)?;
-    Ok((tree, Some(history)))
+    Ok(Opened { tree, folders, history: Some(history) })
 }
 
 /// Folders that were initialised from another setup.conf: this one would not find a place in them. It is the other one's

@@ -39,9 +39,9 @@ pub(super) struct Finding {
     pub(super) did_you_mean: Option<String>,
 }
 
-/// A name that stands in no file.
+/// A name of setup.conf, and where it stands there.
 #[derive(Debug, Serialize)]
-pub(super) struct Unused {
+pub(super) struct Named {
     pub(super) placeholder: String,
     pub(super) place: String,
 }

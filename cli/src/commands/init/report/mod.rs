@@ -4,7 +4,7 @@ mod findings;
 
 use std::{
     collections::{HashMap, HashSet},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use gitmoor_core::{
@@ -13,7 +13,7 @@ use gitmoor_core::{
 };
 use serde::{Serialize, Serializer};
 
-use findings::{Finding, Unused, counted, finding, suggest};
+use findings::{Finding, Named, counted, finding, suggest};
 
 use super::{
     arguments::{Arguments, Mode},
@@ -40,7 +40,10 @@ pub(super) struct Report {
     files: Vec<FileReport>,
     /// Placeholders without a value in values of setup.conf.
     left_over_in_setup_conf: Vec<Finding>,
-    unused: Vec<Unused>,
+    unused: Vec<Named>,
+    /// Names whose values are still the example's, and were made up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    made_up: Vec<Named>,
     /// Names that had a value in an earlier run, and whose places keep it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) forgotten: Vec<String>,
@@ -99,6 +102,7 @@ impl Report {
             files: Vec::new(),
             left_over_in_setup_conf: in_conf.collect(),
             unused: Vec::new(),
+            made_up: Vec::new(),
             forgotten: Vec::new(),
             warnings: warnings.collect(),
             errors: Vec::new(),
@@ -144,12 +148,19 @@ impl Report {
 
     /// What can only be said when all files have been seen.
     pub(super) fn finish(&mut self, conf: &SetupConf) {
-        let path = PathBuf::from(&self.setup_conf);
         let unused = conf.unused(|token| self.found.contains(token));
-        self.unused = unused
-            .into_iter()
-            .map(|entry| Unused { placeholder: entry.token.clone(), place: place(&path, entry.place) })
-            .collect();
+        self.unused = self.named(&unused);
+    }
+
+    /// Takes up the entries that are still the example's.
+    pub(super) fn take_made_up(&mut self, entries: &[&Entry]) {
+        self.made_up = self.named(entries);
+    }
+
+    fn named(&self, entries: &[&Entry]) -> Vec<Named> {
+        let path = Path::new(&self.setup_conf);
+        let named = |entry: &&Entry| Named { placeholder: entry.token.clone(), place: place(path, entry.place) };
+        entries.iter().map(named).collect()
     }
 
     /// How the program ends because of it.
@@ -178,6 +189,7 @@ impl Report {
             self.print_edited(terminal);
             self.print_forgotten(terminal);
             self.print_unused(terminal);
+            self.print_made_up(terminal);
         }
         for error in &self.errors {
             terminal.error(&message(error));
@@ -283,7 +295,22 @@ impl Report {
             return;
         }
         self.line(terminal, Style::Yellow, "unused: names that stand in no file");
-        for Unused { placeholder, place } in &self.unused {
+        for Named { placeholder, place } in &self.unused {
+            self.line(terminal, Style::Plain, &format!("  {place}: {placeholder}"));
+        }
+    }
+
+    /// Once, for all of them: whoever only tries things out has many.
+    fn print_made_up(&self, terminal: &mut Terminal) {
+        if terminal.is_quiet() || self.made_up.is_empty() {
+            return;
+        }
+        self.line(
+            terminal,
+            Style::Yellow,
+            "made up: values that are still those of setup.conf.example, and are nobody's",
+        );
+        for Named { placeholder, place } in &self.made_up {
             self.line(terminal, Style::Plain, &format!("  {place}: {placeholder}"));
         }
     }
