@@ -4,15 +4,17 @@
 //! - An agent works only while it has renewed the lease within [`DURATION`]; when it cannot, the future of
 //!   [`Lease::hold`] ends, and nothing may be worked on until it is held again.
 //! - A holder that stops properly gives the lease back, so that the next one takes over at once.
+//! - It says which namespaces its holder follows: whoever has an Application finds out whether anybody works on it.
 //!
 //! # Assumptions
 //! Clocks need not agree: a waiting agent measures by its own clock how long the lease has stood unchanged, as
 //! client-go's `leaderelection` does.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gitmoor_core::names::LEASE;
+use gitmoor_core::names::{ANNOTATION_FOLLOWS, LEASE};
 use gitmoor_core::object::text_at;
 use gitmoor_engine::cluster::{Cluster, ClusterError};
 use serde_json::{Value, json};
@@ -42,12 +44,15 @@ pub(crate) struct Lease {
     cluster: Cluster,
     namespace: String,
     identity: String,
+    /// Namespaces with Applications, with commas in between.
+    follows: String,
 }
 
 impl Lease {
-    /// The lease in the agent's namespace.
-    pub(crate) fn new(cluster: Cluster, namespace: String, identity: String) -> Self {
-        Self { cluster, namespace, identity }
+    /// The lease in the agent's namespace. `follows`: the namespaces whose Applications it works on.
+    pub(crate) fn new(cluster: Cluster, namespace: String, identity: String, follows: &BTreeSet<String>) -> Self {
+        let follows = follows.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+        Self { cluster, namespace, identity, follows }
     }
 
     /// Who holds it, when this agent does.
@@ -175,7 +180,7 @@ impl Lease {
     async fn create(&self) -> Result<(), ClusterError> {
         let object = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": LEASE, "namespace": self.namespace},
+            "metadata": {"name": LEASE, "namespace": self.namespace, "annotations": {ANNOTATION_FOLLOWS: self.follows}},
             "spec": Self::spec(&self.identity),
         });
         self.cluster.create(&objects::leases(), Some(&self.namespace), &object).await.map(drop)
@@ -184,6 +189,7 @@ impl Lease {
     /// Fails with a conflict when somebody else was faster: the resourceVersion is that of the read.
     async fn write(&self, mut lease: Value, identity: &str) -> Result<(), ClusterError> {
         lease["spec"] = Self::spec(identity);
+        lease["metadata"]["annotations"][ANNOTATION_FOLLOWS] = json!(self.follows);
         self.cluster.replace(&objects::leases(), Some(&self.namespace), LEASE, &lease).await.map(drop)
     }
 

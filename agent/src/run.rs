@@ -89,7 +89,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     tasks.spawn(async move { drop(server.await) });
 
     let stop = stop_signal()?;
-    let lease = Lease::new(cluster.past_other_writes(), namespace.clone(), identity);
+    let lease = Lease::new(cluster.past_other_writes(), namespace.clone(), identity, &namespaces);
     let (leads, leading) = oneshot::channel();
     if let Some(pod) = settings.pod.clone() {
         tasks.spawn(leader::label(cluster.clone(), namespace.clone(), pod, leading));

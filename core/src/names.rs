@@ -72,6 +72,8 @@ pub const DIGEST_KEY_SECRET: &str = "gitmoor-digest-key";
 pub const REPOSITORIES_CONFIG_MAP: &str = "gitmoor-repositories";
 /// Lease in the agent's namespace that the active agent holds.
 pub const LEASE: &str = "gitmoor-agent";
+/// Annotation on that lease: the namespaces whose Applications its holder follows, with commas in between.
+pub const ANNOTATION_FOLLOWS: &str = "gitmoor.dev/follows";
 /// Annotation on a SealedSecret: fingerprints of the keys that sealed its values.
 pub const ANNOTATION_SEALED_WITH: &str = "gitmoor.dev/sealed-with";
 /// Annotation on a SealedSecret: when its last value was sealed (RFC 3339).

@@ -1,10 +1,14 @@
 //! Whether an agent works: what its lease says.
 
-use gitmoor_core::{builtin, names::LEASE, object::text_at};
+use gitmoor_core::{
+    builtin,
+    names::{ANNOTATION_FOLLOWS, LEASE},
+    object::{annotation, text_at},
+};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Connection;
+use super::{Connection, name_of};
 use crate::age::span;
 
 /// What is known of the agent.
@@ -21,7 +25,8 @@ pub(crate) enum Agent {
 }
 
 impl Agent {
-    /// What people have to know before they read a status.
+    /// What people have to know before they read a status; of the agent of a namespace, or of several where one was
+    /// looked for.
     pub(crate) fn warning(&self, namespace: &str) -> Option<String> {
         match self {
             Self::Works { .. } | Self::Unknown => None,
@@ -50,14 +55,53 @@ impl Agent {
     }
 }
 
+/// What the lease of a namespace tells.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    /// Where it is, and the agent with it.
+    pub(super) namespace: String,
+    pub(super) agent: Agent,
+    /// The namespaces whose Applications that agent follows; `None` of one that does not say.
+    pub(super) follows: Option<Vec<String>>,
+}
+
+impl Told {
+    fn read(namespace: String, lease: Option<&Value>, now: Timestamp) -> Self {
+        let follows = lease.and_then(|lease| annotation(lease, ANNOTATION_FOLLOWS));
+        let follows = follows.map(|listed| listed.split(',').map(str::to_owned).collect());
+        Self { namespace, agent: Agent::read(lease, now), follows }
+    }
+
+    /// It names a namespace among those that it follows.
+    pub(super) fn says(&self, namespace: &str) -> bool {
+        self.follows.as_ref().is_some_and(|follows| follows.iter().any(|one| one == namespace))
+    }
+}
+
 impl Connection {
-    /// Whether an agent works in a namespace.
+    /// Whether an agent works in a namespace, which is its own. Who works on an Application is another question:
+    /// [`Connection::agent_of`].
     pub(crate) async fn agent(&self, namespace: &str) -> Agent {
-        match self.cluster.get(&builtin::leases(), Some(namespace), LEASE).await {
-            Ok(lease) => Agent::read(lease.as_ref(), Timestamp::now()),
+        self.lease(namespace).await.agent
+    }
+
+    /// The lease of a namespace. It is judged by the clock of the API server: that of this machine may be any.
+    pub(super) async fn lease(&self, namespace: &str) -> Told {
+        match self.cluster.get_dated(&builtin::leases(), Some(namespace), LEASE).await {
+            Ok((lease, told)) => {
+                Told::read(namespace.to_owned(), lease.as_ref(), told.unwrap_or_else(Timestamp::now))
+            }
             // It may not be read, or whoever asked something else as well gets told why.
-            Err(_) => Agent::Unknown,
+            Err(_) => Told { namespace: namespace.to_owned(), agent: Agent::Unknown, follows: None },
         }
+    }
+
+    /// The leases of all namespaces; `None` where that may not be read.
+    pub(super) async fn leases(&self) -> Option<Vec<Told>> {
+        let (leases, told) = self.cluster.all_named_dated(&builtin::leases(), LEASE).await.ok()?;
+        let now = told.unwrap_or_else(Timestamp::now);
+        let read = |lease: &Value| Told::read(name_of(lease).0.to_owned(), Some(lease), now);
+        Some(leases.iter().map(read).collect())
     }
 }
 

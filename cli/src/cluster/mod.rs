@@ -1,5 +1,6 @@
 //! The cluster that commands talk to, with the user's own kubeconfig and rights.
 
+mod agents;
 mod applications;
 mod argo_cd;
 mod complete;
@@ -13,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::failure::{Exit, Failure};
 
+pub(crate) use agents::Follower;
 pub(crate) use applications::{name_of, owner_of};
 pub(crate) use complete::{applications as complete_applications, contexts, external_secrets as complete_secrets};
 pub(crate) use lease::Agent;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     suspend::{SuspendArguments, is_kept_by_another, suspend},
-    sync::{Outcome, Wait, may_go_elsewhere, warn_without_agent},
+    sync::{Outcome, Wait, may_go_elsewhere},
 };
 use crate::{
     age::age,
@@ -139,7 +139,7 @@ pub(crate) fn rollback(arguments: &RollbackArguments, terminal: &mut Terminal) -
     let mut sync = entry.sync.clone();
     sync["prune"] = json!(arguments.prune);
     connection.wait(async {
-        warn_without_agent(&connection, &object, terminal).await;
+        connection.warn_without_agent(name_of(&object).0, terminal).await;
         let request = connection.request(&object, sync).await?;
         let revision = short_revision(&entry.revision);
         let mut outcome = Outcome::default();

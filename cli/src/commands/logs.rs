@@ -81,14 +81,9 @@ async fn leader(connection: &Connection) -> Result<(String, String), Failure> {
     }
     let place = connection.namespaces().join(" or ");
     let mut failure = Failure::new(Exit::Usage, format!("no agent runs in namespace {place}"));
-    for namespace in connection.namespaces() {
-        let Some(why) = why_silent(connection, namespace).await else { continue };
+    if let Some(why) = why_silent(connection, &connection.namespaces()).await {
         failure.causes.push(why.sentence);
-        for remedy in why.remedy {
-            if !failure.hints.contains(&remedy) {
-                failure.hints.push(remedy);
-            }
-        }
+        failure.hints.extend(why.remedy);
     }
     Err(failure.hint("or name its namespace with --namespace"))
 }

@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cluster::{Connection, Target, complete_applications, failed, name_of},
-    commands::sync::warn_without_agent,
     failure::{Exit, Failure},
     terminal::{Style, Terminal},
 };
@@ -76,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     }
     let patch = json!({"metadata": {"annotations": {ANNOTATION_CONFIRM_PRUNE: digests.join(",")}}});
     connection.wait(async {
-        warn_without_agent(&connection, &object, terminal).await;
+        connection.warn_without_agent(namespace, terminal).await;
         let written = connection.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await;
         written.map_err(|error| failed(format!("cannot confirm for {name}"), &error))?;
         terminal.message(&format!("{name}: confirmed; the agent deletes it"));

@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cluster::{Connection, Target, complete_applications, failed, name_of},
-    commands::sync::warn_without_agent,
     failure::{Exit, Failure},
     terminal::Terminal,
 };
@@ -51,11 +50,11 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         for object in &objects {
             let (namespace, name) = name_of(object);
             if arguments.wait
-                && let Some(why) = connection.agent(namespace).await.warning(namespace)
+                && let Some(why) = connection.agent_of(namespace).await.warning()
             {
                 return Err(Failure::new(Exit::Io, why).hint(format!("see what keeps it: gitmoor explain {name}")));
             }
-            warn_without_agent(&connection, object, terminal).await;
+            connection.warn_without_agent(namespace, terminal).await;
             // All of them first: the agent looks at several at the same time.
             ask(&connection, namespace, name).await?;
             if !arguments.wait {

@@ -120,7 +120,7 @@ fn switch(which: &Which, on: bool, terminal: &mut Terminal) -> Result<Exit, Fail
 async fn rests(connection: &Connection, object: &Value, terminal: &mut Terminal) -> Result<(), Failure> {
     let (namespace, name) = name_of(object);
     // Where no agent works, nothing is under way.
-    let works = connection.agent(namespace).await.warning(namespace).is_none();
+    let works = connection.agent_of(namespace).await.warning().is_none();
     // Also after a look that failed nothing is under way.
     if works && refresh::looked_at(connection, object, PATIENCE).await? == Looked::NotInTime {
         terminal

@@ -86,7 +86,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         }
         let mut asked = Vec::new();
         for object in &objects {
-            warn_without_agent(&connection, object, terminal).await;
+            connection.warn_without_agent(name_of(object).0, terminal).await;
             // What was pushed just now is what is meant.
             let looked = if arguments.no_refresh { Looked::Well } else { looked_at(&connection, object, LOOK).await? };
             match looked {
@@ -157,14 +157,6 @@ pub(crate) fn may_go_elsewhere(object: &Value, revision: Option<&str>) -> Result
         format!("{name} follows {follows} by itself, and would undo a sync to {}", short_revision(revision)),
     );
     Err(failure.hint(format!("gitmoor suspend {name} --with-parents, then ask again; gitmoor resume {name} --with-parents goes back to {follows}")))
-}
-
-/// A request that nobody will take up soon.
-pub(crate) async fn warn_without_agent(connection: &Connection, object: &Value, terminal: &mut Terminal) {
-    let (namespace, _) = name_of(object);
-    if let Some(warning) = connection.agent(namespace).await.warning(namespace) {
-        terminal.warning(&warning);
-    }
 }
 
 /// What became of several syncs.

@@ -8,20 +8,28 @@ use crate::view::{ApplicationView, ViewedCondition, one_line, short_commit};
 
 /// Nobody follows the Application.
 pub(super) fn agent(facts: &Facts) -> Option<Finding> {
-    let sentence = match facts.agent {
+    let namespace = facts.view.key().namespace;
+    let (sentence, remedy) = match &facts.agent {
         AgentState::Works => return None,
-        AgentState::Silent(seconds) => {
+        AgentState::Silent(seconds) => (
             format!(
                 "no agent is running: the last one was seen {seconds} seconds ago, and what is below is as it left it"
-            )
+            ),
+            "see why: gitmoor logs, and kubectl get pods in the agent's namespace".to_owned(),
+        ),
+        AgentState::Absent(places) => {
+            let remedy = "install one: gitmoor bootstrap; or name the namespace of the one there is with --namespace";
+            (format!("no agent has ever run in namespace {places}"), remedy.to_owned())
         }
-        AgentState::Absent => "no agent has ever run in this namespace".to_owned(),
+        AgentState::LeavesOut(place) => (
+            format!(
+                "nobody works on the Applications of namespace {namespace}: the agent of namespace {place} is not told to \
+                 follow it"
+            ),
+            format!("add {namespace} to GITMOOR_APPLICATION_NAMESPACES in the settings of the agent of namespace {place}"),
+        ),
     };
-    let finding = Finding::new(Cause::NoAgent, sentence);
-    Some(match facts.agent {
-        AgentState::Absent => finding.mended_by("install one: gitmoor bootstrap"),
-        _ => finding.mended_by("see why: gitmoor logs, and kubectl get pods in the agent's namespace"),
-    })
+    Some(Finding::new(Cause::NoAgent, sentence).mended_by(remedy))
 }
 
 /// Somebody else works on the Application.

@@ -28,16 +28,18 @@ pub struct Facts {
     pub children: Vec<(String, Vec<Finding>)>,
 }
 
-/// What the lease says of the agent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What leases say of the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AgentState {
     /// It works, or nobody may know.
     #[default]
     Works,
     /// It has been silent for so many seconds.
     Silent(i64),
-    /// There never was one.
-    Absent,
+    /// There never was one in any of these namespaces.
+    Absent(String),
+    /// The one of a namespace works, and is not told to follow the Application's.
+    LeavesOut(String),
 }
 
 /// An object, and what belongs to it.

@@ -4,8 +4,10 @@ use futures::stream::{BoxStream, StreamExt};
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use gitmoor_core::resource::Resource;
 use http::header::{ACCEPT, DATE};
-use http::{HeaderValue, Request};
-use kube::api::{ListParams, LogParams};
+use http::{HeaderMap, HeaderValue, Request};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use kube::api::{GetParams, ListParams, LogParams};
 use kube::client::Body;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -164,12 +166,81 @@ impl Cluster {
         self.read(request.map_err(|error| ClusterError::Unreachable(error.to_string()))?).await
     }
 
-    /// The time of the API server, as it stands in the head of an answer (RFC 9110, `Date`).
-    pub async fn server_time(&self) -> Result<Option<String>, ClusterError> {
-        let request = Request::get("/version")
-            .body(Body::empty())
-            .map_err(|error| ClusterError::Unreachable(error.to_string()))?;
-        let answer = self.client.send(request).await?;
-        Ok(answer.headers().get(DATE).and_then(|value| value.to_str().ok()).map(str::to_owned))
+    /// The time of the API server, as it stands in the head of an answer; `None` when it tells none.
+    pub async fn server_time(&self) -> Result<Option<Timestamp>, ClusterError> {
+        let request = Request::get("/version").body(Vec::new());
+        let request = request.map_err(|error| ClusterError::Unreachable(error.to_string()))?;
+        Ok(self.read_dated::<Value>(request).await?.1)
+    }
+
+    /// Reads an object, and when that was by the clock of the API server.
+    pub async fn get_dated(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<(Option<Value>, Option<Timestamp>), ClusterError> {
+        let request = collection(resource, namespace).get(name, &GetParams::default()).map_err(malformed)?;
+        match self.read_dated(request).await {
+            Ok((object, told)) => Ok((Some(object), told)),
+            Err(error) if error.is_not_found() => Ok((None, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The objects of a name in all namespaces, and when that was by the clock of the API server.
+    pub async fn all_named_dated(
+        &self,
+        resource: &Resource,
+        name: &str,
+    ) -> Result<(Vec<Value>, Option<Timestamp>), ClusterError> {
+        let parameters = ListParams::default().fields(&format!("metadata.name={name}"));
+        let request = collection(resource, None).list(&parameters).map_err(malformed)?;
+        let (list, told) = self.read_dated(request).await?;
+        Ok((items(list, resource), told))
+    }
+
+    /// An answer, and the time in its head (RFC 9110, `Date`).
+    async fn read_dated<T: DeserializeOwned>(
+        &self,
+        request: Request<Vec<u8>>,
+    ) -> Result<(T, Option<Timestamp>), ClusterError> {
+        let answer = self.client.send(request.map(Body::from)).await?;
+        let (status, told) = (answer.status(), date(answer.headers()));
+        let body = answer.into_body().collect_bytes().await?;
+        if !status.is_success() {
+            return Err(refused(status.as_u16(), &body));
+        }
+        let read = serde_json::from_slice(&body);
+        Ok((read.map_err(|error| ClusterError::Unreachable(error.to_string()))?, told))
+    }
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    rfc2822::parse(text).ok().map(|zoned| zoned.timestamp())
+}
+
+/// What the API server says why not, as its Status has it.
+fn refused(code: u16, body: &[u8]) -> ClusterError {
+    let status: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |field: &str| status[field].as_str().unwrap_or_default().to_owned();
+    ClusterError::Refused { code, reason: text("reason"), message: text("message") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_tells_the_time_or_why_there_is_none() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(date(&headers), None);
+        headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+        assert_eq!(date(&headers).map(|told| told.to_string()).as_deref(), Some("1994-11-06T08:49:37Z"));
+        let status = br#"{"kind":"Status","reason":"Forbidden","message":"no"}"#;
+        let expected = ClusterError::Refused { code: 403, reason: "Forbidden".into(), message: "no".into() };
+        assert_eq!(refused(403, status), expected);
+        assert_eq!(refused(502, b"<html>").code(), Some(502));
     }
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use gitmoor_core::setup_conf::SetupConf;
 use gitmoor_engine::cluster::{Access, Cluster};
-use jiff::{Timestamp, fmt::rfc2822};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::tools::told;
@@ -60,8 +60,7 @@ async fn clock(cluster: &Cluster) -> Finding {
     let before = Timestamp::now();
     let told = cluster.server_time().await.ok().flatten();
     let after = Timestamp::now();
-    let server = told.and_then(|text| rfc2822::parse(&text).ok()).map(|zoned| zoned.timestamp());
-    let Some(server) = server else {
+    let Some(server) = told else {
         return Finding::doubtful("clock", "the API server does not tell its time", fix);
     };
     let apart = apart(server.as_second(), before.as_second()..=after.as_second());
@@ -142,7 +141,7 @@ async fn agent(connection: &Connection) -> Finding {
             }
             silent @ Agent::Silent { .. } => {
                 let said = silent.warning(namespace).unwrap_or_default();
-                let Some(why) = why_silent(connection, namespace).await else {
+                let Some(why) = why_silent(connection, &[namespace]).await else {
                     return Finding::wrong("agent", said, "see why: gitmoor logs --previous, and kubectl get pods");
                 };
                 return Finding::wrong("agent", format!("{said}: {}", why.sentence), why.remedy.join("; "));

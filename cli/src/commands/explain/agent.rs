@@ -16,13 +16,24 @@ use crate::cluster::{Connection, name_of};
 const AGENT: &str = "gitmoor-agent";
 const LABEL_NAME: &str = "app.kubernetes.io/name";
 
-/// What keeps the agent of a namespace from working; none when there is nothing to be seen.
-pub(crate) async fn why_silent(connection: &Connection, namespace: &str) -> Option<Finding> {
-    let all = connection.cluster.list(&builtin::deployments(), Some(namespace)).await.ok()?;
-    let Some(live) = all.iter().find(|live| is_agent(live)) else {
-        let sentence = format!("there is no Deployment of the agent in namespace {namespace}");
-        return Some(Finding::new(Cause::NoAgent, sentence).mended_by("install it: gitmoor bootstrap"));
-    };
+/// What keeps the agent from working that is in one of some namespaces; none when there is nothing to be seen.
+pub(crate) async fn why_silent(connection: &Connection, namespaces: &[impl AsRef<str>]) -> Option<Finding> {
+    let mut read = Vec::new();
+    for namespace in namespaces.iter().map(AsRef::as_ref) {
+        let Ok(all) = connection.cluster.list(&builtin::deployments(), Some(namespace)).await else { continue };
+        if let Some(live) = all.iter().find(|live| is_agent(live)) {
+            return of_deployment(connection, namespace, live).await;
+        }
+        read.push(namespace);
+    }
+    if read.is_empty() {
+        return None;
+    }
+    let sentence = format!("there is no Deployment of the agent in namespace {}", read.join(" or "));
+    Some(Finding::new(Cause::NoAgent, sentence).mended_by("install it: gitmoor bootstrap"))
+}
+
+async fn of_deployment(connection: &Connection, namespace: &str, live: &Value) -> Option<Finding> {
     if live["spec"]["replicas"] == 0 {
         let sentence = format!("the Deployment {namespace}/{} is scaled to 0", name_of(live).1);
         let remedy = format!("kubectl scale deployment {} -n {namespace} --replicas 2", name_of(live).1);

@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 
 use super::blame;
 use crate::{
-    cluster::{Agent, Connection, name_of, owner_of},
+    cluster::{Agent, Connection, Follower, name_of, owner_of},
     failure::Failure,
     fork::Fork,
 };
@@ -74,8 +74,9 @@ impl<'c> Gatherer<'c> {
         depth: usize,
     ) -> Result<(Facts, Vec<Finding>), Failure> {
         let view: ApplicationView = serde_json::from_value(application.clone()).unwrap_or_default();
-        let agent = if depth == 0 { self.agent(&view.key().namespace).await } else { AgentState::Works };
-        let argo_cd = if agent == AgentState::Absent { None } else { self.argo_cd(&view.key().namespace).await };
+        let namespace = view.key().namespace;
+        let agent = if depth == 0 { state(&self.connection.agent_of(&namespace).await) } else { AgentState::Works };
+        let argo_cd = if matches!(agent, AgentState::Absent(_)) { None } else { self.argo_cd(&namespace).await };
         let mut unwell: Vec<&ViewedResource> = view.resources().iter().filter(|one| is_unwell(one)).collect();
         unwell.sort_by_key(|one| rank(one));
         let objects = join_all(unwell.iter().take(OBJECTS).map(|one| self.object(one))).await;
@@ -102,20 +103,12 @@ impl<'c> Gatherer<'c> {
         serde_json::from_value(found.ok()??).ok()
     }
 
-    async fn agent(&self, namespace: &str) -> AgentState {
-        match self.connection.agent(namespace).await {
-            Agent::Works { .. } | Agent::Unknown => AgentState::Works,
-            Agent::Silent { seconds, .. } => AgentState::Silent(seconds),
-            Agent::Absent => AgentState::Absent,
-        }
-    }
-
-    /// The controller of Argo CD that works on the Applications of a namespace, and that the agent gives way to.
+    /// The controller of Argo CD that works on the Applications of a namespace, and that their agent gives way to.
     async fn argo_cd(&self, namespace: &str) -> Option<Controller> {
         let running = self.argo_cd.get_or_init(|| self.connection.argo_cd()).await;
         let controller = running.iter().find(|controller| controller.follows(namespace))?;
-        for agents in self.connection.namespaces().into_iter().chain([namespace]) {
-            if self.connection.works_beside_argo_cd(agents).await {
+        for place in &self.connection.agent_of(namespace).await.namespaces {
+            if self.connection.works_beside_argo_cd(place).await {
                 return None;
             }
         }
@@ -242,6 +235,15 @@ impl<'c> Gatherer<'c> {
             }
         }
         PodFacts { events: self.events(&id).await, pod, logs }
+    }
+}
+
+fn state(follower: &Follower) -> AgentState {
+    match &follower.agent {
+        _ if follower.leaves_out => AgentState::LeavesOut(follower.place()),
+        Agent::Works { .. } | Agent::Unknown => AgentState::Works,
+        Agent::Silent { seconds, .. } => AgentState::Silent(*seconds),
+        Agent::Absent => AgentState::Absent(follower.place()),
     }
 }
 

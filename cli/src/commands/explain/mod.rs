@@ -46,7 +46,11 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         gather::explained(&connection, object, fork.as_ref()).await
     })?;
     if let Some(first) = findings.iter_mut().find(|finding| finding.cause == Cause::NoAgent) {
-        let why = connection.wait(why_silent(&connection, &facts.view.key().namespace));
+        let why = connection.wait(async {
+            let follower = connection.agent_of(&facts.view.key().namespace).await;
+            // One that works is no riddle.
+            if follower.leaves_out { None } else { why_silent(&connection, &follower.namespaces).await }
+        });
         why.into_iter().for_each(|why| agent::told(first, why));
     }
     let revision = facts.view.revision();
