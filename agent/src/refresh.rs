@@ -65,6 +65,7 @@ pub(crate) fn begin(context: &Arc<Context>, key: &ApplicationKey, snapshot: &Sna
         let looked = async {
             let failed = futures::future::join_all(looks).await.into_iter().flatten().next();
             context.remotes.refresh(&key).await;
+            context.repositories.recorded().await;
             failed.map(|Unreachable { category, message }| format!("{category}: {message}"))
         };
         let late = |_| Some(format!("TimedOut: it takes more than {} seconds", LONGEST.as_secs()));

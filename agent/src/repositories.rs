@@ -81,6 +81,11 @@ impl Repositories {
         }
     }
 
+    /// Waits until what looks have found so far is recorded where people read it.
+    pub(crate) async fn recorded(&self) {
+        self.heads.told().await;
+    }
+
     /// Looks at everything now.
     pub(crate) fn look_at_all(&self) {
         self.followers.look_where(|_| true);

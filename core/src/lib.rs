@@ -52,6 +52,7 @@ pub mod secrets;
 
 pub mod health;
 pub mod overview;
+pub mod recorded;
 pub mod status;
 pub mod view;
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::view::ApplicationView;
 
 /// The columns that are read, as the definition in `distribution/components/gitmoor/crds/application.yaml` names them.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 16] = [
     "Name",
     "Sync Status",
     "Health Status",
@@ -24,7 +24,14 @@ const COLUMNS: [&str; 12] = [
     "Asked",
     "Automated",
     "Deleting",
+    "Source",
+    "Sources",
+    "Compared Source",
+    "Compared Sources",
 ];
+
+/// Those with what an Application is rolled out of, and what that was when it was compared.
+const SOURCES: [&str; 4] = ["Source", "Sources", "Compared Source", "Compared Sources"];
 
 /// A table as the API server answers it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -69,21 +76,31 @@ impl Table {
             let busy = matches!(cell("Operation"), Some("Running" | "Terminating"));
             let told = ["Condition", "Asked", "Deleting"].iter().any(|column| cell(column).is_some());
             let deployed = cell("Deployed").map(|time| json!({"deployedAt": time}));
+            // What cannot be read says nothing, and least of all that all is well.
+            let unread = SOURCES.iter().any(|column| cell(column).is_some() && parsed(column).is_none());
+            let list = |column| parsed(column).unwrap_or_else(|| json!([]));
+            let compared = SOURCES[2..].iter().any(|column| cell(column).is_some());
+            let compared =
+                compared.then(|| json!({"source": parsed("Compared Source"), "sources": list("Compared Sources")}));
             let view: ApplicationView = serde_json::from_value(json!({
                 "metadata": {"name": name, "namespace": namespace, "creationTimestamp": cell("Created")},
-                "spec": {"syncPolicy": {"automated": parsed("Automated")}},
+                "spec": {
+                    "syncPolicy": {"automated": parsed("Automated")},
+                    "source": parsed("Source"), "sources": list("Sources"),
+                },
                 "status": {
                     "sync": {
                         "status": cell("Sync Status").unwrap_or_default(),
                         "revision": cell("Revision").unwrap_or_default(),
-                        "revisions": parsed("Revisions").unwrap_or_else(|| json!([])),
+                        "revisions": list("Revisions"),
+                        "comparedTo": compared,
                     },
                     "health": {"status": cell("Health Status").unwrap_or_default()},
                     "history": deployed.into_iter().collect::<Vec<_>>(),
                 },
             }))
             .unwrap_or_default();
-            if view.is_fine() && !busy && !told && !view.is_suspended() {
+            if view.is_fine() && !busy && !told && !unread && !view.is_suspended() {
                 overview.well.push(view);
             } else {
                 overview.others.push(name);
@@ -117,6 +134,10 @@ mod tests {
             null,
             null,
             "{\"prune\":true}",
+            null,
+            "{\"path\":\"web\",\"repoURL\":\"a\"}",
+            null,
+            "{\"repoURL\":\"a\",\"path\":\"web\"}",
             null
         ]);
         changes.iter().for_each(|(place, text)| cells[*place] = json!(text));
@@ -134,9 +155,15 @@ mod tests {
             row("asked", &[(9, "{\"sync\":{}}")]),
             row("suspended", &[(10, "{\"enabled\":false}")]),
             row("going", &[(11, "now")]),
+            row("other", &[(12, "{\"path\":\"other\"}")]),
+            row("unreadable", &[(14, "map[path:web]")]),
+            row("several", &[(13, "[{\"path\":\"other\"}]")]),
         ];
         let Overview { well, others } = table(&COLUMNS, &rows).overview("gitmoor").unwrap();
-        assert_eq!(others, ["differs", "ill", "warned", "busy", "asked", "suspended", "going"]);
+        assert_eq!(
+            others,
+            ["differs", "ill", "warned", "busy", "asked", "suspended", "going", "other", "unreadable", "several"]
+        );
         let [well] = &well[..] else { panic!("{well:?}") };
         assert_eq!(well.key().to_string(), "gitmoor/well");
         assert_eq!((well.revision().as_str(), well.since(), well.is_automated()), ("abc,1.2", Some("then"), true));

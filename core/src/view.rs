@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use crate::health::PENDING_DELETION;
+use crate::source::HEAD;
 use crate::tracking::ApplicationKey;
 
 /// An Application, in parts.
@@ -46,6 +47,11 @@ impl Sources {
     /// Of both fields, `sources` counts when there are any.
     fn is(&self, other: &Self) -> bool {
         self.sources == other.sources && (!self.sources.is_empty() || self.source == other.source)
+    }
+
+    fn each(&self) -> impl Iterator<Item = &serde_json::Value> {
+        let only = self.source.as_ref().filter(|_| self.sources.is_empty());
+        self.sources.iter().chain(only)
     }
 }
 
@@ -214,6 +220,15 @@ impl ApplicationView {
     /// The same, of commits only the first characters, and once where several sources share it.
     pub fn short_revision(&self) -> String {
         short_revision(&self.revision())
+    }
+
+    /// The repositories that it follows, each with the revision: of its sources in Git, as they write them.
+    pub fn follows(&self) -> impl Iterator<Item = (&str, &str)> {
+        let text = |source: &serde_json::Value, field: &str| !source[field].as_str().unwrap_or_default().is_empty();
+        self.spec.sources.each().filter(move |source| text(source, "repoURL") && !text(source, "chart")).map(|source| {
+            let revision = source["targetRevision"].as_str().filter(|revision| !revision.is_empty());
+            (source["repoURL"].as_str().unwrap_or_default(), revision.unwrap_or(HEAD))
+        })
     }
 
     /// When it was rolled out last; before the first time, when it was made.
@@ -411,6 +426,16 @@ mod tests {
         assert!(with(json!({"sources": [one, other]}), json!({"sources": [one, other]})));
         assert!(with(json!({"source": one, "sources": [other]}), json!({"sources": [other]})), "sources count");
         assert!(!with(json!({"sources": [one]}), json!({"source": one})));
+    }
+
+    #[test]
+    fn what_is_followed_are_repositories_and_no_charts() {
+        let one = view(json!({"spec": {"source": {"repoURL": "https://git/x"}}}));
+        assert_eq!(one.follows().collect::<Vec<_>>(), [("https://git/x", "HEAD")]);
+        let several =
+            json!([{"repoURL": "a", "targetRevision": "main"}, {"repoURL": "b", "chart": "c", "targetRevision": "1"}]);
+        let several = view(json!({"spec": {"source": {"repoURL": "https://git/x"}, "sources": several}}));
+        assert_eq!(several.follows().collect::<Vec<_>>(), [("a", "main")], "sources count");
     }
 
     #[test]

@@ -146,7 +146,12 @@ mod tests {
             (found.place(), found.agent.clone(), found.warning().unwrap_or_default())
         };
         for (known, place, agent, warning) in [
-            (vec![], "gitmoor, argocd or team", Agent::Absent, "no agent has ever run in namespace gitmoor, argocd or team"),
+            (
+                vec![],
+                "gitmoor, argocd or team",
+                Agent::Absent,
+                "no agent has ever run in namespace gitmoor, argocd or team",
+            ),
             (vec![told("gitmoor", works(), Some(&["gitmoor", "team"]))], "gitmoor", works(), ""),
             (vec![told("gitmoor", works(), None)], "gitmoor", works(), ""),
             (
@@ -164,8 +169,12 @@ mod tests {
                 "no agent is running in namespace team",
             ),
             (vec![told("ops", works(), Some(&["ops", "team"]))], "ops", works(), ""),
-            (vec![told("ops", works(), None), told("other", works(), Some(&["other"]))],
-                "gitmoor, argocd or team", Agent::Absent, "no agent has ever run"),
+            (
+                vec![told("ops", works(), None), told("other", works(), Some(&["other"]))],
+                "gitmoor, argocd or team",
+                Agent::Absent,
+                "no agent has ever run",
+            ),
             (vec![told("gitmoor", Agent::Unknown, None)], "gitmoor", Agent::Unknown, ""),
         ] {
             let found = follower(&known);

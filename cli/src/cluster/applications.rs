@@ -25,22 +25,30 @@ impl Connection {
         everywhere: bool,
         whole: bool,
     ) -> Result<(String, Vec<ApplicationView>), Failure> {
-        let kind = builtin::applications();
         if everywhere {
-            let found = self.cluster.list_as(&kind, None).await.map_err(|error| cannot_list(&error))?;
+            let found =
+                self.cluster.list_as(&builtin::applications(), None).await.map_err(|error| cannot_list(&error))?;
             return Ok((self.namespace().to_owned(), found));
         }
         for namespace in self.namespaces() {
-            let found = if whole { None } else { self.overview(namespace).await? };
-            let found = match found {
-                Some(found) => found,
-                None => self.cluster.list_as(&kind, Some(namespace)).await.map_err(|error| cannot_list(&error))?,
-            };
+            let found = self.applications_in(namespace, whole).await?;
             if !found.is_empty() {
                 return Ok((namespace.to_owned(), found));
             }
         }
         Ok((self.namespace().to_owned(), Vec::new()))
+    }
+
+    /// All Applications of a namespace, as [`Self::applications`] gives them.
+    pub(crate) async fn applications_in(&self, namespace: &str, whole: bool) -> Result<Vec<ApplicationView>, Failure> {
+        let found = if whole { None } else { self.overview(namespace).await? };
+        match found {
+            Some(found) => Ok(found),
+            None => {
+                let listed = self.cluster.list_as(&builtin::applications(), Some(namespace)).await;
+                listed.map_err(|error| cannot_list(&error))
+            }
+        }
     }
 
     /// All Applications of a namespace by their table, and one by one where there is more to say. `None` when the list is the

@@ -88,9 +88,7 @@ impl Connection {
     /// The lease of a namespace. It is judged by the clock of the API server: that of this machine may be any.
     pub(super) async fn lease(&self, namespace: &str) -> Told {
         match self.cluster.get_dated(&builtin::leases(), Some(namespace), LEASE).await {
-            Ok((lease, told)) => {
-                Told::read(namespace.to_owned(), lease.as_ref(), told.unwrap_or_else(Timestamp::now))
-            }
+            Ok((lease, told)) => Told::read(namespace.to_owned(), lease.as_ref(), told.unwrap_or_else(Timestamp::now)),
             // It may not be read, or whoever asked something else as well gets told why.
             Err(_) => Told { namespace: namespace.to_owned(), agent: Agent::Unknown, follows: None },
         }

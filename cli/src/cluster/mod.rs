@@ -6,6 +6,7 @@ mod argo_cd;
 mod complete;
 mod lease;
 mod operation;
+mod repositories;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub(crate) use applications::{name_of, owner_of};
 pub(crate) use complete::{applications as complete_applications, contexts, external_secrets as complete_secrets};
 pub(crate) use lease::Agent;
 pub(crate) use operation::Ended;
+pub(crate) use repositories::Repositories;
 
 const USER_AGENT: &str = concat!("gitmoor/", env!("CARGO_PKG_VERSION"));
 /// Where an agent is that nobody has put elsewhere.

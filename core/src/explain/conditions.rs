@@ -26,7 +26,9 @@ pub(super) fn agent(facts: &Facts) -> Option<Finding> {
                 "nobody works on the Applications of namespace {namespace}: the agent of namespace {place} is not told to \
                  follow it"
             ),
-            format!("add {namespace} to GITMOOR_APPLICATION_NAMESPACES in the settings of the agent of namespace {place}"),
+            format!(
+                "add {namespace} to GITMOOR_APPLICATION_NAMESPACES in the settings of the agent of namespace {place}"
+            ),
         ),
     };
     Some(Finding::new(Cause::NoAgent, sentence).mended_by(remedy))

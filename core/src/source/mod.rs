@@ -53,10 +53,13 @@ pub struct Source {
     pub(crate) rest: Rest,
 }
 
+/// The revision of a source that names none.
+pub const HEAD: &str = "HEAD";
+
 impl Source {
     /// The revision to follow.
     pub fn revision(&self) -> &str {
-        self.target_revision.as_deref().filter(|revision| !revision.is_empty()).unwrap_or("HEAD")
+        self.target_revision.as_deref().filter(|revision| !revision.is_empty()).unwrap_or(HEAD)
     }
 
     /// The chart, when it comes from a chart repository or a registry.

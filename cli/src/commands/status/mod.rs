@@ -1,13 +1,10 @@
 //! `gitmoor status`: where all Applications stand.
 
 mod rows;
+mod seen;
 mod tree;
 
 use std::time::Duration;
-
-use futures::future::join;
-use gitmoor_core::view::ApplicationView;
-use serde_json::json;
 
 use crate::{
     cluster::{Connection, Target, complete_applications},
@@ -15,7 +12,7 @@ use crate::{
     terminal::{Style, Terminal},
 };
 
-use rows::Row;
+use seen::Seen;
 
 /// How often `--watch` looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,6 +21,8 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// One line each: whether the cluster is as the commit says (sync), whether what runs is well (health), which
 /// commit changed it last, when that was rolled out, and why it is not as it should be. Those that are not come first.
+/// Below them stand their repositories, with the commit that the agent has seen last: one that changes nothing of an
+/// Application is no revision of it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -48,88 +47,54 @@ pub(crate) struct Arguments {
     /// Applications of all namespaces
     #[arg(long, short = 'A')]
     all_namespaces: bool,
-    /// Exit status 1 when something is not Synced and Healthy
+    /// Exit status 1 when something is not Synced and Healthy, or no agent works
     #[arg(long)]
     exit_code: bool,
     #[command(flatten)]
     target: Target,
 }
 
-/// Reads all Applications in one request, and the agent's lease.
+/// Reads all Applications in one request, the agent's lease, and what it has seen of repositories.
 pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let connection = Connection::open(&arguments.target)?;
+    if arguments.watch {
+        return watch(&connection, arguments, terminal);
+    }
+    let seen = connection.wait(Seen::now(&connection, arguments))?;
+    seen.warnings.iter().for_each(|warning| terminal.warning(warning));
+    if terminal.is_json() {
+        terminal.json(&seen.document(arguments.tree));
+    } else {
+        seen.lines(arguments).iter().for_each(|(style, line)| terminal.data(*style, line));
+    }
+    Ok(if arguments.exit_code && !seen.is_fine() { Exit::Findings } else { Exit::Done })
+}
+
+/// Shows it whenever it changes. A request that fails ends nothing: whoever watches an upgrade wants to see its end.
+fn watch(connection: &Connection, arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let mut seen = connection.wait(Seen::now(connection, arguments))?;
     let mut shown = None;
     loop {
-        let seen = connection.wait(look(&connection, arguments))?;
-        let lines = if terminal.is_json() { Vec::new() } else { lines(&seen, arguments) };
-        if let Some(warning) = seen.warning.as_ref().filter(|_| shown.is_none()) {
-            terminal.warning(warning);
-        }
-        if terminal.is_json() {
-            let rows: Vec<Row> = seen.chosen.iter().map(|view| Row::of(view, arguments.tree)).collect();
-            let document = json!({"namespace": seen.namespace, "warning": seen.warning, "applications": rows});
-            if shown.as_ref() != Some(&vec![(Style::Plain, document.to_string())]) {
-                terminal.json(&document);
-                shown = Some(vec![(Style::Plain, document.to_string())]);
+        // Warnings stand in the picture: on a terminal it takes the place of everything before.
+        let picture: Vec<(Style, String)> = if terminal.is_json() {
+            vec![(Style::Plain, seen.document(arguments.tree).to_string())]
+        } else {
+            let warnings = seen.warnings.iter().map(|warning| (Style::Yellow, format!("warning: {warning}")));
+            warnings.chain(seen.lines(arguments)).collect()
+        };
+        if shown.as_ref() != Some(&picture) {
+            if terminal.is_json() {
+                terminal.json(&seen.document(arguments.tree));
+            } else {
+                terminal.screen(&picture);
             }
-        } else if !arguments.watch {
-            lines.iter().for_each(|(style, line)| terminal.data(*style, line));
-        } else if shown.as_ref() != Some(&lines) {
-            terminal.screen(&lines);
-            shown = Some(lines);
+            terminal.flush();
+            shown = Some(picture);
         }
-        if !arguments.watch {
-            let fine = seen.chosen.iter().all(ApplicationView::is_fine);
-            return Ok(if arguments.exit_code && !fine { Exit::Findings } else { Exit::Done });
-        }
-        terminal.flush();
         std::thread::sleep(LOOK);
+        seen = match connection.wait(Seen::now(connection, arguments)) {
+            Err(failure) if failure.exit == Exit::Io => seen.unless(&failure),
+            looked => looked?,
+        };
     }
-}
-
-/// What was seen at a moment.
-struct Seen {
-    namespace: String,
-    all: Vec<ApplicationView>,
-    /// Those that are asked for.
-    chosen: Vec<ApplicationView>,
-    warning: Option<String>,
-}
-
-async fn look(connection: &Connection, arguments: &Arguments) -> Result<Seen, Failure> {
-    // Objects are shown in a tree alone.
-    let whole = arguments.tree;
-    let likely = connection.namespaces().first().copied().unwrap_or_default().to_owned();
-    let (found, agent) =
-        join(connection.applications(arguments.all_namespaces, whole), connection.agent(&likely)).await;
-    let (namespace, mut all) = found?;
-    let agent = if namespace == likely { agent } else { connection.agent(&namespace).await };
-    let warning = agent.warning(&namespace);
-    all.sort_by_cached_key(|view| (view.is_fine(), view.key()));
-    let mut chosen = Vec::new();
-    for name in &arguments.names {
-        let bare = name.split_once('/').map_or(name.as_str(), |(_, name)| name);
-        let found = all.iter().filter(|view| view.key().name == bare).cloned().collect::<Vec<_>>();
-        if found.is_empty() {
-            // Says which names there are; or it is in another namespace.
-            let object = connection.application(name).await?;
-            chosen.extend(serde_json::from_value(object).ok());
-        }
-        chosen.extend(found);
-    }
-    if arguments.names.is_empty() {
-        chosen.clone_from(&all);
-    }
-    Ok(Seen { namespace, all, chosen, warning })
-}
-
-fn lines(seen: &Seen, arguments: &Arguments) -> Vec<(Style, String)> {
-    if seen.chosen.is_empty() {
-        return vec![(Style::Plain, format!("no Applications in namespace {}", seen.namespace))];
-    }
-    if arguments.tree {
-        let roots = if arguments.names.is_empty() { None } else { Some(seen.chosen.as_slice()) };
-        return tree::lines(&seen.all, roots);
-    }
-    rows::lines(&seen.chosen, arguments.all_namespaces, arguments.names.len() == 1)
 }
