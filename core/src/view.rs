@@ -201,9 +201,15 @@ impl ApplicationView {
         ApplicationKey { namespace: self.metadata.namespace.clone(), name: self.metadata.name.clone() }
     }
 
-    /// `Synced`, `OutOfSync` or `Unknown`; also for one that the agent has not looked at yet.
+    /// `Synced`, `OutOfSync` or `Unknown`; the last also of one that the agent has not looked at yet, or not since it has
+    /// other sources.
     pub fn sync(&self) -> &str {
-        or_unknown(&self.status.sync.status)
+        if self.is_compared() { or_unknown(&self.status.sync.status) } else { "Unknown" }
+    }
+
+    /// What its status says was found for the sources that it has now.
+    fn is_compared(&self) -> bool {
+        self.status.sync.compared_to.as_ref().is_none_or(|compared| compared.is(&self.spec.sources))
     }
 
     /// Word of its health.
@@ -249,10 +255,7 @@ impl ApplicationView {
 
     /// Everything is as the commit has it, and healthy; and that was found for the sources that it has now.
     pub fn is_fine(&self) -> bool {
-        self.sync() == "Synced"
-            && self.health() == "Healthy"
-            && self.metadata.deletion_timestamp.is_none()
-            && self.status.sync.compared_to.as_ref().is_none_or(|compared| compared.is(&self.spec.sources))
+        self.sync() == "Synced" && self.health() == "Healthy" && self.metadata.deletion_timestamp.is_none()
     }
 
     /// A sync runs, or is asked for.
@@ -288,6 +291,9 @@ impl ApplicationView {
         }
         if self.is_syncing() {
             return if state.message.is_empty() { "syncing".to_owned() } else { format!("syncing: {}", state.message) };
+        }
+        if !self.is_compared() {
+            return "its sources have changed, and the agent has not looked at them yet".to_owned();
         }
         let blocked = conditions.iter().find(|condition| condition.category() == "PruneBlocked");
         if let Some(condition) = blocked {
@@ -418,7 +424,10 @@ mod tests {
     fn what_was_compared_with_other_sources_is_not_fine_yet() {
         let with = |spec: Value, compared: Value| {
             let sync = json!({"status": "Synced", "comparedTo": compared});
-            view(json!({"spec": spec, "status": {"sync": sync, "health": {"status": "Healthy"}}})).is_fine()
+            let view = view(json!({"spec": spec, "status": {"sync": sync, "health": {"status": "Healthy"}}}));
+            let told = if view.is_fine() { ("Synced", false) } else { ("Unknown", true) };
+            assert_eq!((view.sync(), view.reason().starts_with("its sources have changed")), told);
+            view.is_fine()
         };
         let (one, other) = (json!({"path": "one"}), json!({"path": "other"}));
         assert!(with(json!({"source": one}), json!({"source": one, "destination": {}})));

@@ -41,14 +41,11 @@ impl Connection {
 
     /// All Applications of a namespace, as [`Self::applications`] gives them.
     pub(crate) async fn applications_in(&self, namespace: &str, whole: bool) -> Result<Vec<ApplicationView>, Failure> {
-        let found = if whole { None } else { self.overview(namespace).await? };
-        match found {
-            Some(found) => Ok(found),
-            None => {
-                let listed = self.cluster.list_as(&builtin::applications(), Some(namespace)).await;
-                listed.map_err(|error| cannot_list(&error))
-            }
+        if !whole && let Some(found) = self.overview(namespace).await? {
+            return Ok(found);
         }
+        let listed = self.cluster.list_as(&builtin::applications(), Some(namespace)).await;
+        listed.map_err(|error| cannot_list(&error))
     }
 
     /// All Applications of a namespace by their table, and one by one where there is more to say. `None` when the list is the

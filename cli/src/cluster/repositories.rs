@@ -33,6 +33,12 @@ impl Repositories {
 }
 
 impl Connection {
+    /// Where the repositories of an Application stand, as its agent has seen them.
+    pub(crate) async fn repositories_of(&self, view: &ApplicationView) -> Vec<Recorded> {
+        let agent = self.agent_of(&view.key().namespace).await;
+        self.repositories(&agent.namespaces.iter().map(String::as_str).collect()).await.of([view])
+    }
+
     /// What the agents of these namespaces have recorded; nothing where that may not be read.
     pub(crate) async fn repositories(&self, agents: &BTreeSet<&str>) -> Repositories {
         let maps = builtin::config_maps();

@@ -1,11 +1,13 @@
 //! `gitmoor refresh`: has the agent look at a repository now.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use gitmoor_core::{
     builtin,
     names::{ANNOTATION_REFRESH, ANNOTATION_REFRESH_FAILED},
     object::annotation,
+    recorded::Recorded,
+    view::{ApplicationView, short_commit},
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -19,6 +21,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Has the agent look at the repository now, without waiting for its interval or a webhook
+///
+/// With --wait it says which commit the agent has seen: whether a push has arrived.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -78,7 +82,9 @@ async fn wait_for(
         let (_, name) = name_of(object);
         match is_looked_at(connection, object, started, patience).await? {
             Looked::Well => {
-                terminal.message(&format!("{name}: the agent has looked"));
+                let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
+                let seen = connection.repositories_of(&view).await;
+                terminal.message(&format!("{name}: the agent has looked{}", commits(&seen)));
                 continue;
             }
             Looked::Failed(why) => {
@@ -92,6 +98,21 @@ async fn wait_for(
         exit = Exit::Findings;
     }
     Ok(exit)
+}
+
+/// What it has seen, in a few words.
+fn commits(seen: &[Recorded]) -> String {
+    let each = |one: &Recorded| -> Vec<String> {
+        let at = |(revision, commit): (&String, &String)| {
+            format!("{} is at {}", short_commit(revision), short_commit(commit))
+        };
+        one.revisions.iter().map(at).collect()
+    };
+    let all: BTreeSet<String> = seen.iter().flat_map(each).collect();
+    all.into_iter()
+        .enumerate()
+        .map(|(at, text)| if at == 0 { format!(": {text}") } else { format!(", {text}") })
+        .collect()
 }
 
 /// How a look that was asked for ended.

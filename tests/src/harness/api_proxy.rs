@@ -9,6 +9,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::fmt::rfc2822::DateTimePrinter;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -40,6 +42,8 @@ pub enum ApiFault {
     Held(watch::Receiver<bool>),
     /// It is passed on, and the connection ends in place of the answer.
     CutAnswer,
+    /// It is passed on, and answered as by a server whose clock is so many seconds ahead.
+    Ahead(i64),
 }
 
 type Judge = Box<dyn Fn(&Passing) -> Option<ApiFault> + Send + Sync>;
@@ -142,6 +146,11 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Resp
             drop(forward(&shared, request).await);
             return cut();
         }
+        Some(ApiFault::Ahead(seconds)) => {
+            let mut answer = forward(&shared, request).await;
+            answer.headers_mut().insert(header::DATE, date_ahead(seconds));
+            return answer;
+        }
         None => {}
     }
     forward(&shared, request).await
@@ -174,6 +183,13 @@ async fn forward(shared: &Shared, request: Request<Body>) -> Response {
         response.headers_mut().remove(name);
     }
     response
+}
+
+/// Another time than the present one, as a head tells it (RFC 9110, `Date`).
+fn date_ahead(seconds: i64) -> header::HeaderValue {
+    let time = Timestamp::now() + SignedDuration::from_secs(seconds);
+    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&time).expect("a time of these years");
+    header::HeaderValue::from_str(&text).expect("a date is plain text")
 }
 
 fn refuse(code: u16, reason: &str) -> Response {

@@ -5,13 +5,16 @@ mod blame;
 mod gather;
 mod reads;
 
+use futures::future::join;
 use gitmoor_core::explain::{Cause, Finding, explain};
-use gitmoor_core::view::{ViewedResource, short_revision};
+use gitmoor_core::recorded::Recorded;
+use gitmoor_core::view::{ApplicationView, ViewedResource, short_commit, short_revision};
 use serde_json::{Value, json};
 
 pub(crate) use agent::why_silent;
 
 use crate::{
+    age::age,
     cluster::{Connection, Target, complete_applications},
     failure::{Exit, Failure},
     fork::Fork,
@@ -41,9 +44,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let connection = Connection::open(&arguments.target)?;
     let fork = Fork::here();
-    let (facts, mut findings) = connection.wait(async {
+    let (facts, mut findings, repositories) = connection.wait(async {
         let object = connection.application(&arguments.name).await?;
-        gather::explained(&connection, object, fork.as_ref()).await
+        let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
+        let gathered = gather::explained(&connection, object, fork.as_ref());
+        let (gathered, repositories) = join(gathered, connection.repositories_of(&view)).await;
+        gathered.map(|(facts, findings)| (facts, findings, repositories))
     })?;
     if let Some(first) = findings.iter_mut().find(|finding| finding.cause == Cause::NoAgent) {
         let why = connection.wait(async {
@@ -58,10 +64,12 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     let state = format!("{name} is {} and {}", view.sync(), view.health());
     if terminal.is_json() {
         terminal.json(&json!({
-            "application": name, "sync": view.sync(), "health": view.health(), "revision": revision, "findings": findings,
+            "application": name, "sync": view.sync(), "health": view.health(), "revision": revision,
+            "repositories": repositories, "findings": findings,
         }));
     } else {
         print(&state, &short_revision(&revision), &findings, terminal);
+        section("seen by the agent", repositories.iter().flat_map(seen), terminal);
     }
     Ok(if findings.iter().all(|finding| finding.cause.is_wanted()) { Exit::Done } else { Exit::Findings })
 }
@@ -88,6 +96,14 @@ fn print(state: &str, revision: &str, findings: &[Finding], terminal: &mut Termi
     section("evidence", first.evidence.iter().map(|one| format!("{:<10} {}", one.what, one.text)), terminal);
     section("what to do", first.remedy.iter().cloned(), terminal);
     section("also", others.iter().map(|finding| finding.sentence.clone()), terminal);
+}
+
+/// Which commits of a repository the agent knows. One that changes nothing of an Application is not its revision.
+fn seen(recorded: &Recorded) -> impl Iterator<Item = String> {
+    let since = age(&recorded.since).map(|age| format!(", since {age} ago")).unwrap_or_default();
+    recorded.revisions.iter().map(move |(revision, commit)| {
+        format!("{} of {} at {}{since}", short_commit(revision), recorded.repo_url, short_commit(commit))
+    })
 }
 
 fn section(name: &str, lines: impl Iterator<Item = String>, terminal: &mut Terminal) {

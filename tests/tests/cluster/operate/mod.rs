@@ -8,6 +8,7 @@ mod look;
 mod pages;
 mod several;
 mod uninstall;
+mod views;
 
 use std::path::Path;
 
