@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Report, Revision, object_reference};
 use crate::hook::{Execution, HookPhase};
 use crate::names::INFO_OUTPUT;
-use crate::object::{GroupKind, ObjectId};
+use crate::object::{GroupKind, ObjectId, text_at};
 use crate::operation::{Attempt, set_info};
 
 /// Results that an operation lists. Those that went well are left out first.
@@ -105,7 +105,7 @@ pub fn outcomes(status: &Value) -> impl Iterator<Item = Outcome<'_>> {
         let message = result["message"].as_str().unwrap_or_default();
         let id = ObjectId {
             group_kind: GroupKind::new(result["group"].as_str().unwrap_or_default(), result["kind"].as_str()?),
-            namespace: result["namespace"].as_str().map(str::to_owned),
+            namespace: text_at(result, &["namespace"]).filter(|text| !text.is_empty()).map(str::to_owned),
             name: result["name"].as_str()?.to_owned(),
         };
         Some(Outcome { id, phase, succeeded, message })
@@ -171,7 +171,7 @@ fn continues(before: &Value, operation: &Operation) -> bool {
 fn results(before: &Value, operation: &Operation) -> Vec<Value> {
     let mut all: Vec<Value> = before.as_array().cloned().unwrap_or_default();
     let about = |value: &Value| {
-        ["group", "kind", "namespace", "name", "hookType"].map(|field| value.get(field).cloned().unwrap_or_default())
+        ["group", "kind", "namespace", "name", "hookType"].map(|field| value[field].as_str().unwrap_or_default().to_owned())
     };
     let new: Vec<Value> = operation.results.iter().map(result).collect();
     if !all.is_empty() {
@@ -191,6 +191,10 @@ fn results(before: &Value, operation: &Operation) -> Vec<Value> {
 
 fn result(result: &OperationResult) -> Value {
     let mut value = object_reference(&result.id, &result.version);
+    // Argo CD's definition demands them here, also of the core group and of what is in no namespace.
+    for field in ["group", "namespace"] {
+        value.entry(field).or_insert_with(|| json!(""));
+    }
     value.insert("status".to_owned(), json!(result.status));
     value.insert("message".to_owned(), json!(result.message));
     if let Some((phase, execution)) = &result.hook {
