@@ -14,7 +14,6 @@ use gitmoor_core::live::LiveObject;
 use gitmoor_core::manifest::{Manifest, Manifests, Stamped};
 use gitmoor_core::object::ObjectId;
 use gitmoor_core::operation::Selected;
-use gitmoor_core::ownership::FieldPath;
 use gitmoor_core::plan::{Action, DesiredObject, Plan, Step};
 use gitmoor_core::resource::Resource;
 use gitmoor_core::status::{Condition, ConditionKind, OperationResult};
@@ -22,7 +21,7 @@ use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::cluster::{ClusterError, Propagation};
 
 use crate::context::Context;
-use crate::drift;
+use crate::drift::{self, Verified};
 use crate::hooks::{Hooks, Progress};
 use crate::metrics::Result as ResultLabel;
 use crate::namespace;
@@ -252,8 +251,10 @@ async fn apply_group(
             work.push(async move { (object, action, apply_one(context, manifest, action, mode).await) });
         }
     }
-    let mut outcomes = futures::stream::iter(work).buffer_unordered(CONCURRENT);
-    while let Some((object, action, outcome)) = outcomes.next().await {
+    let mut outcomes: Vec<_> = futures::stream::iter(work).buffer_unordered(CONCURRENT).collect().await;
+    // In the order in which they ended, the same results would be another status each time.
+    outcomes.sort_by(|(one, ..), (other, ..)| one.id.cmp(&other.id));
+    for (object, action, outcome) in outcomes {
         let version = object.api_version.rsplit('/').next().unwrap_or_default().to_owned();
         let result = |status, message| OperationResult { id: object.id.clone(), version, status, message, hook: None };
         match outcome {
@@ -305,17 +306,10 @@ async fn apply_one(
     };
     let resource = resource_of(context, manifest)?;
     if *action == Action::Verify {
-        let unfinished = context.state.live(|live| live.get(&manifest.id).is_some_and(|live| live.care.former_manager));
-        let lost = drift::lost(context, &resource, manifest).await?.filter(|_| mode.heal);
-        match lost {
-            Some(field) => {
-                if let Some(wait) = context.repairs.ask(&manifest.id, Instant::now()) {
-                    return Ok(Outcome::Contested { wait, message: contested(context, manifest, &field).await });
-                }
-                done = format!("repaired: {field} was changed by somebody else");
-            }
-            None if unfinished && mode.adopting && mode.roll_out => "adopted".clone_into(&mut done),
-            None => return Ok(Outcome::Nothing),
+        match drift::verify(context, &resource, manifest, mode).await? {
+            Verified::Nothing => return Ok(Outcome::Nothing),
+            Verified::Contested { wait, message } => return Ok(Outcome::Contested { wait, message }),
+            Verified::Apply(why) => done = why,
         }
     }
     if context.mutations.hides_digest(mode.application, &manifest.id)
@@ -346,18 +340,6 @@ async fn apply_one(
     }
     tracing::info!(object = %manifest.id, "{done}");
     Ok(Outcome::Done(done))
-}
-
-/// Says who keeps writing to a field of ours.
-async fn contested(context: &Context, manifest: &Manifest, field: &FieldPath) -> String {
-    let id = &manifest.id;
-    let live = match resource_of(context, manifest) {
-        Ok(resource) => context.cluster.get(&resource, id.namespace.as_deref(), &id.name).await.ok().flatten(),
-        Err(_) => None,
-    };
-    let managers = live.map(|live| field.managers(&live)).unwrap_or_default();
-    let others = if managers.is_empty() { "another writer".to_owned() } else { managers.join(", ") };
-    format!("{id}: {others} and gitmoor both keep writing {field}; take the field out of Git, or stop the other writer")
 }
 
 pub(crate) fn resource_of(context: &Context, manifest: &Manifest) -> Result<Resource, ClusterError> {

@@ -31,13 +31,20 @@ type Controllers = BTreeMap<(String, String), Arc<Controller>>;
 pub(crate) struct ArgoCd {
     /// Of each kind of workload; `None` until it has been listed once.
     known: Mutex<[Option<Controllers>; 2]>,
+    /// The agent works on what Argo CD works on.
+    beside: bool,
 }
 
 impl ArgoCd {
     /// None is known yet; with `beside` none is looked for either, and the agent works as if there were none.
     pub(crate) fn new(beside: bool) -> Self {
         let known = if beside { [Some(Controllers::new()), Some(Controllers::new())] } else { [None, None] };
-        Self { known: Mutex::new(known) }
+        Self { known: Mutex::new(known), beside }
+    }
+
+    /// True when the agent works on what Argo CD works on, and each lets the other's ownership of fields be.
+    pub(crate) fn is_beside(&self) -> bool {
+        self.beside
     }
 
     fn lock(&self) -> MutexGuard<'_, [Option<Controllers>; 2]> {

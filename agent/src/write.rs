@@ -86,7 +86,7 @@ impl Write<'_> {
     }
 
     fn may_be_anothers(&self) -> bool {
-        matches!(self.action, Action::Create | Action::Adopt) || self.is_unfinished()
+        matches!(self.action, Action::Create | Action::Adopt) || self.is_unfinished() || self.is_taken_back()
     }
 
     async fn leave_to_argo_cd(&self) -> Result<(), ClusterError> {
@@ -99,6 +99,11 @@ impl Write<'_> {
     fn is_unfinished(&self) -> bool {
         let care = self.context.state.live(|index| index.get(&self.manifest.id).map(|live| live.care));
         *self.action == Action::Verify && care.is_some_and(|care| care.former_manager)
+    }
+
+    fn is_taken_back(&self) -> bool {
+        let written = self.context.state.live(|index| index.get(&self.manifest.id).map(|live| live.care.taken_back));
+        written.unwrap_or_default() && !self.context.argo_cd.is_beside()
     }
 
     async fn get(&self) -> Result<Option<Value>, ClusterError> {

@@ -78,12 +78,18 @@ pub struct Care {
     pub owns_replicas: bool,
     /// Another tool's ownership of fields was not taken over yet.
     pub former_manager: bool,
+    /// Argo CD has written to it since our last apply.
+    pub taken_back: bool,
 }
 
 impl Care {
     fn of(object: &Value) -> Self {
         let replicas = Entry::of(object).is_some_and(|entry| entry.fields.pointer("/f:spec/f:replicas").is_some());
-        Self { owns_replicas: replicas, former_manager: takeover::is_unfinished(object) }
+        Self {
+            owns_replicas: replicas,
+            former_manager: takeover::is_unfinished(object),
+            taken_back: takeover::is_taken_back(object),
+        }
     }
 }
 
@@ -236,6 +242,13 @@ impl LiveIndex {
         }
     }
 
+    /// What Argo CD has written to the object stays with it.
+    pub fn leave(&mut self, id: &ObjectId) {
+        if let Some(live) = self.objects.get_mut(id) {
+            live.care.taken_back = false;
+        }
+    }
+
     /// The object is gone; gives the label whose Application may have to look.
     pub fn remove(&mut self, id: &ObjectId, uid: Option<&str>) -> Option<String> {
         let present = self.objects.get(id)?;
@@ -284,4 +297,5 @@ fn same(before: &LiveObject, after: &LiveObject) -> bool {
         && before.health == after.health
         && before.guard == after.guard
         && before.hook == after.hook
+        && before.care.taken_back == after.care.taken_back
 }

@@ -112,7 +112,8 @@ pub enum Action {
     Update,
     /// It is there without our tracking, or with that of an Application that no longer wants it.
     Adopt,
-    /// Its digest is right, but its owned fields are not known to be: compare, and apply when some are lost.
+    /// Its digest is right, but its owned fields are not known to be, or Argo CD has written to it: compare, and apply when
+    /// some are lost.
     Verify,
     /// It is being deleted: nothing to do before it is gone.
     AwaitDeletion,
@@ -189,7 +190,8 @@ fn decide(
         return Action::Update;
     }
     let hash = live.ownership.hash();
-    if hash.is_some() && hash == live.baseline { Action::Skip } else { Action::Verify }
+    let known = hash.is_some() && hash == live.baseline && !live.care.taken_back;
+    if known { Action::Skip } else { Action::Verify }
 }
 
 /// What a `Verify` finds: the first desired field that we no longer own, `None` when all are ours.
@@ -259,6 +261,9 @@ mod tests {
         index.applied(live("equal", "web", "1", 1));
         index.applied(live("changed", "web", "1", 1));
         index.observe(live("unknown", "web", "1", 1));
+        let mut taken_back = live("taken-back", "web", "1", 1);
+        taken_back.care.taken_back = true;
+        index.applied(taken_back);
         index.observe(live("moved", "old", "1", 1));
         index.observe(live("wanted-by-both", "old", "1", 1));
         index.observe(LiveObject { deleting: true, ..live("going", "web", "1", 1) });
@@ -268,6 +273,7 @@ mod tests {
             desired("equal", "1"),
             desired("changed", "2"),
             desired("unknown", "1"),
+            desired("taken-back", "1"),
             desired("moved", "1"),
             desired("wanted-by-both", "1"),
             desired("going", "1"),
@@ -278,6 +284,7 @@ mod tests {
         let expected = [
             Action::Skip,
             Action::Update,
+            Action::Verify,
             Action::Verify,
             Action::Adopt,
             Action::Conflict("Application gitmoor/old".into()),

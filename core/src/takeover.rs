@@ -39,6 +39,17 @@ pub fn is_unfinished(object: &Value) -> bool {
     entries.iter().any(|entry| is_former(entry, None) && before(entry))
 }
 
+/// True when Argo CD has written to an object since we last applied it: it was given back, or two work on it.
+pub fn is_taken_back(object: &Value) -> bool {
+    let entries = entries(object);
+    let applied = entries.iter().find(|entry| is_ours(entry)).and_then(|entry| entry["time"].as_str());
+    let since = |entry: &Value| applied.zip(entry["time"].as_str()).is_some_and(|(applied, time)| time >= applied);
+    // A number of replicas that is not in Git stays with whom it was left to.
+    let more = |entry: &Value| entry["fieldsV1"] != json!({"f:spec": {"f:replicas": {}}});
+    let by_argo_cd = |entry: &Value| entry["manager"].as_str().is_some_and(|name| name.starts_with("argocd-"));
+    entries.iter().any(|entry| is_former(entry, None) && by_argo_cd(entry) && since(entry) && more(entry))
+}
+
 /// Who kept an object before, in a few words; `None` when nobody is known to.
 pub fn former_owner(object: &Value) -> Option<String> {
     if let Some((application, _)) =
@@ -198,6 +209,27 @@ mod tests {
         assert_eq!(patch(&live, None, false), None);
         assert!(patch(&live, Some("my-tool"), false).is_some());
         assert!(!has_former_manager(&live, None) && has_former_manager(&live, Some("my-tool")));
+    }
+
+    #[test]
+    fn what_argo_cd_writes_after_us_is_taken_back() {
+        let at = |mut entry: Value, time: &str| {
+            entry["time"] = json!(format!("2026-01-01T00:00:{time}Z"));
+            entry
+        };
+        let ours = || at(entry("gitmoor", "Apply", json!({"f:data": {"f:a": {}}})), "05");
+        let tracking = json!({"f:metadata": {"f:annotations": {"f:argocd.argoproj.io/tracking-id": {}}}});
+        for (other, taken_back) in [
+            (at(entry("argocd-controller", "Update", tracking.clone()), "05"), true),
+            (at(entry("argocd-controller", "Apply", tracking.clone()), "06"), true),
+            (at(entry("argocd-controller", "Update", tracking.clone()), "04"), false),
+            (at(entry("kubectl-edit", "Update", tracking), "06"), false),
+            // Handed over when it was not in Git.
+            (at(entry("argocd-controller", "Update", json!({"f:spec": {"f:replicas": {}}})), "06"), false),
+        ] {
+            assert_eq!(is_taken_back(&object(&[ours(), other.clone()])), taken_back, "{other}");
+            assert!(!is_taken_back(&object(&[other])), "we have not applied it");
+        }
     }
 
     #[test]

@@ -264,8 +264,10 @@ async fn what_an_application_of_argo_cd_has_made_is_taken_over_when_that_lets_go
     theirs.delete("shop", &DeleteParams::default()).await.unwrap();
     for name in ["tracked", "labelled"] {
         applied(&world, name, "ours").await;
-        let now = world.target("v1/ConfigMap", name).await.unwrap();
-        assert_eq!(now["metadata"]["annotations"].get(TRACKING_ID), None, "{now:#}");
+        // What tracks it is dropped right after that.
+        let untracked =
+            |map: Option<&Value>| map.is_some_and(|map| map["metadata"]["annotations"].get(TRACKING_ID).is_none());
+        world.await_target("is tracked no more", "v1/ConfigMap", name, untracked).await;
     }
     world.await_target("what left Git goes", "v1/ConfigMap", "parts", |map| map.is_none()).await;
     let synced = |status: &Value| status["sync"]["status"] == "Synced" && condition(status, "LeftToArgoCD").is_none();

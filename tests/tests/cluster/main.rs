@@ -5,6 +5,7 @@
 mod agent;
 mod app_of_apps;
 mod argo_cd;
+mod argo_cd_again;
 mod bad_input;
 mod canary;
 mod commits;
