@@ -14,6 +14,8 @@ pub const LABEL_APPLICATION: &str = "gitmoor.dev/application";
 pub const ANNOTATION_TRACKING_ID: &str = "gitmoor.dev/tracking-id";
 /// Annotation on an Application: why the last look that somebody asked for could not look, as `Category: text`.
 pub const ANNOTATION_REFRESH_FAILED: &str = "gitmoor.dev/refresh-failed";
+/// `kubectl apply`'s copy of what it has applied; Argo CD's too.
+pub const ANNOTATION_LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Annotation with the digest of an object as it was applied.
 pub const ANNOTATION_DIGEST: &str = "gitmoor.dev/digest";
 /// Annotation on an Application that confirms a list of deletions by its digest.

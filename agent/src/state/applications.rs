@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gitmoor_core::application::{ApplicationSpec, SpecError};
 use gitmoor_core::lock::Lock;
-use gitmoor_core::names::ANNOTATION_LOCK;
+use gitmoor_core::names::{ANNOTATION_LAST_APPLIED, ANNOTATION_LOCK};
 use gitmoor_core::object::{annotation, text_at};
 use gitmoor_core::operation::effective;
 use gitmoor_core::project::DEFAULT;
@@ -20,9 +20,7 @@ impl State {
     /// Takes in an Application as the API server has it. True when somebody changed something other than its status,
     /// which is the agent's: the event of an own write may come before its answer.
     pub(crate) fn upsert_application(&self, key: &ApplicationKey, mut object: Value) -> bool {
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("managedFields");
-        }
+        strip(&mut object);
         let mut inner = self.lock();
         if let Some(before) = inner.applications.get_mut(key) {
             if is_older(&object, &before.object) {
@@ -76,9 +74,7 @@ impl State {
     /// Takes in the answer to our own write of an Application. True when it is to be worked on: an operation that
     /// asked for another revision has ended, or somebody else's change came with the answer.
     pub(crate) fn wrote_application(&self, key: &ApplicationKey, mut object: Value) -> bool {
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("managedFields");
-        }
+        strip(&mut object);
         let mut inner = self.lock();
         let Some(tracked) = inner.applications.get_mut(key) else { return false };
         let known = text_at(&tracked.object, &["metadata", "uid"]) == text_at(&object, &["metadata", "uid"])
@@ -219,6 +215,16 @@ fn read_spec(key: &ApplicationKey, object: &Value, addresses: &Addresses) -> Rea
     }
 }
 
+/// Drops what nothing here goes by. A watch leaves the annotation out already, and an answer to a write does not: they are
+/// compared with each other.
+fn strip(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    metadata.remove("managedFields");
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(ANNOTATION_LAST_APPLIED);
+    }
+}
+
 fn version_of(object: &Value) -> Option<u64> {
     text_at(object, &["metadata", "resourceVersion"]).and_then(|version| version.parse().ok())
 }
@@ -252,6 +258,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_answer_to_a_write_says_the_same_as_its_event() {
+        let state =
+            State::new(Installation::parse("gitmoor").unwrap(), ["gitmoor".to_owned()].into(), Addresses::default());
+        let key = ApplicationKey { namespace: "gitmoor".into(), name: "web".into() };
+        let application = |version: &str, annotations: Value| {
+            json!({"metadata": {"uid": "1", "resourceVersion": version, "annotations": annotations},
+                "status": {"version": version}})
+        };
+        // Somebody has made it with `kubectl apply`; its watch leaves out what that keeps there.
+        let answered = |version| application(version, json!({ANNOTATION_LAST_APPLIED: "{}"}));
+        let event = |version| application(version, json!({}));
+        assert!(state.upsert_application(&key, event("1")));
+        assert!(!state.wrote_application(&key, answered("2")));
+        assert!(!state.upsert_application(&key, event("2")));
+        assert!(state.upsert_application(&key, application("3", json!({"other": "1"}))), "somebody else's change");
+    }
 
     #[test]
     fn work_begins_when_the_applications_of_every_namespace_are_known() {

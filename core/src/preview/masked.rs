@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::names::{ANNOTATION_DIGEST, ANNOTATION_TRACKING_ID, LABEL_APPLICATION};
+use crate::names::{ANNOTATION_DIGEST, ANNOTATION_LAST_APPLIED, ANNOTATION_TRACKING_ID, LABEL_APPLICATION};
 
 /// Stands for a value.
 pub const MASK: &str = "***";
@@ -15,7 +15,6 @@ pub const CHANGED_TO: &str = "*** (after)";
 const ENDS: usize = 12;
 
 /// kubectl keeps a copy of the whole object there.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Fields that hold values.
 const VALUES: [&str; 2] = ["data", "stringData"];
 /// What only the server writes.
@@ -100,7 +99,7 @@ fn mask(object: &mut Value, other: &Value, differs: &str) {
         }
     }
     let annotations = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
-    if let Some(copy) = annotations.and_then(|map: &mut Map<String, Value>| map.get_mut(LAST_APPLIED)) {
+    if let Some(copy) = annotations.and_then(|map: &mut Map<String, Value>| map.get_mut(ANNOTATION_LAST_APPLIED)) {
         *copy = Value::String(MASK.to_owned());
     }
 }

@@ -1,6 +1,7 @@
 //! Watches: a kind, filtered by a label, in full or as metadata only.
 
 use futures::stream::{BoxStream, StreamExt};
+use gitmoor_core::names::ANNOTATION_LAST_APPLIED;
 use gitmoor_core::resource::Resource;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::{DynamicResourceScope, PartialObjectMeta};
@@ -114,7 +115,7 @@ fn assemble(resource: &Resource, metadata: &kube::api::ObjectMeta, data: Value) 
     };
     let mut metadata = serde_json::to_value(metadata).unwrap_or_default();
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        annotations.remove(ANNOTATION_LAST_APPLIED);
     }
     object.insert("apiVersion".to_owned(), Value::String(resource.api_version()));
     object.insert("kind".to_owned(), Value::String(resource.group_kind.kind.clone()));
