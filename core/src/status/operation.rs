@@ -171,7 +171,8 @@ fn continues(before: &Value, operation: &Operation) -> bool {
 fn results(before: &Value, operation: &Operation) -> Vec<Value> {
     let mut all: Vec<Value> = before.as_array().cloned().unwrap_or_default();
     let about = |value: &Value| {
-        ["group", "kind", "namespace", "name", "hookType"].map(|field| value[field].as_str().unwrap_or_default().to_owned())
+        ["group", "kind", "namespace", "name", "hookType"]
+            .map(|field| value[field].as_str().unwrap_or_default().to_owned())
     };
     let new: Vec<Value> = operation.results.iter().map(result).collect();
     if !all.is_empty() {

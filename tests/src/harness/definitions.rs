@@ -32,7 +32,7 @@ pub async fn install_one(client: &kube::Client, singular: &str) {
     apply(client, all.iter().find(named).unwrap_or_else(|| panic!("no definition of {singular}"))).await;
 }
 
-async fn apply(client: &kube::Client, definition: &CustomResourceDefinition) {
+pub(super) async fn apply(client: &kube::Client, definition: &CustomResourceDefinition) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let parameters = PatchParams::apply("gitmoor-tests").force();
     let name = definition.name_any();

@@ -70,6 +70,8 @@ pub mod await_state;
 
 pub mod definitions;
 
+pub mod argo_cd_definition;
+
 pub use admission::AdmissionWebhook;
 pub use agent::Agent;
 pub use api_proxy::{ApiFault, ApiProxy, Passing};

@@ -1,9 +1,11 @@
 //! From a push to applied, pruned, healed and reported objects.
 
 use gitmoor_tests::harness::installation::{PATIENCE, api};
-use gitmoor_tests::harness::{ControlPlane, Installation, config_map, kustomization};
+use gitmoor_tests::harness::{ControlPlane, Installation, argo_cd_definition, config_map, kustomization};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
+
+use crate::operate::Person;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_is_applied_changed_and_pruned() {
@@ -79,25 +81,52 @@ async fn drift_is_repaired_and_foreign_fields_are_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_definition_without_a_status_subresource_will_do() {
-    // As Argo CD's own is; on a control plane of its own, because the definition is the cluster's.
+async fn argo_cds_own_definition_will_do() {
+    // On a control plane of its own, because the definition is the cluster's.
     let control_plane = ControlPlane::builder().start().await;
     let world = Installation::start_on(&control_plane, "plain-status", |agent| agent).await;
-    let definitions = api(&world.client, "apiextensions.k8s.io/v1/CustomResourceDefinition", None);
-    let without = Patch::<serde_json::Value>::Json(
-        serde_json::from_value(json!([{"op": "remove", "path": "/spec/versions/0/subresources"}])).unwrap(),
-    );
-    definitions.patch("applications.argoproj.io", &PatchParams::default(), &without).await.unwrap();
+    argo_cd_definition::install(&world.client).await;
     let first = world.repository.commit(&[("web/a.yaml", &config_map("a", "key", "one"))], "a map").await;
     world.apply(&world.application("web", "web")).await;
     world.await_synced("web", &first).await;
     let second = world.repository.commit(&[("web/a.yaml", &config_map("a", "key", "two"))], "change").await;
     let status = world.await_synced("web", &second).await;
     assert_eq!(status["history"].as_array().unwrap().len(), 2);
+    // Argo CD's definition demands group and namespace of each result.
+    let results = &status["operationState"]["syncResult"]["resources"];
+    assert_eq!((&results[0]["group"], &results[0]["name"]), (&json!(""), &json!("a")), "{status:#}");
     // Own writes of the status are no changes of the Application.
     let mark = control_plane.audit().mark().await;
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let writes =
         control_plane.audit().since(mark).await.of_user(&world.user).resource("applications.argoproj.io").writes();
     assert!(writes.is_empty(), "{writes}");
+
+    // What is refused is told, of the core group and of what is in no namespace too; hooks of that group end.
+    let annotated = "\n  annotations:\n    argocd.argoproj.io/hook: PreSync\ndata:";
+    let hook = config_map("before", "key", "one").replace("\ndata:", annotated);
+    let cluster_wide = "apiVersion: v1\nkind: PersistentVolume\nmetadata:\n  name: nothing-in-it\nspec: {}\n";
+    let files = [
+        ("refused/volume.yaml", cluster_wide),
+        ("hooked/hook.yaml", &hook),
+        ("hooked/a.yaml", &config_map("b", "key", "one")),
+    ];
+    let third = world.repository.commit(&files, "refused and hooked").await;
+    for name in ["refused", "hooked"] {
+        world.apply(&world.application(name, name)).await;
+    }
+    let status = world.await_condition("refused", "ApplyRejected").await;
+    let result = &status["operationState"]["syncResult"]["resources"][0];
+    assert_eq!((&result["status"], &result["namespace"]), (&json!("SyncFailed"), &json!("")), "{status:#}");
+    let status = world.await_synced("hooked", &third).await;
+    assert_eq!(status["operationState"]["phase"], "Succeeded", "{status:#}");
+    world
+        .await_target("the hook is let go", "v1/ConfigMap", "before", |map| {
+            map.is_some_and(|map| map["metadata"].get("finalizers").is_none())
+        })
+        .await;
+    let person = Person::of(&control_plane, &world);
+    let rows = person.run(&["status", "--output", "json"]).json();
+    let rows = rows["applications"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ["hooked", "refused", "web"]);
 }
