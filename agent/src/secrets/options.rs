@@ -29,8 +29,15 @@ pub(crate) struct Options {
     #[arg(long = "secrets-own-role-namespaces", env = "GITMOOR_SECRETS_OWN_ROLE_NAMESPACES", value_delimiter = ',')]
     pub own_role_namespaces: Vec<String>,
 
-    /// NAMESPACE=PATTERN: roles that a namespace may use, beside its annotation iam.amazonaws.com/permitted
-    #[arg(long = "secrets-permitted-role", value_parser = parse_rule)]
+    /// NAMESPACE=PATTERN, separated by spaces: roles that a namespace may use, beside its annotation
+    /// iam.amazonaws.com/permitted
+    // Patterns may have commas, and names of roles cannot have spaces.
+    #[arg(
+        long = "secrets-permitted-role",
+        env = "GITMOOR_SECRETS_PERMITTED_ROLES",
+        value_delimiter = ' ',
+        value_parser = parse_rule
+    )]
     pub permitted_roles: Vec<(String, String)>,
 
     /// How often ExternalSecrets of kubernetes-client.io are read again

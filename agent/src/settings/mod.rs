@@ -92,9 +92,13 @@ pub(crate) struct Settings {
     #[arg(long, env = "GITMOOR_REPLACE_SOURCE", value_name = "FROM=TO", value_delimiter = ',')]
     pub replace_source: Vec<Replacement>,
 
-    /// Address for health, metrics and webhooks
+    /// Address for health and metrics
     #[arg(long, env = "GITMOOR_HTTP_LISTEN", default_value = "127.0.0.1:8080")]
     pub http_listen: SocketAddr,
+
+    /// Address for webhooks and health, apart from metrics, which are not for everybody [default: that of --http-listen]
+    #[arg(long, env = "GITMOOR_WEBHOOK_LISTEN", value_name = "ADDRESS")]
+    pub webhook_listen: Option<SocketAddr>,
 
     /// File with the secret of webhooks, as entered at the Git server; without it there are none
     #[arg(long, env = "GITMOOR_WEBHOOK_SECRET_FILE")]
@@ -184,7 +188,12 @@ in `RUST_LOG` (`info` unless said otherwise), and the API server in `KUBECONFIG`
     fn page() -> String {
         let mut page = INTRODUCTION.to_owned();
         for argument in Settings::command().get_arguments().filter(|argument| !argument.is_hide_set()) {
-            let (Some(flag), Some(variable)) = (argument.get_long(), argument.get_env()) else { continue };
+            let flag = argument.get_long().unwrap();
+            // Which have none: clap's own.
+            if ["help", "version"].contains(&flag) {
+                continue;
+            }
+            let variable = argument.get_env().unwrap_or_else(|| panic!("--{flag} has no variable"));
             let defaults: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
             let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
             let (help, stated) = match help.split_once(" [default: ") {
