@@ -1,9 +1,11 @@
 //! Health, metrics and webhooks over HTTP.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context as _;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State as Shared};
@@ -36,21 +38,56 @@ pub(crate) struct Served {
     /// For the gauges.
     pub queue: Queue,
     /// The secret of webhooks; without one there are none.
-    pub webhook_secret: Option<Sensitive<Vec<u8>>>,
+    pub webhook_secret: Option<WebhookSecret>,
     /// Told of webhooks, as soon as this agent works.
     pub repositories: OnceCell<Arc<Repositories>>,
     /// The same, for what is used from elsewhere.
     pub remotes: OnceCell<Arc<RemoteFollowers>>,
 }
 
-/// The routes.
-pub(crate) fn routes(served: Arc<Served>) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/webhook", post(webhook).layer(DefaultBodyLimit::max(LARGEST_BODY)))
-        .with_state(served)
+/// The secret of webhooks, in a file that may get another content at any time.
+pub(crate) struct WebhookSecret {
+    file: PathBuf,
+}
+
+impl WebhookSecret {
+    /// The one of a file.
+    ///
+    /// # Errors
+    /// When there is none in it at this moment.
+    pub(crate) fn in_file(file: PathBuf) -> anyhow::Result<Self> {
+        let secret = Self { file };
+        secret.read()?;
+        Ok(secret)
+    }
+
+    fn read(&self) -> anyhow::Result<Sensitive<Vec<u8>>> {
+        let file = self.file.display();
+        let secret = std::fs::read(&self.file).with_context(|| format!("cannot read the webhook secret {file}"))?;
+        let secret = secret.trim_ascii().to_vec();
+        anyhow::ensure!(!secret.is_empty(), "the webhook secret {file} is empty");
+        Ok(Sensitive::new(secret))
+    }
+}
+
+/// Health alone, as every address has it.
+fn health() -> Router<Arc<Served>> {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
+}
+
+/// Health and metrics.
+pub(crate) fn metrics_routes() -> Router<Arc<Served>> {
+    health().route("/metrics", get(metrics))
+}
+
+/// Health and webhooks.
+pub(crate) fn webhook_routes() -> Router<Arc<Served>> {
+    health().merge(webhook_route())
+}
+
+/// Webhooks alone.
+pub(crate) fn webhook_route() -> Router<Arc<Served>> {
+    Router::new().route("/webhook", post(webhook).layer(DefaultBodyLimit::max(LARGEST_BODY)))
 }
 
 async fn ready(Shared(served): Shared<Arc<Served>>) -> Response {
@@ -77,8 +114,16 @@ async fn webhook(Shared(served): Shared<Arc<Served>>, headers: HeaderMap, body: 
         return (StatusCode::NOT_FOUND, "no secret for webhooks: start the agent with --webhook-secret-file\n")
             .into_response();
     };
+    // At each of them: kubelet puts a rotated one into the same file.
+    let secret = match secret.read() {
+        Ok(secret) => secret,
+        Err(error) => {
+            tracing::warn!(%error, "webhooks cannot be checked");
+            return (StatusCode::INTERNAL_SERVER_ERROR, "the agent cannot read its secret\n").into_response();
+        }
+    };
     let proof = Proof::find(|name| headers.get(name).and_then(|value| value.to_str().ok()));
-    if !proof.is_some_and(|proof| proof.holds(secret, &body)) {
+    if !proof.is_some_and(|proof| proof.holds(&secret, &body)) {
         served.metrics.webhooks.get_or_create(&crate::metrics::Result::of("Refused")).inc();
         return (StatusCode::UNAUTHORIZED, "the signature does not fit the body and the secret\n").into_response();
     }

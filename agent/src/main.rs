@@ -2,7 +2,9 @@
 
 mod settings;
 
+mod assemble;
 mod run;
+mod stand_by;
 
 mod applications;
 mod argo_cd;

@@ -83,6 +83,8 @@ struct Present {
 /// The metrics of one agent.
 pub(crate) struct Metrics {
     registry: Registry,
+    /// 1 while this agent holds the lease.
+    leader: Gauge,
     /// Fetches of repositories, by result.
     pub fetches: Family<Result, Counter>,
     /// Looks at charts of repositories and registries, by result.
@@ -137,6 +139,7 @@ impl Metrics {
             }};
         }
         let seconds = || Histogram::new(exponential_buckets(0.01, 2.0, 14));
+        let leader = register!(Gauge::default(), "leader", "1 while this agent holds the lease, and works");
         let fetches = register!(Family::default(), "git_fetches", "Fetches of repositories, by result");
         let chart_fetches = register!(Family::default(), "chart_fetches", "Looks at charts, by result");
         let remote_fetches = register!(
@@ -203,6 +206,7 @@ impl Metrics {
         }
         Self {
             registry,
+            leader,
             fetches,
             chart_fetches,
             remote_fetches,
@@ -233,6 +237,11 @@ impl Metrics {
             let code = asked.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
             requests.get_or_create(&RequestLabels { verb: asked.verb, code }).inc();
         })
+    }
+
+    /// Whether this agent works, or waits for another one to go.
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
     }
 
     /// A commit is seen that was made so long ago.

@@ -2,7 +2,8 @@
 //! same on a large repository.
 
 use gitmoor_tests::harness::installation::{PATIENCE, api};
-use gitmoor_tests::harness::{ControlPlane, GitRemote, Installation, Webhook, config_map, kustomization};
+use gitmoor_tests::harness::ports::free_port;
+use gitmoor_tests::harness::{ControlPlane, GitRemote, Installation, Webhook, config_map, http, kustomization};
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -94,6 +95,43 @@ async fn a_webhook_of_the_repository_of_a_base_is_looked_into_at_once() {
     );
     let metrics = world.metrics().await;
     assert!((metrics.sum("gitmoor_webhooks_total") - 1.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_come_in_apart_from_metrics_and_with_a_rotated_secret() {
+    let (mut webhook, port) = (Webhook::default(), free_port());
+    let apart = format!("http://127.0.0.1:{port}");
+    let world = Installation::start_on(ControlPlane::shared().await, "webhook-apart", |agent| {
+        let agent =
+            agent.env("GITMOOR_POLL_INTERVAL", "3600").env("GITMOOR_WEBHOOK_LISTEN", format!("127.0.0.1:{port}"));
+        webhook.known_to(agent)
+    })
+    .await;
+    world.repository.commit(&[("web/map.yaml", &config_map("map", "key", "one"))], "one").await;
+    world.apply(&world.application("web", "web")).await;
+    world.await_key("map", "one").await;
+    for (url, path, status) in [
+        (&apart, "metrics", 404),
+        (&apart, "healthz", 200),
+        (&apart, "readyz", 200),
+        (&world.agent.url(), "metrics", 200),
+        (&world.agent.url(), "webhook", 404),
+    ] {
+        assert_eq!(http::get(&format!("{url}/{path}")).await.unwrap().status, status, "{url}/{path}");
+    }
+    let push = async |value: &str| {
+        world.repository.commit(&[("web/map.yaml", &config_map("map", "key", value))], value).await;
+    };
+    push("two").await;
+    webhook.report_at(&apart, world.repository.url()).await.unwrap();
+    world.await_key("map", "two").await;
+
+    let old = Webhook::default();
+    webhook.rotate("another-canary-of-the-webhook");
+    assert!(old.report_at(&apart, world.repository.url()).await.unwrap_err().starts_with("401"));
+    push("three").await;
+    webhook.report_at(&apart, world.repository.url()).await.unwrap();
+    world.await_key("map", "three").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

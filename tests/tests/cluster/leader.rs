@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gitmoor_tests::harness::installation::{PATIENCE, api};
 use gitmoor_tests::harness::{
-    Agent, ApiFault, ApiProxy, ControlPlane, Installation, Mark, Requests, config_map, eventually, unique_name,
+    Agent, ApiFault, ApiProxy, ControlPlane, Installation, Mark, Requests, config_map, eventually, http, unique_name,
 };
 use kube::api::{ListParams, Patch, PatchParams};
 use rustix::process::Signal;
@@ -64,6 +64,10 @@ impl Pair {
             if log.contains("another agent works") { Ok(()) } else { Err(log) }
         };
         world.scene().agent(&second).eventually("the other one waits", PATIENCE, waits).await;
+        for (agent, line) in [(&world.agent, "\ngitmoor_leader 1\n"), (&second, "\ngitmoor_leader 0\n")] {
+            let metrics = http::get(&format!("{}/metrics", agent.url())).await.unwrap().body;
+            assert!(metrics.contains(line), "{metrics}");
+        }
 
         let (objects, passed) = (format!("/namespaces/{}/configmaps/", world.target), Mutex::new(0));
         let (gate, closed) = watch::channel(false);

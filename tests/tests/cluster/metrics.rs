@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const INTRODUCTION: &str = "# Metrics
 
 What both pods of the agent answer at `/metrics` (port 8080), as a real agent answered a test: written by it
-(`GITMOOR_WRITE_DOCS=1 cargo test --workspace --test cluster -- metrics`). The one that waits for its lease counts its own requests alone. Labels have words of
+(`GITMOOR_WRITE_DOCS=1 cargo test --workspace --test cluster -- metrics`). The one that waits for its lease counts its own requests alone, and has `gitmoor_leader` at 0. Labels have words of
 fixed lists, but `namespace` and `name`, of which there are as many as Applications, and `store`. A `result` is `success` or the category of what
 went wrong, the same word as in conditions. A counter's samples end in `_total`, a histogram's in `_bucket`, `_sum` and `_count`.
 ";

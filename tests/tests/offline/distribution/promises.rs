@@ -177,6 +177,7 @@ fn somebody_is_told_of_what_matters() {
         "kube_pod_container_status_last_terminated_reason{reason=\"OOMKilled\"}",
         "gitmoor_applies_total{result!=\"success\"}",
         "gitmoor_secrets_last_cycle_seconds",
+        "gitmoor_leader",
     ] {
         assert!(asks(metric), "no alert asks for {metric}");
     }
