@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gitmoor_core::yaml::write_document;
+use gitmoor_core::{names::FIELD_MANAGER, yaml::write_document};
 use serde_json::{Value, json};
 
 use super::material::{Material, is_definition};
@@ -35,7 +35,10 @@ pub(super) fn write(
     if credential {
         terminal.warning("credentials are not written into files: make them with gitmoor bootstrap --credential-only");
     }
-    terminal.message("apply them in this order: kubectl apply --server-side -f FILE");
+    // As the agent's, so that neither takes the other's fields for somebody else's.
+    terminal.message(&format!(
+        "apply them in this order: kubectl apply --server-side --field-manager={FIELD_MANAGER} -f FILE"
+    ));
     if terminal.is_json() {
         terminal.json(&json!({"files": written}));
     }

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use gitmoor_tests::harness::installation::{CREDENTIALS, PATIENCE, api};
+use gitmoor_tests::harness::run::Run;
+use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::{
     Agent, ControlPlane, GitRemote, Repository, condition, config_map, eventually, kustomization, tools, unique_name,
 };
@@ -288,4 +290,75 @@ async fn a_credential_goes_where_the_agent_finds_it_and_takes_none_from_others()
     assert_eq!(all().await, owned(&[mine, ("repository", repository.url(), "new")]));
     run(&[], "newer").assert(0);
     assert_eq!(all().await, owned(&[mine, ("repository", repository.url(), "newer")]));
+}
+
+/// The control plane is its own: definitions are written.
+#[tokio::test(flavor = "multi_thread")]
+async fn exported_files_are_applied_after_a_bootstrap_and_before_one() {
+    let control_plane = ControlPlane::builder().controllers(true).scheduler(true).kwok_nodes(1).start().await;
+    let client = control_plane.client().await;
+    let remote = GitRemote::start().await;
+    let repository = remote.repository("platform").await;
+    let (namespace, target) = (unique_name("boot"), unique_name("web"));
+    write_fork(&repository, &namespace, &target);
+    let person = Person::new(&control_plane, &namespace);
+    let here = repository.tree();
+    let deployment = here.join("distribution/components/gitmoor/deployment.yaml");
+    let template = std::fs::read_to_string(&deployment).unwrap();
+    let image = |image: &str| std::fs::write(&deployment, template.replace("<<__image__>>", image)).unwrap();
+    let files = Scratch::new("export");
+    // As it says that they are applied.
+    let export = || {
+        let folder = files.path().to_str().unwrap();
+        let export = person.run_in(here, &["bootstrap", "--export", folder], b"").assert(0).stderr.clone();
+        let command = export.split("apply them in this order: kubectl ").nth(1).unwrap().lines().next().unwrap();
+        let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        words
+    };
+    let apply = |words: &[String], more: &[&str]| {
+        for file in ["10-definitions.yaml", "20-agent.yaml", "30-platform.yaml"] {
+            let path = files.path().join(file).to_str().unwrap().to_owned();
+            let words = words.iter().map(|word| if word == "FILE" { &path } else { word });
+            let words: Vec<&str> = words.map(String::as_str).chain(more.iter().copied()).collect();
+            let run = person.run_tool("kubectl", &words);
+            assert!(run.status == Some(0), "{words:?}: {run:?}");
+        }
+    };
+    let bootstrap = |more: &[&str]| person.run_in(here, &[&["bootstrap", "--output", "json"], more].concat(), b"");
+    let results = |run: &Run| {
+        let json: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"));
+        let rows = json["objects"].as_array().unwrap().clone();
+        rows.iter().filter(|row| row["result"] != "unchanged").map(|row| row["object"].clone()).collect::<Vec<_>>()
+    };
+
+    image("gitmoor:1");
+    repository.commit_all("a fork").await;
+    assert_eq!(bootstrap(&["--timeout", "1s"]).status, Some(1), "there is no agent yet");
+    let words = export();
+    // As somebody who leaves out the field manager, too.
+    let plain: Vec<String> = words.iter().filter(|word| !word.starts_with("--field-manager")).cloned().collect();
+    assert_eq!(plain.len() + 1, words.len());
+    apply(&plain, &["--dry-run=server"]);
+    // A newer one, by files and back by a bootstrap.
+    image("gitmoor:2");
+    apply(&export(), &[]);
+    assert_eq!(results(&bootstrap(&["--timeout", "1s"])), Vec::<Value>::new());
+    image("gitmoor:1");
+    let name = json!(format!("Deployment.apps {namespace}/gitmoor-agent"));
+    assert_eq!(results(&bootstrap(&["--timeout", "1s"])), [name]);
+
+    // What the agent has put on its own objects comes back.
+    let identity = control_plane.kubeconfig_for_user(&unique_name("agent"), Some("system:masters"));
+    let agent = Agent::builder(&identity).arg(format!("--namespace={namespace}")).env("GITMOOR_POLL_INTERVAL", "0.3");
+    let _agent = agent.start();
+    bootstrap(&["--timeout", "2m"]).assert(0);
+    let claimed = async || {
+        let live = get(&client, "apps/v1/Deployment", Some(&namespace), "gitmoor-agent").await.unwrap();
+        let claim = &live["metadata"]["annotations"]["gitmoor.dev/tracking-id"];
+        if claim.is_string() { Ok(()) } else { Err(live["metadata"].to_string()) }
+    };
+    eventually("the agent keeps itself", PATIENCE, claimed).await;
+    apply(&export(), &[]);
+    eventually("the agent keeps itself still", PATIENCE, claimed).await;
+    assert_eq!(results(bootstrap(&["--timeout", "2m"]).assert(0)), Vec::<Value>::new());
 }

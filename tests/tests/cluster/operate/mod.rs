@@ -55,6 +55,12 @@ impl Person {
         Run::of(&program("gitmoor"), folder, &environment, arguments, stdin)
     }
 
+    /// Runs another of the tools.
+    pub(crate) fn run_tool(&self, name: &str, arguments: &[&str]) -> Run {
+        let environment = [("KUBECONFIG", self.identity.path().to_str().unwrap()), ("HOME", "/nonexistent")];
+        Run::of(&gitmoor_tests::harness::tools::tool(name), Path::new("/"), &environment, arguments, b"")
+    }
+
     /// Runs `gitmoor` where there is no repository.
     pub(crate) fn run(&self, arguments: &[&str]) -> Run {
         self.run_in(Path::new("/"), arguments, b"")
