@@ -45,6 +45,7 @@ pub mod preview;
 pub mod project;
 pub mod provision;
 pub mod prune;
+pub mod root;
 pub mod takeover;
 pub mod tracking;
 

@@ -43,7 +43,7 @@ pub use elsewhere::Wanted;
 pub use error::{Category, ClosureError, Place, Problem};
 pub use index::PathIndex;
 pub use members::{Member, ReadSet, RemoteUse, RemoteUsed, SourceKind};
-pub use remote::{RemoteContent, RemoteReference, RemoteTree, Remotes};
+pub use remote::{RemoteContent, RemoteReference, RemoteTree, Remotes, without_credentials};
 pub use resolve::{End, LinkStep, Resolution, ResolveError, resolve};
 pub use walk::{Limits, read_set, read_set_of, read_set_of_files, read_set_with, read_set_within};
 

@@ -188,7 +188,7 @@ pub(super) fn base(text: &str) -> Option<Base> {
 }
 
 /// What a message may say of a URL: no user, password or query.
-pub(super) fn without_credentials(text: &str) -> String {
+pub fn without_credentials(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     match (text.split_once("://"), text.rfind('@')) {
         (Some((scheme, _)), Some(at)) => format!("{scheme}://{}", &text[at + 1..]),

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::tools::told;
-use super::{Finding, secrets};
-use crate::cluster::{Agent, Connection, Target};
+use super::{Arguments, Finding, root, secrets};
+use crate::cluster::{Agent, Connection};
 use crate::commands::explain::why_silent;
 
 /// A difference of clocks that shows nowhere.
@@ -18,8 +18,8 @@ const TOLERATED: i64 = 5;
 const REFUSED: i64 = 300;
 
 /// All about the cluster; gives the issuer of its ServiceAccounts' tokens.
-pub(super) fn check(target: &Target, conf: Option<&SetupConf>, findings: &mut Vec<Finding>) -> Option<String> {
-    let connection = match Connection::open(target) {
+pub(super) fn check(arguments: &Arguments, conf: Option<&SetupConf>, findings: &mut Vec<Finding>) -> Option<String> {
+    let connection = match Connection::open(&arguments.target) {
         Ok(connection) => connection,
         Err(failure) => {
             let why = failure.causes.join(": ");
@@ -43,6 +43,7 @@ pub(super) fn check(target: &Target, conf: Option<&SetupConf>, findings: &mut Ve
         findings.push(clock(cluster).await);
         findings.extend(rights(&connection).await);
         findings.push(agent(&connection).await);
+        findings.extend(root::check(&connection, &arguments.distribution).await);
         findings.extend(secrets::check(&connection, conf).await);
         findings.extend(argo_cd(&connection).await);
         issuer(cluster).await

@@ -3,6 +3,7 @@
 mod aws;
 mod cluster;
 mod fork;
+mod root;
 mod secrets;
 mod tools;
 
@@ -91,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     let conf = fork::read(&arguments.setup_conf, &arguments.distribution, &mut findings);
     fork::check(&arguments.distribution, &mut findings);
     if !arguments.offline {
-        let issuer = cluster::check(&arguments.target, conf.as_ref(), &mut findings);
+        let issuer = cluster::check(arguments, conf.as_ref(), &mut findings);
         findings.extend(runtime.block_on(aws::check(conf.as_ref(), issuer.as_deref())));
     }
     let wrong = findings.iter().filter(|finding| finding.state == State::Wrong).count();

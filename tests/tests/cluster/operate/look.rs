@@ -90,6 +90,49 @@ async fn doctor_names_what_is_wrong_with_its_fix() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn doctor_compares_the_root_application_with_the_clone_s() {
+    let world = Installation::start("doctor-root").await;
+    let person = Person::of(ControlPlane::shared().await, &world);
+    world.repository.commit(&[("apps/web.yaml", "")], "a fork").await;
+    let root = world.application("platform", "apps");
+    let write = |root: &Value| world.repository.write("distribution/platform.yaml", root.to_string());
+    let doctor = || {
+        let findings = person.run_in(world.repository.tree(), &["doctor", "--output", "json"], b"").json();
+        let findings = findings["findings"].as_array().unwrap().clone();
+        let found: Vec<Value> = findings.into_iter().filter(|finding| finding["check"] == "root").collect();
+        let [found] = &found[..] else { panic!("{found:?}") };
+        ["state", "said", "fix"].map(|key| found[key].as_str().unwrap_or_default().to_owned())
+    };
+    write(&root);
+    let [state, said, fix] = doctor();
+    assert!(
+        state == "doubtful" && said.contains("is not in the cluster") && fix.contains("gitmoor bootstrap"),
+        "{said}"
+    );
+    world.apply(&root).await;
+    let [state, said, fix] = doctor();
+    assert!(state == "fine" && said.ends_with("is as distribution/platform.yaml says") && fix.is_empty(), "{said}");
+
+    let mut moved = root.clone();
+    moved["spec"]["source"]["repoURL"] = json!("https://robot:secret@git.example.org/new.git");
+    moved["spec"]["source"]["targetRevision"] = json!("next");
+    write(&moved);
+    let [state, said, fix] = doctor();
+    assert!(state == "wrong" && fix.contains("gitmoor bootstrap"), "{said}: {fix}");
+    let address = root["spec"]["source"]["repoURL"].as_str().unwrap();
+    let expected = format!(
+        "spec.source.repoURL is {address} in the cluster, https://git.example.org/new.git in the file; \
+         spec.source.targetRevision is main in the cluster, next in the file"
+    );
+    assert!(said.ends_with(&expected), "{said}");
+    // Before init there is nothing to compare with.
+    moved["spec"]["source"]["targetRevision"] = json!("<<__git_repo.target_revision__>>");
+    write(&moved);
+    let run = person.run_in(world.repository.tree(), &["doctor", "--output", "json"], b"").json().to_string();
+    assert!(!run.contains("root Application"), "{run}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn doctor_asks_aws_who_somebody_is() {
     let (aws, control_plane) = (Aws::start().await, ControlPlane::shared().await);
     let person = Person::new(control_plane, "nowhere-in-particular");
