@@ -77,7 +77,7 @@ verify-upstream: tools ## Renders and checks Applications with upstream charts (
 
 image: tools ## Builds the agent's container image into target/gitmoor-agent.tar, with buildah or docker
 	$(CARGO) build --release --workspace --bins
-	@agent/image/build.sh target/release/gitmoor-agent target/gitmoor-agent.tar
+	@AT_MOST_AGENT=40 AT_MOST_IMAGE=150 agent/image/build.sh target/release/gitmoor-agent target/gitmoor-agent.tar
 
 fmt: ## Formats the code
 	$(CARGO) fmt --all

@@ -49,6 +49,15 @@ printf 'gitmoor:x:65532:\n' >"$tree/etc/group"
 install -m 644 "$certificates" "$tree$certificates"
 find "$tree" -exec touch --no-dereference --date="@$epoch" {} +
 
+# Megabytes of 10^6 bytes, as registries count.
+size() { du -sb --apparent-size "$1" | awk '{ printf "%.1f", $1 / 1000000 }'; }
+# AT_MOST_AGENT and AT_MOST_IMAGE, in MB: what a release may weigh. A debug build weighs more.
+within() {
+    awk -v size="$(size "$2")" -v most="$3" 'BEGIN { exit !(size <= most) }' || fail "$1 has $(size "$2") MB, and may have $3"
+}
+[ -z "${AT_MOST_AGENT-}" ] || within "the agent's binary" "$tree/usr/bin/gitmoor-agent" "$AT_MOST_AGENT"
+[ -z "${AT_MOST_IMAGE-}" ] || within "the image" "$tree" "$AT_MOST_IMAGE"
+
 labels=(--label "org.opencontainers.image.version=$version" --label "org.opencontainers.image.revision=$commit")
 rm -f "$out"
 if command -v buildah >/dev/null; then
@@ -63,5 +72,4 @@ elif command -v docker >/dev/null; then
 else
     fail "neither buildah nor docker is there (Debian: apt install buildah)"
 fi
-printf 'image: %s, %s MB unpacked, %s MB packed: %s\n' "$name" "$(du -sm --apparent-size "$tree" | cut -f1)" \
-    "$(du -sm --apparent-size "$out" | cut -f1)" "$out"
+printf 'image: %s, %s MB unpacked, %s MB packed: %s\n' "$name" "$(size "$tree")" "$(size "$out")" "$out"
