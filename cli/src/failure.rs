@@ -24,7 +24,7 @@ Exit status:
      Secret, certificate or credentials file is wrong and nothing was written
   2  the command line is wrong
   3  an input file is wrong; nothing was written
-  4  a file could not be read or written
+  4  a file, Git, another program, the cluster or AWS did not do what was asked
   5  refused, because it could do harm; the message says how to insist";
 
 impl Exit {
