@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use gitmoor_core::yaml::{Limits, read_documents};
+use gitmoor_tests::distribution::fork::files;
 use gitmoor_tests::harness::{
     agent::program,
     sealed_secrets::SealingPair,
@@ -246,4 +247,19 @@ fn the_files_that_the_architecture_names_are_there() {
         }
     }
     assert!(named > 60, "{named} names found");
+}
+
+/// The words before the colon of conditions, as the page on troubleshooting has them.
+#[test]
+fn the_words_of_conditions_are_those_of_the_program() {
+    let page = fs::read_to_string(workspace().join("docs/troubleshooting.md")).unwrap();
+    let (_, table) = page.split_once("## The first word of a condition").unwrap();
+    let cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
+    let words: Vec<&str> = cells.flat_map(|(cell, _)| cell.trim_end_matches('`').split("`, `")).collect();
+    assert!(words.len() > 20, "{words:?}");
+    let sources = ["agent/src", "core/src", "engine/src"].map(|part| files(&workspace().join(part)));
+    let source: String = sources.iter().flatten().map(|file| fs::read_to_string(file).unwrap()).collect();
+    for word in words {
+        assert!(source.contains(&format!("\"{word}\"")), "no condition begins with {word}");
+    }
 }
