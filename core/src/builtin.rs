@@ -84,6 +84,11 @@ pub fn external_secrets() -> Resource {
     kind("external-secrets.io", "ExternalSecret", "v1", "externalsecrets", true)
 }
 
+/// ClusterExternalSecrets.
+pub fn cluster_external_secrets() -> Resource {
+    kind("external-secrets.io", "ClusterExternalSecret", "v1", "clusterexternalsecrets", false)
+}
+
 /// ExternalSecrets of kubernetes-external-secrets' kind.
 pub fn legacy_external_secrets() -> Resource {
     kind("kubernetes-client.io", "ExternalSecret", "v1", "externalsecrets", true)

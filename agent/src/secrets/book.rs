@@ -30,6 +30,8 @@ pub(super) struct Entry {
     pub due: Option<Instant>,
     /// How often it failed since it last worked.
     pub failures: u32,
+    /// The version whose outcome was told last.
+    pub told: Option<String>,
     /// When it was read well last, in seconds since 1970; before that, when it was seen first.
     read: i64,
     running: bool,
@@ -129,9 +131,10 @@ impl Known {
         let running = old.as_ref().is_some_and(|old| old.running);
         let again = old.as_ref().is_some_and(|old| old.again) || (running && changed);
         let read = old.as_ref().map_or_else(clock::unix_seconds, |old| old.read);
-        let failures = if changed { 0 } else { old.map_or(0, |old| old.failures) };
+        let failures = if changed { 0 } else { old.as_ref().map_or(0, |old| old.failures) };
+        let told = old.and_then(|old| old.told);
         let NewEntry { object, request, version, settled: _ } = entry;
-        self.entries.insert(id, Entry { object, request, version, due, failures, read, running, again });
+        self.entries.insert(id, Entry { object, request, version, due, failures, told, read, running, again });
     }
 
     /// Something that an ExternalSecret depends on has changed.

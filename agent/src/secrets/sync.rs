@@ -111,15 +111,19 @@ async fn report(
     outcome: &Outcome,
     written: bool,
 ) {
-    let (object, kind) = {
-        let known = shared.book.lock();
-        let (Some(entry), Some(kind)) = (known.entries.get(id), known.kinds.get(&id.form)) else { return };
-        (entry.object.clone(), kind.clone())
+    let (object, kind, again) = {
+        let mut known = shared.book.lock();
+        let Some(kind) = known.kinds.get(&id.form).cloned() else { return };
+        let Some(entry) = known.entries.get_mut(id) else { return };
+        let version = request.map_or(&entry.version, |request| &request.version).clone();
+        // Somebody has changed it, if only to have it read again, and wants to see that it was.
+        let again = entry.told.replace(version.clone()).is_some_and(|told| told != version);
+        (entry.object.clone(), kind, again)
     };
-    let Some(patch) = status::patch(id, request.map(|request| &**request), &object, outcome, written, &clock::now())
-    else {
-        return;
-    };
+    let request = request.map(|request| &**request);
+    // The predecessor tells nothing else of a read that changed nothing: of two within a second both are to be seen.
+    let now = if id.form == Form::Legacy { clock::now_micros() } else { clock::now() };
+    let Some(patch) = status::patch(id, request, &object, outcome, written || again, &now) else { return };
     match shared.cluster.merge_status(&kind, Some(&id.namespace), &id.name, &patch).await {
         Ok(stored) => {
             shared.events.tell(&stored, vec![event(outcome, written)]);

@@ -113,6 +113,13 @@ impl Connection {
         found
     }
 
+    /// The agent that works, whatever it follows.
+    pub(crate) async fn agent_here(&self) -> Follower {
+        let places = self.namespaces();
+        let known = join_all(places.iter().map(|place| self.lease(place))).await;
+        Follower::choose(known.iter(), None, places.into_iter().map(str::to_owned).collect())
+    }
+
     /// Says when nobody will take up what is asked for.
     pub(crate) async fn warn_without_agent(&self, namespace: &str, terminal: &mut Terminal) {
         if let Some(warning) = self.agent_of(namespace).await.warning() {

@@ -19,7 +19,8 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// The patch of `status`, when there is anything to write. `written` says that the Secret was changed just now.
+/// The patch of `status`, when there is anything to write. `written` says that the Secret was changed just now, or that
+/// somebody wants to see that it was looked at.
 ///
 /// `request` is `None` for an object that cannot be read.
 pub fn patch(

@@ -78,3 +78,42 @@ async fn secrets_are_listed_without_values_and_read_again_when_asked() {
     assert!(world.get(EXTERNAL, "fine").await.unwrap()["metadata"]["annotations"]["force-sync"].is_string());
     person.run(&["secrets", "refresh", "default/absent"]).assert(2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_secrets_read_again_learns_what_comes_of_it() {
+    let mut world = World::start("awaited").await;
+    let person = Person::new(world.control_plane, &world.namespace);
+    world.create_secret("a", CANARY).await;
+    world.store("store", "SecretsManager").await;
+    let data = json!([datum("a", "a")]);
+    world.apply(external_secret("fine", &json!({"data": data, "refreshInterval": "2h"}))).await;
+    world.apply(external_secret("lost", &json!({"data": data, "secretStoreRef": {"name": "absent"}}))).await;
+    let spec = json!({"backendType": "secretsManager", "region": "eu-central-1", "data": [{"key": "a", "name": "a"}]});
+    let old = json!({"apiVersion": "kubernetes-client.io/v1", "kind": "ExternalSecret", "metadata": {"name": "old"}, "spec": spec});
+    world.apply(old).await;
+    world.await_ready("fine").await;
+    world.await_data("old", &[("a", CANARY)]).await;
+    let id = |name: &str| format!("{}/{name}", world.namespace);
+    let (fine, old, lost) = (id("fine"), id("old"), id("lost"));
+
+    world.put_secret("a", "another").await;
+    person.run(&["secrets", "refresh", &fine, "--wait"]).assert(0);
+    assert!(world.get("v1/Secret", "fine").await.unwrap()["data"]["a"] == "YW5vdGhlcg==", "it is there at once");
+    // Also when nothing has changed.
+    let both = person.run(&["secrets", "refresh", &fine, &old, "--wait"]);
+    assert!(both.assert(0).stderr.contains(&format!("{old}: the agent has read it")), "{both:?}");
+    let failed = person.run(&["secrets", "refresh", &lost, "--wait", "--timeout", "2s"]);
+    assert!(failed.assert(1).stderr.contains("it still fails: StoreNotReady: "), "{failed:?}");
+    world.proxy.fail(|_| Some(Fault::deny("secretsmanager:GetSecretValue")));
+    let denied = person.run(&["secrets", "refresh", &fine, "--wait"]);
+    assert!(denied.assert(1).stderr.contains(&format!("{fine}: ")), "{denied:?}");
+    assert!(!denied.stderr.contains("still fails"), "{denied:?}");
+
+    world.agent.terminate(PATIENCE).await;
+    let listed = person.run(&["secrets", "--only", &world.namespace]);
+    assert!(listed.assert(0).stderr.contains("no agent is running in namespace"), "{listed:?}");
+    assert!(!listed.stdout.contains("within"), "{listed:?}");
+    let asked = person.run(&["secrets", "refresh", &fine]);
+    assert!(asked.assert(0).stderr.contains("no agent is running") && asked.stderr.contains("asked for"), "{asked:?}");
+    person.run(&["secrets", "refresh", &fine, "--wait"]).assert(4);
+}
