@@ -35,7 +35,7 @@ pub(crate) struct Request {
 /// How waiting ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// The sync is over and well; the Application as it is.
+    /// The sync is over and well; its state as it ended.
     Well(Value),
     /// It failed.
     Badly(String),
@@ -79,9 +79,10 @@ impl Connection {
         terminal: &mut Terminal,
     ) -> Result<Ended, Failure> {
         let started = Instant::now();
+        let mut end = None;
         loop {
             let object = self.application(&format!("{}/{}", request.namespace, request.name)).await?;
-            let (lines, ended) = look(&object, request, healthy);
+            let (lines, ended) = look(&object, request, healthy, &mut end);
             terminal.live(&lines);
             if let Some(ended) = ended {
                 terminal.end_live(false);
@@ -96,16 +97,27 @@ impl Connection {
     }
 }
 
-/// What there is to show, and whether it is over.
-fn look(object: &Value, request: &Request, healthy: bool) -> (Vec<String>, Option<Ended>) {
+/// What there is to show, and whether it is over. `end` keeps the state of the sync as it ended well: a repair of drift, or a
+/// newer commit, takes its place in the status, while objects may still have to become healthy.
+fn look(object: &Value, request: &Request, healthy: bool, end: &mut Option<Value>) -> (Vec<String>, Option<Ended>) {
     let state = &object["status"]["operationState"];
     let name = &request.name;
     if !asked(&state["operation"], &request.id) {
-        return (vec![format!("{name}: waiting for the agent to take it up")], None);
+        return match end {
+            Some(end) => after(object, name, healthy, Some(end)),
+            None if asked(&object["operation"], &request.id) => {
+                (vec![format!("{name}: waiting for the agent to take it up")], None)
+            }
+            // The request goes once it stands in the status: there, another sync has followed it already.
+            None if healthy => after(object, name, healthy, None),
+            None => {
+                let why = format!("another sync has followed before its end was seen; see gitmoor history {name}");
+                (vec![format!("{name}: {why}")], Some(Ended::Badly(why)))
+            }
+        };
     }
     let message = text_at(state, &["message"]).unwrap_or_default();
-    let revision = Revision::read(&state["syncResult"]).map(|revision| short_revision(&revision.identity()));
-    let revision = revision.unwrap_or_default();
+    let revision = revision(state).map(|revision| short_revision(&revision)).unwrap_or_default();
     let results = state["syncResult"]["resources"].as_array().map_or(0, Vec::len);
     let ended = state.get("finishedAt").is_some();
     match text_at(state, &["phase"]) {
@@ -113,21 +125,29 @@ fn look(object: &Value, request: &Request, healthy: bool) -> (Vec<String>, Optio
             (vec![format!("{name}: syncing to {revision}, {results} objects done: {message}")], None)
         }
         Some("Running") => (vec![format!("{name}: failed, and is tried again: {message}")], None),
-        Some("Succeeded") => after(object, name, healthy),
+        Some("Succeeded") => after(object, name, healthy, Some(end.insert(state.clone()))),
         _ => (vec![format!("{name}: failed: {message}")], Some(Ended::Badly(message.to_owned()))),
     }
 }
 
-/// The sync went well; objects may still have to become healthy.
-fn after(object: &Value, name: &str, healthy: bool) -> (Vec<String>, Option<Ended>) {
+/// The revision that a sync has rolled out.
+fn revision(state: &Value) -> Option<String> {
+    Revision::read(&state["syncResult"]).map(|revision| revision.identity())
+}
+
+/// The sync went well, with this as its state, or its end was not seen; objects may still have to become healthy.
+fn after(object: &Value, name: &str, healthy: bool, end: Option<&Value>) -> (Vec<String>, Option<Ended>) {
     // What cannot be read as an Application is shown by whoever asked for it.
     let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
     // A commit that came meanwhile is a matter of the next sync.
-    let rolled_out = Revision::read(&object["status"]["operationState"]["syncResult"]);
-    let rolled_out = rolled_out.map(|revision| revision.identity()).unwrap_or_default();
-    let moved_on = view.health() == "Healthy" && !view.revision().is_empty() && rolled_out != view.revision();
+    let rolled_out = end.and_then(revision);
+    let moved_on = view.health() == "Healthy"
+        && !view.revision().is_empty()
+        && rolled_out.is_some_and(|rolled_out| rolled_out != view.revision());
     if !healthy || view.is_fine() || moved_on {
-        return (vec![format!("{name}: {}, {}", view.sync(), view.health())], Some(Ended::Well(object.clone())));
+        let unseen = || json!({"message": "everything is applied, by a sync that followed"});
+        let end = end.cloned().unwrap_or_else(unseen);
+        return (vec![format!("{name}: {}, {}", view.sync(), view.health())], Some(Ended::Well(end)));
     }
     let mut lines = vec![format!("{name}: applied; {}, {}", view.sync(), view.health())];
     let unfinished: Vec<_> = view.resources().iter().filter(|resource| !resource.is_fine()).collect();
@@ -169,9 +189,14 @@ mod tests {
             }
             state
         };
-        let look = |state, sync| look(&object(state, sync), &request, true);
-        let (lines, ended) = look(json!({"phase": "Succeeded", "finishedAt": "t"}), "Synced");
+        let waiting = |state, sync: &str| {
+            let mut object = object(state, sync);
+            object["operation"] = operation.clone();
+            look(&object, &request, true, &mut None)
+        };
+        let (lines, ended) = waiting(json!({"phase": "Succeeded", "finishedAt": "t"}), "Synced");
         assert!(ended.is_none() && lines[0].contains("take it up"), "somebody else's: {lines:?}");
+        let look = |state, sync| look(&object(state, sync), &request, true, &mut None);
         for (phase, over, sync, said, expected) in [
             ("Running", false, "OutOfSync", "web: syncing to v1, 0 objects done: m", "None"),
             ("Running", true, "OutOfSync", "web: failed, and is tried again: m", "None"),
@@ -182,5 +207,40 @@ mod tests {
             assert_eq!((lines[0].as_str(), format!("{ended:?}").as_str()), (said, expected));
         }
         assert!(matches!(look(state("Succeeded", true), "Synced").1, Some(Ended::Well(_))));
+    }
+
+    #[test]
+    fn a_sync_whose_place_another_one_takes_is_followed_to_health_all_the_same() {
+        let request = Request { namespace: "gitmoor".into(), name: "web".into(), id: "1".into() };
+        let ours = json!({
+            "operation": {"info": [{"name": INFO_REQUEST, "value": "1"}]}, "phase": "Succeeded", "finishedAt": "t",
+            "message": "ours", "syncResult": {"revision": "v1"},
+        });
+        let other = json!({"operation": {"initiatedBy": {"automated": true}}, "phase": "Running", "syncResult": {"revision": "v2"}});
+        let object = |state: &Value, revision: &str, sync: &str, health: &str| {
+            json!({"metadata": {"name": "web"}, "status": {
+                "operationState": state, "sync": {"status": sync, "revision": revision}, "health": {"status": health},
+                "resources": [{"kind": "Deployment", "name": "a", "status": sync, "health": {"status": health}}],
+            }})
+        };
+        let mut end = None;
+        let mut see = |object: &Value| look(object, &request, true, &mut end);
+        let (lines, ended) = see(&object(&ours, "v1", "Synced", "Progressing"));
+        assert!(ended.is_none() && lines[0].contains("applied; Synced, Progressing"), "{lines:?}");
+        // Drift is repaired.
+        let (lines, ended) = see(&object(&other, "v1", "OutOfSync", "Progressing"));
+        assert!(ended.is_none() && lines[0].contains("applied; OutOfSync, Progressing"), "{lines:?}");
+        let (_, ended) = see(&object(&other, "v1", "Synced", "Healthy"));
+        assert!(matches!(ended, Some(Ended::Well(end)) if end == ours));
+        // A newer commit is not waited for.
+        let (_, ended) = see(&object(&other, "v2", "OutOfSync", "Healthy"));
+        assert!(matches!(ended, Some(Ended::Well(end)) if end == ours));
+
+        // Nobody has looked in between: what follows says whether all is well.
+        let unseen =
+            |revision, sync, healthy| look(&object(&other, revision, sync, "Healthy"), &request, healthy, &mut None).1;
+        assert!(unseen("v2", "OutOfSync", true).is_none());
+        assert!(matches!(unseen("v2", "Synced", true), Some(Ended::Well(_))));
+        assert!(matches!(unseen("v2", "Synced", false), Some(Ended::Badly(_))));
     }
 }

@@ -170,8 +170,7 @@ impl Outcome {
     /// Tells of one.
     pub(crate) fn take(&mut self, name: &str, ended: &Ended, terminal: &mut Terminal) {
         let (word, message, results) = match ended {
-            Ended::Well(object) => {
-                let state = &object["status"]["operationState"];
+            Ended::Well(state) => {
                 let message = state["message"].as_str().unwrap_or_default().to_owned();
                 ("succeeded", message, state["syncResult"]["resources"].clone())
             }
