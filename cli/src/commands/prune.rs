@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(250);
 Examples:
   # Shows what is blocked, and asks
   gitmoor prune mlflow
-  # Without being asked, and until it is gone
+  # Without being asked, and until it is done
   gitmoor prune mlflow --yes --wait")]
 pub(crate) struct Arguments {
     /// The Application
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     /// Confirm without being asked
     #[arg(long, short)]
     yes: bool,
-    /// Wait until it is gone
+    /// Wait until it is done: everything is gone, or made anew
     #[arg(long)]
     wait: bool,
     /// How long to wait, such as 90s or 10m
@@ -67,7 +67,10 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         show(name, (&left_over, &going), &waiting, &view, terminal);
     }
     if digests.is_empty() {
-        return Ok(Exit::Done);
+        // What is on its way was confirmed before.
+        let wait = arguments.wait && (!going.is_empty() || is_deleting(&object));
+        let over = async { gone(&connection, &object, &digests, arguments.timeout, terminal).await };
+        return if wait { connection.wait(over) } else { Ok(Exit::Done) };
     }
     if !arguments.yes && !confirmed(terminal)? {
         terminal.message("nothing was confirmed");
@@ -79,7 +82,11 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         let written = connection.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await;
         written.map_err(|error| failed(format!("cannot confirm for {name}"), &error))?;
         terminal.message(&format!("{name}: confirmed; the agent deletes it"));
-        if arguments.wait { gone(&connection, &object, arguments.timeout, terminal).await } else { Ok(Exit::Done) }
+        if arguments.wait {
+            gone(&connection, &object, &digests, arguments.timeout, terminal).await
+        } else {
+            Ok(Exit::Done)
+        }
     })
 }
 
@@ -135,28 +142,37 @@ fn confirmed(terminal: &mut Terminal) -> Result<bool, Failure> {
     Ok(answer.is_some_and(|answer| matches!(answer.trim(), "y" | "yes")))
 }
 
+/// Waits until all that was confirmed is done; with an Application that is being deleted, until it is gone itself.
 async fn gone(
     connection: &Connection,
     object: &Value,
+    confirmed: &[&str],
     timeout: Duration,
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
     let (namespace, name) = name_of(object);
     let started = Instant::now();
     loop {
-        let object = connection.application(&format!("{namespace}/{name}")).await?;
-        let view: ApplicationView = serde_json::from_value(object).unwrap_or_default();
-        let left: Vec<String> = view
-            .resources()
-            .iter()
-            .filter(|one| one.requires_pruning)
-            .map(|one| format!("  {} is still there", one.id()))
-            .collect();
-        if left.is_empty() {
-            terminal.end_live(false);
-            terminal.message(&format!("{name}: everything is gone"));
-            return Ok(Exit::Done);
-        }
+        let found = connection.cluster.get(&builtin::applications(), Some(namespace), name).await;
+        let found = found.map_err(|error| failed(format!("cannot read the Application {name}"), &error))?;
+        let left = match found.as_ref().map(|object| left(object, confirmed)) {
+            None => {
+                terminal.end_live(false);
+                terminal.message(&format!("{name}: everything is gone, and so is the Application"));
+                return Ok(Exit::Done);
+            }
+            Some(Left::Nothing) => {
+                terminal.end_live(false);
+                terminal.message(&format!("{name}: everything that was confirmed is done"));
+                return Ok(Exit::Done);
+            }
+            Some(Left::People(why)) => {
+                terminal.end_live(false);
+                terminal.error(&format!("{name}: what was confirmed is taken up, and then: {why}"));
+                return Ok(Exit::Findings);
+            }
+            Some(Left::Time(lines)) => lines,
+        };
         terminal.live(&left);
         if started.elapsed() > timeout {
             terminal.end_live(true);
@@ -164,5 +180,86 @@ async fn gone(
             return Ok(Exit::Findings);
         }
         sleep(LOOK).await;
+    }
+}
+
+/// What of a confirmation is not done yet.
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// It takes time; what there is to show.
+    Time(Vec<String>),
+    /// It takes somebody who does something.
+    People(String),
+}
+
+/// What of a confirmation is not done, by the status of its Application: a condition asks for its digest until the agent has
+/// taken it up, and left-over objects are listed until they are gone. An Application that is being deleted says nothing of
+/// its objects any more; it goes after them.
+fn left(object: &Value, confirmed: &[&str]) -> Left {
+    let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
+    let mut lines: Vec<String> = Vec::new();
+    let mut others = None;
+    for condition in view.conditions() {
+        let digests = asked(&condition.message);
+        if digests.iter().any(|digest| confirmed.contains(digest)) {
+            lines.push(format!("  waiting for the agent to take it up: {}", condition.text()));
+        } else if !digests.is_empty() {
+            others = Some(format!("{}; see gitmoor prune {}", condition.text(), name_of(object).1));
+        }
+    }
+    let takes_up = !lines.is_empty();
+    let left_over = view.resources().iter().filter(|one| one.requires_pruning);
+    let leaving = left_over.clone().any(|one| one.leaving().is_some());
+    lines.extend(left_over.map(|one| format!("  {} is still there", one.id())));
+    if is_deleting(object) {
+        lines.push("  the Application is still there".to_owned());
+    }
+    if let Some(others) = others.filter(|_| !takes_up && !leaving) {
+        return Left::People(others);
+    }
+    if !lines.is_empty() {
+        return Left::Time(lines);
+    }
+    let error = view.conditions().iter().find(|condition| condition.is_error());
+    error.map_or(Left::Nothing, |error| Left::People(error.message.clone()))
+}
+
+fn is_deleting(object: &Value) -> bool {
+    object["metadata"]["deletionTimestamp"].is_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confirmation_is_done_when_nothing_of_it_is_left() {
+        let asks = |digest: &str| {
+            let question = format!("annotate the Application with {ANNOTATION_CONFIRM_PRUNE}={digest}");
+            json!({"type": "PruneWarning", "message": format!("PruneBlocked: it waits; to delete it, {question}")})
+        };
+        let error = json!({"type": "SyncError", "message": "ApplyFailed: no"});
+        let left_over = json!({"kind": "ConfigMap", "name": "a", "status": "OutOfSync", "requiresPruning": true});
+        let anew = json!({"kind": "ConfigMap", "name": "b", "status": "OutOfSync"});
+        let of = |conditions: Value, resources: Value, deleting: bool| {
+            let deleted = if deleting { json!("then") } else { Value::Null };
+            let object = json!({"metadata": {"name": "web", "deletionTimestamp": deleted},
+                "status": {"conditions": conditions, "resources": resources}});
+            left(&object, &["0123456789abcdef"])
+        };
+        let (ours, other) = (asks("0123456789abcdef"), asks("fedcba9876543210"));
+        let time = |left: Left| matches!(left, Left::Time(lines) if !lines.is_empty());
+        // To be made anew: no object of it is left over.
+        assert!(time(of(json!([ours]), json!([anew]), false)));
+        assert_eq!(of(json!([]), json!([anew]), false), Left::Nothing);
+        assert!(time(of(json!([]), json!([left_over]), false)));
+        // One that is being deleted does not say what of its objects is left over.
+        assert!(time(of(json!([]), json!([anew]), true)));
+        assert!(time(of(json!([ours, other]), json!([]), false)));
+        assert!(
+            matches!(of(json!([other]), json!([left_over]), false), Left::People(why) if why.contains("gitmoor prune web"))
+        );
+        assert_eq!(of(json!([error]), json!([]), false), Left::People("ApplyFailed: no".to_owned()));
     }
 }

@@ -1,7 +1,9 @@
 //! status, sync, refresh, suspend, resume, history, rollback and prune.
 
 use gitmoor_tests::harness::installation::PATIENCE;
+use gitmoor_tests::harness::installation::api;
 use gitmoor_tests::harness::{ControlPlane, Installation, Mode, config_map, kustomization};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use super::Person;
@@ -291,4 +293,46 @@ async fn a_blocked_deletion_is_shown_and_goes_when_it_is_confirmed() {
     assert!(world.target("v1/PersistentVolumeClaim", "data").await.is_none());
     let nothing = person.run(&["prune", "web"]);
     assert!(nothing.assert(0).stdout.contains("nothing of web waits"), "{nothing:?}");
+}
+
+/// Waits until an Application asks for a confirmation.
+async fn await_asked(world: &Installation, name: &str) {
+    let asks = |status: &Value| status["conditions"].to_string().contains("gitmoor.dev/confirm-prune=");
+    world.await_status("asks for a confirmation", name, asks).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmation_is_waited_for_until_it_is_done() {
+    let (world, person) = world("confirmed").await;
+    let immutable = |value: &str| {
+        config_map("frozen", "key", value).replace(
+            "  name: frozen\n",
+            "  name: frozen\n  annotations:\n    argocd.argoproj.io/sync-options: Force=true,Prune=confirm\nimmutable: true\n",
+        )
+    };
+    world.repository.commit(&[("web/map.yaml", &immutable("one"))], "one").await;
+    world.apply(&world.application("web", "web")).await;
+    world.await_key("frozen", "one").await;
+    let first = world.uid("frozen").await;
+    world.repository.commit(&[("web/map.yaml", &immutable("two"))], "two").await;
+    await_asked(&world, "web").await;
+    let anew = person.run(&["prune", "web", "--yes", "--wait"]);
+    assert!(anew.assert(0).stderr.contains("everything that was confirmed is done"), "{anew:?}");
+    assert_ne!(world.uid("frozen").await, first, "it is made anew by then");
+    assert_eq!(world.key("frozen").await.as_deref(), Some("two"));
+
+    // An Application that takes along what it owns.
+    let finalizer = json!({"metadata": {"finalizers": ["resources-finalizer.argocd.argoproj.io"]}});
+    world.patch_application("web", &finalizer).await;
+    world.patch("v1/ConfigMap", &world.target, "frozen", &json!({"metadata": {"finalizers": ["test.dev/held"]}})).await;
+    let applications = api(&world.client, "argoproj.io/v1alpha1/Application", Some(&world.namespace));
+    applications.delete("web", &DeleteParams::default()).await.unwrap();
+    await_asked(&world, "web").await;
+    let held = person.run(&["prune", "web", "--yes", "--wait", "--timeout", "3s"]);
+    assert!(held.assert(1).stderr.contains("the Application is still there"), "{held:?}");
+    assert!(world.target("v1/ConfigMap", "frozen").await.unwrap()["metadata"]["deletionTimestamp"].is_string());
+    world.patch("v1/ConfigMap", &world.target, "frozen", &json!({"metadata": {"finalizers": null}})).await;
+    let waited = person.run(&["prune", "web", "--wait"]);
+    assert!(waited.status == Some(0) || waited.stderr.contains("there is no Application web"), "{waited:?}");
+    assert!(world.target("v1/ConfigMap", "frozen").await.is_none());
 }
