@@ -22,6 +22,6 @@ mod tests;
 pub use declaration::{Credentials, Plain, Problem, SecretDeclaration};
 pub use generate::{GenerateError, Random, SystemRandom};
 pub use generator::{Algorithm, Fallback, Generator, Input, Part, RandomText, Reference};
-pub use plan::{Plan, PlanError, Request, Situation, plan};
+pub use plan::{Plan, PlanError, Request, Situation, Unasked, plan};
 pub use template::{Filter, Template, TemplateError};
 pub use values::{Given, Values};

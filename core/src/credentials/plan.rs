@@ -34,6 +34,19 @@ pub struct Plan {
     pub also: BTreeSet<String>,
     /// Values that nobody was asked for but that are made anew.
     pub renewed: BTreeSet<String>,
+    /// Values that somebody could have given, and did not, by their names.
+    pub defaults: BTreeMap<String, Unasked>,
+}
+
+/// What was chosen for a value that somebody could have given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unasked {
+    /// What gives it: a flag, or a variable of the environment.
+    pub given_by: String,
+    /// Chosen by chance, and not by the declaration.
+    pub random: bool,
+    /// Keys that are sealed with it, with the position of their Secret.
+    pub keys: BTreeSet<(usize, String)>,
 }
 
 /// Why there is no plan.
@@ -107,11 +120,12 @@ pub fn plan(
         _ => BTreeSet::new(),
     };
     let renewed = renewed.into_iter().map(str::to_owned).collect();
+    let defaults = planner.defaults(&write);
     let mut by_secret: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     for (secret, key) in write {
         by_secret.entry(secret).or_default().insert(key);
     }
-    Ok(Plan { write: by_secret, also, renewed })
+    Ok(Plan { write: by_secret, also, renewed, defaults })
 }
 
 struct Planner<'p> {
@@ -198,16 +212,35 @@ impl<'p> Planner<'p> {
     fn refuse_missing_inputs(&self, write: &BTreeSet<Target>) -> Result<(), Vec<PlanError>> {
         let needed: BTreeSet<&str> = write.iter().flat_map(|target| self.values(target)).collect();
         let missing = needed.into_iter().filter_map(|name| {
-            let generator = self.credentials.generator(name)?;
-            let variable = match generator {
-                Generator::Input(input, Fallback::None) => format!("--{}", input.name()),
-                Generator::Environment(variable, Fallback::None) => format!("the environment variable {variable}"),
-                _ => return None,
-            };
-            (!self.given.gives(generator)).then(|| PlanError::NotGiven { value: name.to_owned(), variable })
+            let (variable, fallback) = self.not_given(name)?;
+            (*fallback == Fallback::None).then(|| PlanError::NotGiven { value: name.to_owned(), variable })
         });
         let missing: Vec<PlanError> = missing.collect();
         if missing.is_empty() { Ok(()) } else { Err(missing) }
+    }
+
+    /// What would give a value that is not given, and what stands in for it.
+    fn not_given(&self, name: &str) -> Option<(String, &'p Fallback)> {
+        let generator = self.credentials.generator(name)?;
+        let way = match generator {
+            Generator::Input(input, fallback) => (format!("--{}", input.name()), fallback),
+            Generator::Environment(variable, fallback) => (format!("the environment variable {variable}"), fallback),
+            _ => return None,
+        };
+        Some(way).filter(|_| !self.given.gives(generator))
+    }
+
+    fn defaults(&self, write: &BTreeSet<Target>) -> BTreeMap<String, Unasked> {
+        let mut defaults: BTreeMap<String, Unasked> = BTreeMap::new();
+        for target in write {
+            for name in self.values(target) {
+                let Some((given_by, fallback)) = self.not_given(name) else { continue };
+                let random = matches!(fallback, Fallback::Random(_));
+                let none = || Unasked { given_by, random, keys: BTreeSet::new() };
+                defaults.entry(name.to_owned()).or_insert_with(none).keys.insert(target.clone());
+            }
+        }
+        defaults
     }
 
     fn described(&self, (secret, key): &Target) -> String {

@@ -178,6 +178,35 @@ fn what_is_generated_is_sealed_for_the_controller() {
 }
 
 #[test]
+fn defaults_that_were_sealed_are_named_with_what_gives_them_and_without_values() {
+    let fork = Fork::new();
+    fork.write("password.txt", "correct horse\n");
+    let expected = "defaults, where nothing was given; to change one, give it with --rotate NAME\n  \
+        email (--email): as declared, in auth/dex config.yaml\n  \
+        token (the environment variable WEB_TOKEN): by chance, in web/web token\n  \
+        username (--username): as declared, in web/web line\n";
+    let check = fork.run(&["--password-file", "password.txt", "--check"]);
+    assert!(check.assert(1).stdout.contains(expected), "{}", check.stdout);
+    let first = fork.run(&["--password-file", "password.txt"]);
+    assert!(first.assert(0).stdout.contains(expected), "{}", first.stdout);
+    let token = fork.open("web.web")["token"].clone();
+    for value in ["admin", token.as_str()] {
+        assert!(!(first.stdout.clone() + &first.stderr).contains(value), "{value}: {}", first.stdout);
+    }
+    // What is as it was is not told again, and what is given is no default.
+    assert!(!fork.run(&[]).assert(0).stdout.contains("defaults"));
+    let own =
+        fork.run(&["--rotate", "username", "--username", "ada", "--password-file", "password.txt", "--output", "json"]);
+    let json: Value = serde_json::from_str(&own.assert(0).stdout).unwrap();
+    assert_eq!(
+        (&json["defaults"], json["sealed"].as_array().unwrap().len()),
+        (&Value::Array(Vec::new()), 1),
+        "{json:#}"
+    );
+    assert!(fork.open("web.web")["line"].starts_with("ada:"));
+}
+
+#[test]
 fn a_second_run_changes_no_byte() {
     let fork = Fork::new();
     fork.first();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
-use gitmoor_core::credentials::{Credentials, Plan, Request, Situation};
+use gitmoor_core::credentials::{Credentials, Plan, Request, Situation, Unasked};
 use serde::Serialize;
 
 use super::is_renewal;
@@ -25,6 +25,8 @@ pub(super) struct Report {
     plain: Vec<PathBuf>,
     /// Values that were renewed because they stand in one key with what was asked for.
     also_renewed: BTreeSet<String>,
+    /// Values for which defaults are sealed, because nobody gave them.
+    defaults: Vec<Chosen>,
     /// What has to be restarted.
     restart: BTreeSet<String>,
     unchanged: usize,
@@ -38,6 +40,16 @@ struct Sealed {
     file: PathBuf,
     new: bool,
     keys: BTreeSet<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Chosen {
+    value: String,
+    given_by: String,
+    random: bool,
+    /// `NAMESPACE/NAME KEY`.
+    keys: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,6 +87,7 @@ impl Report {
             sealed: sealed.collect(),
             plain,
             also_renewed: plan.also.clone(),
+            defaults: chosen(credentials, plan),
             restart,
             unchanged: situation.active.len() - plan.write.len(),
             left_out: left_out(credentials, situation),
@@ -87,7 +100,7 @@ impl Report {
             terminal.json(self);
             return;
         }
-        let Self { sealed, plain, also_renewed, restart, unchanged, left_out, format: _ } = self;
+        let Self { sealed, plain, also_renewed, defaults, restart, unchanged, left_out, format: _ } = self;
         for Sealed { secret, file, new, keys } in sealed {
             let done = match (check, new) {
                 (true, _) => "would seal",
@@ -100,6 +113,7 @@ impl Report {
         for path in plain {
             terminal.data(Style::Plain, &format!("set {}", path.display()));
         }
+        print_defaults(defaults, terminal);
         if !also_renewed.is_empty() {
             let names: Vec<&str> = also_renewed.iter().map(String::as_str).collect();
             terminal.warning(&format!("renewed as well, because they stand in one key with it: {}", names.join(", ")));
@@ -114,6 +128,32 @@ impl Report {
         let left_out = left_out.len();
         let done = if check { "to be sealed" } else { "sealed" };
         terminal.message(&format!("{} Secrets {done}, {unchanged} as they were, {left_out} left out", sealed.len()));
+    }
+}
+
+fn chosen(credentials: &Credentials, plan: &Plan) -> Vec<Chosen> {
+    let key = |(index, key): &(usize, String)| {
+        let secret = credentials.secrets.get(*index)?;
+        Some(format!("{}/{} {key}", secret.namespace, secret.name))
+    };
+    let chosen = plan.defaults.iter().map(|(value, Unasked { given_by, random, keys })| Chosen {
+        value: value.clone(),
+        given_by: given_by.clone(),
+        random: *random,
+        keys: keys.iter().filter_map(key).collect(),
+    });
+    chosen.collect()
+}
+
+/// What somebody may have forgotten to give. A default may be as secret as what it stands for: it is not shown.
+fn print_defaults(defaults: &[Chosen], terminal: &mut Terminal) {
+    if defaults.is_empty() {
+        return;
+    }
+    terminal.data(Style::Yellow, "defaults, where nothing was given; to change one, give it with --rotate NAME");
+    for Chosen { value, given_by, random, keys } in defaults {
+        let how = if *random { "by chance" } else { "as declared" };
+        terminal.data(Style::Plain, &format!("  {value} ({given_by}): {how}, in {}", keys.join(", ")));
     }
 }
 
