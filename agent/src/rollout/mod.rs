@@ -13,7 +13,7 @@ use gitmoor_core::object::annotation;
 use gitmoor_core::operation::{Attempt, is_output, named_source, rolled_out};
 use gitmoor_core::plan::{Action, DesiredObject, Plan, Step};
 use gitmoor_core::prune::{PruneContext, Verdict, judge};
-use gitmoor_core::status::{Condition, ConditionKind, Operation, OperationResult, Phase, Revision};
+use gitmoor_core::status::{Condition, ConditionKind, Operation, OperationResult, Phase, Revision, is_argo_cds};
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::cluster::Propagation;
 use serde_json::Value;
@@ -169,7 +169,10 @@ impl Rollout<'_> {
                 && of_source(&state["syncResult"])
                 && is_output(state, &self.evaluation.output)
         };
-        rolled_out && compared.get(field) == Some(source) && compared["destination"] == object["spec"]["destination"]
+        rolled_out
+            && !is_argo_cds(status)
+            && compared.get(field) == Some(source)
+            && compared["destination"] == object["spec"]["destination"]
     }
 
     /// A sync that needs no memory, or repairs between two syncs.

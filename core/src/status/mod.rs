@@ -147,6 +147,14 @@ impl Revision {
     }
 }
 
+/// Fields of a status that Argo CD alone writes: which controller it was, and that the health of objects is not in their list.
+const ARGO_CDS: [&str; 3] = ["controllerNamespace", "resourceHealthSource", "sourceHydrator"];
+
+/// True for a status that Argo CD has written last: what it says of a sync is not what we have rolled out.
+pub fn is_argo_cds(status: &Value) -> bool {
+    ["controllerNamespace", "resourceHealthSource"].iter().any(|field| status[field].is_string())
+}
+
 /// Everything that a status says.
 #[derive(Clone, Debug)]
 pub struct Report<'a> {
@@ -177,6 +185,12 @@ pub struct Report<'a> {
 /// The new status, from the one before and a report. `now`: RFC 3339, UTC, seconds.
 pub fn compose(before: &Value, report: &Report<'_>, now: &str) -> Value {
     let mut status = before.as_object().cloned().unwrap_or_default();
+    if is_argo_cds(before) {
+        status.remove("operationState");
+    }
+    for field in ARGO_CDS {
+        status.remove(field);
+    }
     let (field, source) = report.source;
     let mut sync = json!({
         "status": report.sync.as_str(),

@@ -140,6 +140,32 @@ fn several_sources_have_lists_of_everything() {
 }
 
 #[test]
+fn a_status_of_argo_cd_becomes_ours_with_its_history() {
+    let (source, destination) = (json!({}), json!({}));
+    // As Argo CD 3.5 leaves it.
+    let theirs = json!({
+        "controllerNamespace": "argocd", "resourceHealthSource": "appTree", "sourceHydrator": {}, "sourceType": "Directory",
+        "history": [{"id": 4, "deployedAt": NOON, "initiatedBy": {"automated": true}, "revision": "a", "source": {}}],
+        "operationState": {
+            "phase": "Succeeded", "message": "successfully synced (all tasks run)", "startedAt": NOON, "finishedAt": NOON,
+            "operation": {"initiatedBy": {"automated": true}, "retry": {"limit": 5}, "sync": {"revision": "a"}},
+            "syncResult": {"revision": "a", "source": {}},
+        },
+        "sync": {"status": "Synced", "revision": "a", "comparedTo": {"source": {}, "destination": {}}},
+    });
+    assert!(is_argo_cds(&theirs));
+    let status = compose(&theirs, &Report { operation: None, ..report(&source, &destination) }, ONE);
+    assert!(!is_argo_cds(&status));
+    let kept: Vec<&str> =
+        theirs.as_object().unwrap().keys().filter(|key| status.get(*key).is_some()).map(String::as_str).collect();
+    assert_eq!(kept, ["history", "sourceType", "sync"], "{status:#}");
+    let operation = Some(succeeded("b"));
+    let status = compose(&status, &Report { operation, ..report(&source, &destination) }, ONE);
+    let ids: Vec<_> = status["history"].as_array().unwrap().iter().map(|entry| &entry["id"]).collect();
+    assert_eq!(ids, [4, 5]);
+}
+
+#[test]
 fn a_running_operation_keeps_its_start() {
     let (source, destination) = (json!({}), json!({}));
     let running = Operation { phase: Phase::Running, ..succeeded("a") };

@@ -2,7 +2,7 @@
 
 use gitmoor_tests::harness::installation::{api, apply};
 use gitmoor_tests::harness::{ControlPlane, Installation, condition, config_map, create_namespace};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::argo_cd::install;
@@ -108,4 +108,44 @@ async fn what_a_running_argo_cd_takes_is_left_to_it_without_a_fight() {
     }
     let synced = |status: &Value| status["sync"]["status"] == "Synced" && condition(status, "LeftToArgoCD").is_none();
     world.await_status("is Synced", "web", synced).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_in_place_is_taken_over_although_argo_cd_has_synced_this_very_commit() {
+    let world = Installation::start("in-place").await;
+    let commit = world.repository.commit(&[("web/map.yaml", &config_map("map", "key", "one"))], "one").await;
+    let maps = api(&world.client, "v1/ConfigMap", Some(&world.target));
+    let made = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map"}, "data": {"key": "one"}});
+    let by_argo = PostParams { field_manager: Some("argocd-controller".to_owned()), ..PostParams::default() };
+    maps.create(&by_argo, &serde_json::from_value(made).unwrap()).await.unwrap();
+    argo_cd_applies(&world, "web", "map", &json!({"key": "one"})).await;
+    // What Argo CD 3.5 leaves: it was there first, and nothing asks for another sync.
+    let mut application = world.application("web", "web");
+    application["spec"]["syncPolicy"] = json!({});
+    world.apply(&application).await;
+    world.await_status("is looked at", "web", |status| status["sync"]["status"] == "OutOfSync").await;
+    let source = &application["spec"]["source"];
+    let (automated, time) = (json!({"automated": true}), "2026-01-01T00:00:00Z");
+    let theirs = json!({
+        "controllerNamespace": "argocd", "resourceHealthSource": "appTree", "sourceHydrator": {},
+        "health": {"status": "Healthy"}, "sourceType": "Directory", "reconciledAt": time,
+        "operationState": {
+            "phase": "Succeeded", "message": "successfully synced (all tasks run)", "startedAt": time, "finishedAt": time,
+            "operation": {"initiatedBy": automated, "retry": {"limit": 5}, "sync": {"revision": commit}},
+            "syncResult": {"revision": commit, "source": source},
+        },
+        "resources": [{"version": "v1", "kind": "ConfigMap", "namespace": world.target, "name": "map", "status": "Synced"}],
+        "sync": {"status": "Synced", "revision": commit,
+            "comparedTo": {"source": source, "destination": application["spec"]["destination"]}},
+    });
+    let applications = api(&world.client, APPLICATION, Some(&world.namespace));
+    applications.patch_status("web", &PatchParams::default(), &Patch::Merge(json!({"status": theirs}))).await.unwrap();
+    world.patch_application("web", &json!({"spec": {"syncPolicy": {"automated": {"prune": true}}}})).await;
+    let ours = |status: &Value| {
+        let theirs = ["controllerNamespace", "resourceHealthSource", "sourceHydrator"];
+        status["sync"]["status"] == "Synced" && theirs.iter().all(|field| status[field].is_null())
+    };
+    world.await_status("is Synced, as the agent says it", "web", ours).await;
+    let map = world.target("v1/ConfigMap", "map").await.unwrap();
+    assert_eq!((managers(&map), map["metadata"]["annotations"].get(TRACKING_ID)), (vec!["gitmoor"], None), "{map:#}");
 }
