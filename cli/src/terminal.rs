@@ -150,6 +150,11 @@ impl Terminal {
         let _ = self.stdout.flush();
     }
 
+    /// Whether what is printed takes the place of what was printed before.
+    pub(crate) fn is_screen(&self) -> bool {
+        self.settings.stdout.is_terminal
+    }
+
     /// Standard output reaches its reader now.
     pub(crate) fn flush(&mut self) {
         let _ = self.stdout.flush();

@@ -7,6 +7,7 @@ mod tree;
 use std::time::Duration;
 
 use crate::{
+    age::now,
     cluster::{Connection, Target, complete_applications},
     failure::{Exit, Failure},
     terminal::{Style, Terminal},
@@ -41,7 +42,7 @@ pub(crate) struct Arguments {
     /// Show objects below their Applications, and Applications below the one that they belong to
     #[arg(long)]
     tree: bool,
-    /// Show it again whenever it changes, until Ctrl-C
+    /// Show it again whenever it changes, until Ctrl-C; into a file or pipe, one below the other, each with its time
     #[arg(long, short)]
     watch: bool,
     /// Applications of all namespaces
@@ -73,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
 /// Shows it whenever it changes. A request that fails ends nothing: whoever watches an upgrade wants to see its end.
 fn watch(connection: &Connection, arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let mut seen = connection.wait(Seen::now(connection, arguments))?;
-    let mut shown = None;
+    let (mut shown, mut known) = (None, None);
     loop {
         // Warnings stand in the picture: on a terminal it takes the place of everything before.
         let picture: Vec<(Style, String)> = if terminal.is_json() {
@@ -82,10 +83,16 @@ fn watch(connection: &Connection, arguments: &Arguments, terminal: &mut Terminal
             let warnings = seen.warnings.iter().map(|warning| (Style::Yellow, format!("warning: {warning}")));
             warnings.chain(seen.lines(arguments)).collect()
         };
-        if shown.as_ref() != Some(&picture) {
+        // A log has a picture for each change, and not one for each second that goes by.
+        let state = (!terminal.is_screen()).then(|| seen.state(arguments.tree));
+        if shown.as_ref() != Some(&picture) && (state.is_none() || state != known) {
+            known = state;
             if terminal.is_json() {
                 terminal.json(&seen.document(arguments.tree));
             } else {
+                if !terminal.is_screen() {
+                    terminal.data(Style::Plain, &now().to_string());
+                }
                 terminal.screen(&picture);
             }
             terminal.flush();

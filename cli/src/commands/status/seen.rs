@@ -77,6 +77,14 @@ impl Seen {
         json!({"namespace": namespace, "warning": warning, "applications": rows, "repositories": repositories})
     }
 
+    /// What changes when something happens, and not with the time that goes by, which warnings count.
+    pub(super) fn state(&self, resources: bool) -> Value {
+        let mut state = self.document(resources);
+        let warnings = self.warnings.concat();
+        state["warning"] = warnings.chars().filter(|c| !c.is_ascii_digit()).collect::<String>().into();
+        state
+    }
+
     /// For people.
     pub(super) fn lines(&self, arguments: &Arguments) -> Vec<(Style, String)> {
         let Self { namespace, all, chosen, warnings: _, repositories } = self;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use gitmoor_tests::harness::api_proxy::{ApiFault, ApiProxy};
 use gitmoor_tests::harness::installation::PATIENCE;
@@ -172,6 +173,16 @@ async fn whoever_watches_sees_faults_pass_and_an_agent_go() {
     let proxy = ApiProxy::start(&identity).await;
     let mut watching = Watching::start(proxy.kubeconfig(), &world.namespace);
     watching.shows("web at the first commit", |last| last.contains(&first[..7])).await;
+    // Into a file: only what happens, however its age grows, and no control codes.
+    let shown = || fs::read_to_string(watching.process.log()).unwrap_or_default();
+    let rests = async || {
+        let before = shown();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        if shown() == before { Ok(before) } else { Err(shown()) }
+    };
+    let before = eventually("nothing more is told", PATIENCE, rests).await;
+    assert!(before.contains("Z\nNAME ") && !before.contains('\u{1b}'), "{before:?}");
+    assert!(before.matches("\nNAME ").count() < 6, "{before}");
     proxy.fault(|_| Some(ApiFault::Refuse(503, "ServiceUnavailable")));
     let away = |last: &str| last.contains("cannot list Applications") && last.contains("what follows is from before");
     watching.shows("that nobody answers, and what was before", |last| away(last) && last.contains(&first[..7])).await;
