@@ -29,7 +29,8 @@ use gitmoor_engine::{
     jq,
 };
 
-use arguments::Arguments;
+use arguments::{Arguments, Global, Output};
+use failure::{Exit, Failure};
 use settings::Settings;
 use terminal::Terminal;
 
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     }
     // The shell asks for completions: answers, and ends here.
     clap_complete::CompleteEnv::with_factory(Arguments::command).complete();
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| refused(&error));
     let settings = Settings::new(&arguments.global);
     let mut terminal = Terminal::new(settings);
     let exit = match commands::run(arguments.command, &mut terminal) {
@@ -53,4 +54,17 @@ fn main() -> ExitCode {
         }
     };
     exit.into()
+}
+
+/// The command line is wrong, or help was asked for: clap says so, for programs too.
+fn refused(error: &clap::Error) -> ! {
+    let words: Vec<_> = std::env::args_os().collect();
+    let wants_json = words.windows(2).any(|two| two[0] == "--output" && two[1] == "json");
+    if error.use_stderr() && (wants_json || words.iter().any(|word| word == "--output=json")) {
+        let settings = Settings::new(&Global { output: Output::Json, quiet: false });
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Terminal::new(settings).failure_for_programs(&Failure::new(Exit::Usage, message));
+    }
+    error.exit()
 }

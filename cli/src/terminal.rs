@@ -3,6 +3,10 @@
 //!
 //! Names of files and placeholders come from repositories. On a terminal their control characters are
 //! shown, not obeyed.
+//!
+//! With `--output json` standard output is one document, whatever a command does: what commands have for it is kept until
+//! the end, an error is a part of it, and data for people are messages. Only what goes on until somebody ends it
+//! ([`Terminal::stream`]) is one document after the other.
 
 use std::{
     borrow::Cow,
@@ -11,6 +15,7 @@ use std::{
 };
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{
     arguments::Output,
@@ -43,18 +48,30 @@ impl Style {
     }
 }
 
+/// What becomes of documents of JSON.
+enum Document {
+    /// They are one, which is written at the end; without any word of a command, an empty object.
+    Kept(Map<String, Value>),
+    /// Each is written when it is there.
+    AtOnce,
+}
+
 /// Where the program's words go.
 pub(crate) struct Terminal {
     settings: Settings,
     /// What stands on the terminal as a live view, and was said of it elsewhere.
     live: Vec<String>,
+    /// Of the one document of JSON.
+    document: Document,
     stdout: Box<dyn Write>,
     stderr: Box<dyn Write>,
 }
 
 impl Terminal {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, live: Vec::new(), stdout: Box::new(io::BufWriter::new(stdout())), stderr: Box::new(stderr()) }
+        let document = Document::Kept(Map::new());
+        let stdout = Box::new(io::BufWriter::new(stdout()));
+        Self { settings, live: Vec::new(), document, stdout, stderr: Box::new(stderr()) }
     }
 
     /// What standard output takes.
@@ -77,27 +94,54 @@ impl Terminal {
         self.settings.stdout.is_terminal && !self.is_json()
     }
 
-    /// A line of data.
+    /// A line of data for people.
     pub(crate) fn data(&mut self, style: Style, line: &str) {
+        if self.is_json() {
+            return self.message(line);
+        }
         write_line(&mut self.stdout, self.settings.stdout, style, line.as_bytes());
     }
 
     /// Data as it is, such as a diff: bytes of files may not be UTF-8.
     pub(crate) fn raw(&mut self, style: Style, line: &[u8]) {
+        if self.is_json() {
+            return self.message(&String::from_utf8_lossy(line));
+        }
         write_line(&mut self.stdout, self.settings.stdout, style, line);
     }
 
-    /// Whole documents, which somebody may redirect into a file: an incomplete one is an error.
+    /// Whole documents, which somebody may redirect into a file: an incomplete one is an error. With `--output json` it is
+    /// the only one.
     pub(crate) fn documents(&mut self, text: &[u8]) -> io::Result<()> {
+        self.document = Document::AtOnce;
         let written = self.stdout.write_all(&shown(self.settings.stdout, text)).and_then(|()| self.stdout.flush());
         // A reader that has gone wants no more.
         written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
     }
 
-    /// The one document of `--output json`.
+    /// What the one document of JSON says: an object, whose members come to those that are there. Nothing for people.
     pub(crate) fn json(&mut self, document: &impl Serialize) {
-        // What is serialised here has string keys only, so it cannot fail; a full disk can, and the
-        // program has no better place to say so.
+        if !matches!(self.settings.output, Output::Json | Output::Cloudformation) {
+            return;
+        }
+        // What is serialised here has string keys only, so it cannot fail.
+        let Ok(Value::Object(members)) = serde_json::to_value(document) else { return };
+        match &mut self.document {
+            Document::Kept(kept) => kept.extend(members),
+            Document::AtOnce => {
+                self.write_json(&members);
+                self.flush();
+            }
+        }
+    }
+
+    /// From now on each document reaches its reader at once: this goes on until somebody ends it.
+    pub(crate) fn stream(&mut self) {
+        self.document = Document::AtOnce;
+    }
+
+    fn write_json(&mut self, document: &impl Serialize) {
+        // A disk may be full, and the program has no better place to say so.
         let _ = serde_json::to_writer_pretty(&mut self.stdout, document);
         let _ = self.stdout.write_all(b"\n");
     }
@@ -198,7 +242,7 @@ impl Terminal {
 
     /// A failure with its causes and hints, on standard error, and as JSON where that was asked for.
     pub(crate) fn failure(&mut self, failure: &Failure) {
-        let Failure { exit, message, causes, hints } = failure;
+        let Failure { exit: _, message, causes, hints } = failure;
         self.error(message);
         for cause in causes {
             self.write_message(Style::Plain, "  ", cause);
@@ -206,10 +250,16 @@ impl Terminal {
         for hint in hints {
             self.write_message(Style::Cyan, "hint: ", hint);
         }
+        self.failure_for_programs(failure);
+    }
+
+    /// The same where people have been told already.
+    pub(crate) fn failure_for_programs(&mut self, failure: &Failure) {
+        let Failure { exit, message, causes, hints } = failure;
         if self.is_json() {
-            self.json(&serde_json::json!({
-                "error": { "kind": exit.kind(), "message": message, "causes": causes, "hints": hints }
-            }));
+            let error =
+                serde_json::json!({ "kind": exit.kind(), "message": message, "causes": causes, "hints": hints });
+            self.json(&serde_json::json!({ "error": error }));
         }
     }
 
@@ -226,6 +276,11 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
+        if let Document::Kept(kept) = std::mem::replace(&mut self.document, Document::AtOnce)
+            && (self.is_json() || !kept.is_empty())
+        {
+            self.write_json(&kept);
+        }
         let _ = self.stdout.flush();
     }
 }

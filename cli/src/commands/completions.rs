@@ -1,6 +1,7 @@
 //! `gitmoor completions`: what a shell needs to complete this program's command lines.
 
 use clap_complete::{Shell, env::Shells};
+use serde_json::json;
 
 use crate::{
     failure::{Exit, Failure},
@@ -32,6 +33,10 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         None => return Err(Failure::new(Exit::Usage, format!("no completions for {name}"))),
     };
     written.map_err(|error| Failure::io("cannot make the completions", &error))?;
-    terminal.raw(Style::Plain, script.trim_ascii_end());
+    if terminal.is_json() {
+        terminal.json(&json!({"shell": name, "script": String::from_utf8_lossy(&script)}));
+    } else {
+        terminal.raw(Style::Plain, script.trim_ascii_end());
+    }
     Ok(Exit::Done)
 }

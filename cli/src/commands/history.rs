@@ -43,13 +43,13 @@ pub(crate) struct HistoryArguments {
 Examples:
   # To the entry before the last one
   gitmoor rollback mlflow --suspend --with-parents --wait
-  # To one of gitmoor history
+  # To one that `gitmoor history mlflow` lists
   gitmoor rollback mlflow 4")]
 pub(crate) struct RollbackArguments {
     /// The Application
     #[arg(value_name = "APP", add = clap_complete::ArgValueCandidates::new(complete_applications))]
     name: String,
-    /// Entry of gitmoor history [default: the one before the last]
+    /// Entry of the history [default: the one before the last]
     #[arg(value_name = "ID")]
     id: Option<u64>,
     /// Switch automation off first
@@ -148,7 +148,7 @@ pub(crate) fn rollback(arguments: &RollbackArguments, terminal: &mut Terminal) -
             let ended = connection.follow(&request, false, arguments.wait.timeout, terminal).await?;
             outcome.take(&name, &ended, terminal);
         } else {
-            terminal.message(&format!("{name}: a rollback to {revision} is asked for; see gitmoor status {name}"));
+            outcome.asked(&name, &format!("a rollback to {revision} is asked for; see"), terminal);
         }
         terminal.message(&format!(
             "to go back for good: git revert what came after {revision}, push, gitmoor resume {name}{}",
@@ -165,7 +165,7 @@ fn chosen<'e>(entries: &'e [Entry], id: Option<u64>, name: &str) -> Result<&'e E
     };
     let Some(entry) = found else {
         let failure = Failure::new(Exit::Usage, format!("there is no such entry in the history of {name}"));
-        return Err(failure.hint(format!("gitmoor history {name} lists them")));
+        return Err(failure.hint(format!("see which there are: gitmoor history {name}")));
     };
     Ok(entry)
 }

@@ -2,6 +2,7 @@
 
 use futures::StreamExt as _;
 use gitmoor_engine::cluster::Logs;
+use serde_json::json;
 
 use crate::{
     cluster::{Agent, Connection, Target, failed},
@@ -53,13 +54,24 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         };
         if !arguments.follow {
             let text = connection.cluster.logs(&namespace, &pod, &logs).await.map_err(cannot)?;
-            text.lines().for_each(|line| terminal.data(Style::Plain, line));
+            if terminal.is_json() {
+                let lines: Vec<&str> = text.lines().collect();
+                terminal.json(&json!({"namespace": namespace, "pod": pod, "lines": lines}));
+            } else {
+                text.lines().for_each(|line| terminal.data(Style::Plain, line));
+            }
             return Ok(Exit::Done);
         }
+        terminal.stream();
         let mut lines = connection.cluster.follow_logs(&namespace, &pod, &logs).await.map_err(cannot)?;
         while let Some(line) = lines.next().await {
-            terminal.data(Style::Plain, &line.map_err(cannot)?);
-            terminal.flush();
+            let line = line.map_err(cannot)?;
+            if terminal.is_json() {
+                terminal.json(&json!({"line": line}));
+            } else {
+                terminal.data(Style::Plain, &line);
+                terminal.flush();
+            }
         }
         Ok(Exit::Done)
     })

@@ -60,10 +60,9 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     let left_over: Vec<String> = left_over.iter().map(|one| one.id().to_string()).collect();
     let waiting: Vec<&ViewedCondition> = view.conditions().iter().filter(|one| waits(one)).collect();
     let digests: Vec<&str> = waiting.iter().flat_map(|condition| asked(&condition.message)).collect();
-    if terminal.is_json() {
-        let messages: Vec<&str> = waiting.iter().map(|condition| condition.text()).collect();
-        terminal.json(&json!({"leftOver": left_over, "deleting": going, "waiting": messages, "confirm": digests}));
-    } else {
+    let messages: Vec<&str> = waiting.iter().map(|condition| condition.text()).collect();
+    terminal.json(&json!({"leftOver": left_over, "deleting": going, "waiting": messages, "confirm": digests}));
+    if !terminal.is_json() {
         show(name, (&left_over, &going), &waiting, &view, terminal);
     }
     if digests.is_empty() {
@@ -82,6 +81,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         let written = connection.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await;
         written.map_err(|error| failed(format!("cannot confirm for {name}"), &error))?;
         terminal.message(&format!("{name}: confirmed; the agent deletes it"));
+        terminal.json(&json!({"confirmed": true}));
         if arguments.wait {
             gone(&connection, &object, &digests, arguments.timeout, terminal).await
         } else {
@@ -125,11 +125,11 @@ fn show(
     }
     if waiting.is_empty() {
         let why = if view.is_automated() {
-            "not in Git any more; the agent deletes it when its Application prunes (spec.syncPolicy.automated.prune)"
+            "the agent deletes it when its Application prunes (spec.syncPolicy.automated.prune)".to_owned()
         } else {
-            "not in Git any more; a sync deletes it: gitmoor sync --prune"
+            format!("a sync deletes it: gitmoor sync {name} --prune")
         };
-        terminal.data(Style::Plain, why);
+        terminal.data(Style::Plain, &format!("not in Git any more; {why}"));
     }
 }
 

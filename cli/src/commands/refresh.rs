@@ -65,7 +65,12 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
                 terminal.message(&format!("{name}: asked for"));
             }
         }
-        if arguments.wait { wait_for(&connection, &objects, arguments.timeout, terminal).await } else { Ok(Exit::Done) }
+        if arguments.wait {
+            return wait_for(&connection, &objects, arguments.timeout, terminal).await;
+        }
+        let asked = objects.iter().map(|object| document(object, "asked for", ""));
+        terminal.json(&json!({"refreshes": asked.collect::<Vec<_>>()}));
+        Ok(Exit::Done)
     })
 }
 
@@ -77,26 +82,31 @@ async fn wait_for(
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
     let started = Instant::now();
-    let mut exit = Exit::Done;
+    let (mut exit, mut documents) = (Exit::Done, Vec::new());
     for object in objects {
         let (_, name) = name_of(object);
         match is_looked_at(connection, object, started, patience).await? {
             Looked::Well => {
                 let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
                 let seen = connection.repositories_of(&view).await;
-                terminal.message(&format!("{name}: the agent has looked{}", commits(&seen)));
+                let message = format!("the agent has looked{}", commits(&seen));
+                terminal.message(&format!("{name}: {message}"));
+                documents.push(document(object, "looked", &message));
                 continue;
             }
             Looked::Failed(why) => {
+                documents.push(document(object, "failed", &why));
                 terminal.error(&format!("{name}: the agent could not look: {why}"));
                 terminal.message("what its status says is from before; the agent tries again by itself");
             }
             Looked::NotInTime => {
+                documents.push(document(object, "not in time", ""));
                 terminal.error(&format!("{name}: no agent has looked within {} seconds", patience.as_secs()));
             }
         }
         exit = Exit::Findings;
     }
+    terminal.json(&json!({"refreshes": documents}));
     Ok(exit)
 }
 
@@ -113,6 +123,12 @@ fn commits(seen: &[Recorded]) -> String {
         .enumerate()
         .map(|(at, text)| if at == 0 { format!(": {text}") } else { format!(", {text}") })
         .collect()
+}
+
+/// What became of one, for programs.
+fn document(object: &Value, result: &str, message: &str) -> Value {
+    let (namespace, name) = name_of(object);
+    json!({"namespace": namespace, "application": name, "result": result, "message": message})
 }
 
 /// How a look that was asked for ended.

@@ -81,7 +81,9 @@ fn switch(which: &Which, on: bool, terminal: &mut Terminal) -> Result<Exit, Fail
         let (_, name) = name_of(&object);
         if object["spec"]["syncPolicy"]["automated"].is_null() {
             let failure = Failure::new(Exit::Refused, format!("{name} has no automation: it syncs only when asked"));
-            return Err(failure.hint("give it spec.syncPolicy.automated in Git, or ask: gitmoor sync"));
+            return Err(failure
+                .hint("give it spec.syncPolicy.automated in Git")
+                .hint(format!("or ask: gitmoor sync {name}")));
         }
         let parents = parents(&connection, &object).await?;
         if let Some(parent) = parents.first().filter(|parent| !which.with_parents && keeps(parent)) {
@@ -95,8 +97,12 @@ fn switch(which: &Which, on: bool, terminal: &mut Terminal) -> Result<Exit, Fail
             chain.reverse();
         }
         let last = chain.len() - 1;
+        let mut documents = Vec::new();
         for (position, object) in chain.into_iter().enumerate() {
             let changed = set(&connection, object, on, terminal).await?;
+            let (namespace, name) = name_of(object);
+            documents.push(json!({"namespace": namespace, "application": name, "automated": on, "changed": changed}));
+            terminal.json(&json!({"applications": documents}));
             if changed && !on && position < last {
                 rests(&connection, object, terminal).await?;
             }

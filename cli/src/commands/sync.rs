@@ -106,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             let (_, name) = name_of(object);
             // What a dry run says is all there is to it.
             if !arguments.wait.wait && !arguments.dry_run {
-                terminal.message(&format!("{name}: a sync is asked for; see how it goes with gitmoor status {name}"));
+                outcome.asked(name, "a sync is asked for; see how it goes with", terminal);
                 continue;
             }
             let healthy = !arguments.dry_run && arguments.resource.is_empty();
@@ -156,7 +156,9 @@ pub(crate) fn may_go_elsewhere(object: &Value, revision: Option<&str>) -> Result
         Exit::Refused,
         format!("{name} follows {follows} by itself, and would undo a sync to {}", short_revision(revision)),
     );
-    Err(failure.hint(format!("gitmoor suspend {name} --with-parents, then ask again; gitmoor resume {name} --with-parents goes back to {follows}")))
+    Err(failure
+        .hint(format!("gitmoor suspend {name} --with-parents; then ask again"))
+        .hint(format!("and afterwards, back to {follows}: gitmoor resume {name} --with-parents")))
 }
 
 /// What became of several syncs.
@@ -177,11 +179,10 @@ impl Outcome {
             Ended::Badly(why) => ("failed", why.clone(), Value::Null),
             Ended::NotInTime(waited) => ("not in time", waited.clone(), Value::Null),
         };
-        if terminal.is_json() {
-            self.documents.push(json!({"application": name, "result": word, "message": message, "resources": results}));
-        } else {
+        if !terminal.is_json() {
             print(&results, terminal);
         }
+        self.documents.push(json!({"application": name, "result": word, "message": message, "resources": results}));
         if matches!(ended, Ended::Well(_)) {
             terminal.message(&format!("{name}: {message}"));
         } else {
@@ -191,11 +192,16 @@ impl Outcome {
         }
     }
 
-    /// The exit status, after the one document of JSON.
+    /// Tells of one that is not waited for.
+    pub(crate) fn asked(&mut self, name: &str, what: &str, terminal: &mut Terminal) {
+        let message = format!("{what} gitmoor status {name}");
+        terminal.message(&format!("{name}: {message}"));
+        self.documents.push(json!({"application": name, "result": "asked for", "message": message}));
+    }
+
+    /// The exit status, after all of them for programs.
     pub(crate) fn end(self, terminal: &mut Terminal) -> Exit {
-        if terminal.is_json() {
-            terminal.json(&json!({"syncs": self.documents}));
-        }
+        terminal.json(&json!({"syncs": self.documents}));
         if self.failed { Exit::Findings } else { Exit::Done }
     }
 }

@@ -86,7 +86,7 @@ async fn install(
         report.end(terminal);
         let what =
             "the agent does not run in time, so the root Application is not applied: run this again when it does";
-        return Ok(late(what, "kubectl get pods -n", material, terminal));
+        return Ok(late(what, &format!("kubectl get pods -n {}", material.namespace), terminal));
     }
     terminal.message("the agent works");
     report.add(&material.root, installer.apply(&material.root).await?, terminal);
@@ -98,8 +98,7 @@ async fn install(
     if !waiting::platform(connection, material, arguments.timeout, terminal).await? {
         return Ok(late(
             "not everything is Synced and Healthy in time; everything is applied, and the agent goes on",
-            "gitmoor status, and gitmoor explain, in",
-            material,
+            &format!("gitmoor status --namespace {}", material.namespace),
             terminal,
         ));
     }
@@ -107,9 +106,9 @@ async fn install(
     Ok(exit)
 }
 
-fn late(what: &str, how: &str, material: &Material, terminal: &mut Terminal) -> Exit {
+fn late(what: &str, how: &str, terminal: &mut Terminal) -> Exit {
     terminal.error(what);
-    terminal.message(&format!("see why: {how} {}", material.namespace));
+    terminal.message(&format!("see why: {how}"));
     Exit::Findings
 }
 
@@ -128,19 +127,28 @@ async fn credentials(
         found.map_err(|error| failed(format!("cannot read the Secrets of namespace {namespace}"), &error))?;
     let name = name.as_str();
     let kind = builtin::secrets();
+    let told = |became: Became, public: Option<&str>, terminal: &mut Terminal| {
+        let secret = format!("{namespace}/{name}");
+        let credential =
+            json!({"secret": secret, "repository": repository, "result": became.word(dry_run), "publicKey": public});
+        terminal.json(&json!({"credential": credential}));
+    };
     let cannot = |what: &str, error| failed(format!("cannot {what} Secret {namespace}/{name}"), &error);
     let has_key = live.as_ref().filter(|live| credential::is_of(live, repository)).and_then(credential::public_part);
     if let (Given::SshKey, Some(public)) = (given, &has_key) {
         terminal.message("there is an SSH key already; its public part is");
         terminal.data(Style::Plain, public);
+        told(Became::Unchanged, Some(public), terminal);
         return Ok(());
     }
     if let Some(live) = live.as_ref().filter(|_| !arguments.credential.replace) {
         given.may_replace(live, repository)?;
     }
+    let became = if live.is_some() { Became::Changed } else { Became::Created };
     if dry_run {
-        let word = if live.is_some() { Became::Changed } else { Became::Created }.word(true);
+        let word = became.word(true);
         terminal.message(&format!("Secret {namespace}/{name} with the credentials of {repository} {word}"));
+        told(became, None, terminal);
         return Ok(());
     }
     let (mut secret, public) = credential::secret(given, repository, (namespace, name))?;
@@ -166,6 +174,7 @@ async fn credentials(
         }
     }
     terminal.message(&format!("Secret {namespace}/{name} has the credentials of {repository}"));
+    told(became, public.as_deref(), terminal);
     if let Some(public) = public {
         terminal.message("enter this key at the Git server, for reading only:");
         terminal.data(Style::Bold, &public);

@@ -54,7 +54,7 @@ pub(super) async fn applications(
     if !matches!(connection.agent(&material.namespace).await, Agent::Works { .. }) {
         return Err(Failure::new(Exit::Refused, "no agent is running, and only it can delete what Applications own")
             .hint("start it again: gitmoor bootstrap --no-wait")
-            .hint("or leave what runs, and delete the Applications yourself: gitmoor uninstall without --purge"));
+            .hint("or leave what runs, and delete the Applications yourself: gitmoor uninstall"));
     }
     if !confirmed(arguments, material, terminal)? {
         terminal.message("nothing was deleted");
@@ -79,13 +79,16 @@ async fn list(connection: &Connection, namespace: &str) -> Result<Vec<Value>, Fa
 }
 
 fn show(all: &[Value], terminal: &mut Terminal) {
-    let mut objects = 0;
+    let (mut objects, mut documents) = (0, Vec::new());
     for object in all {
         let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
         objects += view.resources().len();
+        let (namespace, name) = name_of(object);
+        documents.push(json!({"namespace": namespace, "application": name, "objects": view.resources().len()}));
         terminal.data(Style::Plain, &format!("Application {}: {} objects", view.key().name, view.resources().len()));
     }
     terminal.data(Style::Bold, &format!("{} Applications and {objects} objects go, with their data", all.len()));
+    terminal.json(&json!({"applications": documents}));
 }
 
 /// A purge is confirmed by the name of what goes.
@@ -190,7 +193,7 @@ async fn gone(
             terminal.end_live(true);
             terminal.error("not everything went in time; the agent stays, and goes on");
             terminal.message(
-                "see why: gitmoor status, and kubectl describe application; then gitmoor uninstall --purge again",
+                "see why: gitmoor status, and kubectl describe application; then once more: gitmoor uninstall --purge",
             );
             return Ok(false);
         }

@@ -54,12 +54,10 @@ pub(crate) fn run(arguments: &UninstallArguments, terminal: &mut Terminal) -> Re
             let keeper = Keeper::new(&installer, &material.namespace).await?;
             removal.delete_unless_kept(&kept, &keeper, terminal).await?;
         }
-        if terminal.is_json() {
-            terminal.json(&json!({"deleted": removal.deleted, "left": removal.left, "dryRun": arguments.dry_run}));
-        }
+        terminal.json(&json!({"deleted": removal.deleted, "left": removal.left, "dryRun": arguments.dry_run}));
         if !arguments.purge {
             let stays =
-                "Applications, definitions, credentials and all that runs stay; gitmoor bootstrap takes them up again";
+                "Applications, definitions, credentials and all that runs stay; to have them taken up again: gitmoor bootstrap";
             terminal.message(stays);
         }
         Ok(Exit::Done)

@@ -75,6 +75,7 @@ async fn watch(arguments: &Arguments, prepared: &Prepared, terminal: &mut Termin
     let saves = Saves::follow(repository)?;
     let (stage, tree, files, surveyor) = begin(arguments, prepared, terminal).await?;
     terminal.message("what is saved is synced, until Ctrl-C");
+    terminal.stream();
     Watch::new(arguments, prepared, surveyor, stage, files, tree).follow(saves, terminal).await
 }
 

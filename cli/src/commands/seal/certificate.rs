@@ -117,6 +117,7 @@ pub(super) fn print(arguments: &Arguments, terminal: &mut Terminal) -> Result<Ex
     let text = read(&origin(source, None), &source.controller, terminal)?;
     match &arguments.sealed_secret_file {
         Some(file) => work_tree::write_to(file, text.as_bytes(), PUBLIC).map_err(|error| cannot_write(&error))?,
+        None if terminal.is_json() => terminal.json(&serde_json::json!({ "certificate": text })),
         None => terminal
             .documents(text.as_bytes())
             .map_err(|error| Failure::io("cannot write to standard output", &error))?,

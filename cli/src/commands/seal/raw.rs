@@ -28,6 +28,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         Some(file) => {
             work_tree::write_to(file, text.as_bytes(), PUBLIC).map_err(|error| input::cannot_write(&error))?;
         }
+        None if terminal.is_json() => terminal.json(&serde_json::json!({ "value": text })),
         None => terminal
             .documents(text.as_bytes())
             .map_err(|error| Failure::io("cannot write to standard output", &error))?,

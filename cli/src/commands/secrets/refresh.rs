@@ -39,21 +39,29 @@ pub(super) fn run(arguments: &Refresh, terminal: &mut Terminal) -> Result<Exit, 
         for name in &arguments.names {
             asked.extend(ask(&connection, name).await?);
             if !arguments.wait {
-                terminal.message(&format!("{name}: asked for; gitmoor secrets says what comes of it"));
+                terminal.message(&format!("{name}: asked for; see what comes of it: gitmoor secrets"));
             }
         }
         let started = Instant::now();
-        let mut exit = Exit::Done;
+        let (mut exit, mut documents) = (Exit::Done, Vec::new());
+        if !arguments.wait {
+            documents.extend(arguments.names.iter().map(|name| json!({"name": name, "result": "asked for"})));
+        }
         for one in asked.iter().filter(|_| arguments.wait) {
             let (namespace, name) = name_of(&one.before);
             match answer(&connection, one, started, arguments.timeout).await? {
-                Ok(()) => terminal.message(&format!("{namespace}/{name}: the agent has read it")),
+                Ok(()) => {
+                    terminal.message(&format!("{namespace}/{name}: the agent has read it"));
+                    documents.push(json!({"name": format!("{namespace}/{name}"), "result": "read"}));
+                }
                 Err(why) => {
+                    documents.push(json!({"name": format!("{namespace}/{name}"), "result": "failed", "message": why}));
                     terminal.error(&format!("{namespace}/{name}: {why}"));
                     exit = Exit::Findings;
                 }
             }
         }
+        terminal.json(&json!({"refreshes": documents}));
         Ok(exit)
     })
 }
@@ -74,9 +82,8 @@ async fn ask(connection: &Connection, name: &str) -> Result<Vec<Asked>, Failure>
         }
     }
     if asked.is_empty() {
-        return Err(
-            Failure::new(Exit::Usage, format!("there is no ExternalSecret {name}")).hint("gitmoor secrets lists them")
-        );
+        return Err(Failure::new(Exit::Usage, format!("there is no ExternalSecret {name}"))
+            .hint("see which there are: gitmoor secrets"));
     }
     Ok(asked)
 }

@@ -75,6 +75,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
 fn watch(connection: &Connection, arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let mut seen = connection.wait(Seen::now(connection, arguments))?;
     let (mut shown, mut known) = (None, None);
+    terminal.stream();
     loop {
         // Warnings stand in the picture: on a terminal it takes the place of everything before.
         let picture: Vec<(Style, String)> = if terminal.is_json() {
@@ -95,7 +96,6 @@ fn watch(connection: &Connection, arguments: &Arguments, terminal: &mut Terminal
                 }
                 terminal.screen(&picture);
             }
-            terminal.flush();
             shown = Some(picture);
         }
         std::thread::sleep(LOOK);

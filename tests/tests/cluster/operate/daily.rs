@@ -119,7 +119,7 @@ async fn a_sync_is_asked_for_followed_and_told() {
     person.run(&["refresh", "web", "--wait"]).assert(0);
     world.await_status("b is left over", "web", |status| status["sync"]["status"] == "OutOfSync").await;
     let shown = person.run(&["prune", "web"]);
-    assert!(shown.assert(0).stdout.contains("gitmoor sync --prune"), "{shown:?}");
+    assert!(shown.assert(0).stdout.contains("gitmoor sync web --prune"), "{shown:?}");
     person.run(&["sync", "web", "--prune", "--wait"]).assert(0);
     assert!(world.target("v1/ConfigMap", "b").await.is_none());
 

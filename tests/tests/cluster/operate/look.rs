@@ -211,6 +211,10 @@ async fn logs_are_those_of_the_pod_that_holds_the_lease_and_explain_reads_last_w
     let logs = person.run(&["logs"]);
     assert_eq!(logs.assert(0).stdout, "present words\n", "{logs:?}");
     assert_eq!(person.run(&["logs", "--follow"]).assert(0).stdout, "present words\n");
+    let told = person.run(&["logs", "--output", "json"]).assert(0).json();
+    assert_eq!(told["lines"], json!(["present words"]));
+    let told = person.run(&["logs", "--follow", "--output", "json"]).assert(0).json();
+    assert_eq!(told, json!({"line": "present words"}));
 
     let manifest = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: migration\nspec:\n  nodeName: NODE\n  containers:\n    - name: main\n      \
                     image: x\n"

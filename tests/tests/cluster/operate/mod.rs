@@ -4,6 +4,7 @@ mod blame;
 mod bootstrap;
 mod daily;
 pub(crate) mod explain;
+mod json;
 mod look;
 mod pages;
 mod several;
