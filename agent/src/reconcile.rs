@@ -80,7 +80,8 @@ fn refused(spec: &Value, error: &SpecError) -> Condition {
     let left = placeholders_in(spec);
     if !left.is_empty() {
         let left = left.into_iter().collect::<Vec<_>>().join(", ");
-        let message = format!("the Application still has {left}; put the value into setup.conf and run gitmoor init");
+        let message =
+            format!("the Application still has {left}; put the value into setup.conf, and run gitmoor init setup.conf");
         return Condition { kind, category: "UnresolvedPlaceholder", message };
     }
     let category = if matches!(error, SpecError::Unsupported(_)) { "UnsupportedField" } else { "InvalidSpec" };

@@ -126,7 +126,7 @@ impl<'de> Deserialize<'de> for Template {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Not what this program or an older one has written.
-    #[error("not a state of gitmoor init")]
+    #[error("not a state of init")]
     Syntax(#[source] serde_yaml::Error),
     /// Written by a newer program.
     #[error("has format {0}, which this gitmoor does not know; use the version that wrote it, or a newer one")]

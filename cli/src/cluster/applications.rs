@@ -107,7 +107,7 @@ impl Connection {
         match gitmoor_core::template::did_you_mean(name, known.iter().map(String::as_str)) {
             Some(similar) => failure.hint(format!("did you mean {similar}?")),
             None if known.is_empty() => failure.hint("name the namespace of the Applications with --namespace"),
-            None => failure.hint("gitmoor status lists them"),
+            None => failure.hint("see which there are: gitmoor status"),
         }
     }
 
@@ -118,7 +118,7 @@ impl Connection {
         let (parent, reason) = (parent.key().name, parent.reason());
         if leaves {
             let message = format!("there is no Application {name} any more: it left Git, and {parent} has deleted it");
-            return Some(Failure::new(Exit::Usage, message).hint("gitmoor status lists the others"));
+            return Some(Failure::new(Exit::Usage, message).hint("see which there are: gitmoor status"));
         }
         let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let message = format!("Application {name} is not created yet; {parent} has it in Git{why}");

@@ -321,7 +321,7 @@ fn words(error: &RenderError) -> String {
 /// Placeholders where a fork was not initialised are the one mistake that everybody makes once.
 fn hinted(reason: String) -> String {
     if reason.contains("<<__") {
-        format!("{reason}; run `gitmoor init`, or name a setup.conf with --setup-conf")
+        format!("{reason}; run `gitmoor init setup.conf`, or name a setup.conf with --setup-conf")
     } else {
         reason
     }

@@ -52,7 +52,7 @@ fn one(facts: &Facts, condition: &ViewedCondition) -> Finding {
     let (category, text) = (condition.category(), condition.text());
     let finding = repository(facts, category, text)
         .or_else(|| content(facts, category, text))
-        .or_else(|| object(category, text))
+        .or_else(|| object(facts, category, text))
         .unwrap_or_else(|| rest(facts, category, text, condition.is_error()));
     finding.shown_by("condition", format!("{}: {}", condition.kind, condition.message))
 }
@@ -80,10 +80,11 @@ fn repository(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
         }
         "RefusedCredentials" => {
             Finding::new(Cause::RefusedCredentials, format!("{url} refuses the agent's credentials"))
-                .mended_by(format!(
-                    "give it others: gitmoor bootstrap --credential-only --repository {url} {}",
-                    if url.contains("://") && !url.starts_with("ssh://") { "--token-stdin" } else { "--ssh-key" }
-                ))
+                .mended_by(if url.contains("://") && !url.starts_with("ssh://") {
+                    format!("give it others: gitmoor bootstrap --credential-only --repository {url} --token-stdin")
+                } else {
+                    format!("give it others: gitmoor bootstrap --credential-only --repository {url} --ssh-key")
+                })
                 .mended_by(
                     "they are in a Secret of the agent's namespace with the label argocd.argoproj.io/secret-type: \
                      repository or repo-creds",
@@ -134,7 +135,7 @@ fn content(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
         "LockMismatch" => {
             Finding::new(Cause::LockMismatch, format!("upstream is not what gitmoor.lock says any more: {text}"))
                 .mended_by("see why it was published again; what runs keeps running")
-                .mended_by("to take it as it is: gitmoor lock --update NAME, commit and push")
+                .mended_by("to take it as it is: gitmoor lock --update NAME; then commit and push")
                 .about("gitmoor.lock")
         }
         "RepositoryUnreadable" => Finding::new(
@@ -177,7 +178,7 @@ fn compared(facts: &Facts) -> String {
 }
 
 /// What keeps one object from being applied: the text begins with it.
-fn object(category: &str, text: &str) -> Option<Finding> {
+fn object(facts: &Facts, category: &str, text: &str) -> Option<Finding> {
     let (id, why) = text.split_once(": ").unwrap_or(("an object", text));
     Some(match category {
         LEFT_TO_ARGO_CD => Finding::new(
@@ -208,8 +209,17 @@ fn object(category: &str, text: &str) -> Option<Finding> {
         "ApplyRejected" => Finding::new(Cause::Rejected, format!("the API server refuses {id}: {why}"))
             .mended_by("correct it, commit and push"),
         "ImmutableField" => {
-            Finding::new(Cause::ImmutableField, format!("{id} cannot be changed as Git wants it: {why}"))
-                .mended_by("see what confirms it: gitmoor prune")
+            let finding = Finding::new(Cause::ImmutableField, format!("{id} cannot be changed as Git wants it: {why}"));
+            if !asked(text).is_empty() {
+                return Some(finding.mended_by(format!("look, and confirm: gitmoor prune {}", facts.name())));
+            }
+            finding
+                .mended_by("undo the change of that field in Git, commit and push")
+                .mended_by(
+                    "or have the object deleted and made anew: in Git, the annotation \
+                     argocd.argoproj.io/sync-options: Force=true on it",
+                )
+                .mended_by("or delete it yourself; the agent makes it as Git has it")
         }
         "Conflict" | "ApplyFailed" | "ClusterUnreachable" => {
             Finding::new(Cause::Rejected, format!("{id} cannot be applied: {why}"))
@@ -286,7 +296,7 @@ fn not_synced(facts: &Facts) -> Finding {
             .mended_by(resumed(facts));
     };
     finding(format!("{app} was rolled back to {to}, and is suspended: Git is at {}", view.short_revision()))
-        .mended_by(format!("to stay there: git revert what came after {to}, push, then gitmoor resume as below"))
+        .mended_by(format!("to stay there: git revert what came after {to}, push, and then as below"))
         .mended_by(resumed(facts))
 }
 

@@ -22,7 +22,7 @@ pub(super) fn one(facts: &Facts, object: &ObjectFacts) -> Vec<Finding> {
     if kind.is("", "PersistentVolumeClaim") {
         return claim(object).into_iter().collect();
     }
-    let mut of_pods = pods::of(object);
+    let mut of_pods = pods::of(object, &facts.name());
     if !of_pods.is_empty() {
         // What should make a Secret that they wait for says why there is none.
         of_pods.extend(object.makers.iter().flat_map(|maker| one(facts, maker)));
@@ -53,7 +53,8 @@ fn external_secret(object: &ObjectFacts) -> Option<Finding> {
     let ready = crate::secrets::status::ready_condition(live).filter(|ready| ready["status"] == "False");
     let legacy = text_at(live, &["status", "status"]).and_then(|text| text.strip_prefix("ERROR, "));
     let said = ready.and_then(|ready| ready["message"].as_str()).or(legacy)?;
-    let finding = unread(&object.id.to_string(), said);
+    let named = format!("{}/{}", object.id.namespace.as_deref().unwrap_or_default(), object.id.name);
+    let finding = unread(&object.id.to_string(), &named, said);
     let kept = text_at(live, &["status", "refreshTime"])
         .map(|time| format!("the Secret of {time} stays until it can be read"));
     let finding = with_events(finding.shown_by("object", shown(object)), &object.events);
@@ -62,26 +63,29 @@ fn external_secret(object: &ObjectFacts) -> Option<Finding> {
 
 /// A ClusterExternalSecret lists the namespaces that have no Secret of it, with what their ExternalSecrets say.
 fn cluster_external_secret(object: &ObjectFacts) -> Option<Finding> {
-    let failed = object.live.as_ref()?["status"]["failedNamespaces"].as_array()?;
+    let live = object.live.as_ref()?;
+    let failed = live["status"]["failedNamespaces"].as_array()?;
     let text = |failed: &Value, key: &str| text_at(failed, &[key]).unwrap_or_default().to_owned();
     let first = failed.first()?;
     let of = format!("{} in namespace {}", object.id, text(first, "namespace"));
-    let finding = unread(&of, &text(first, "reason")).shown_by("object", shown(object));
+    let name = text_at(live, &["spec", "externalSecretName"]).unwrap_or(&object.id.name);
+    let named = format!("{}/{name}", text(first, "namespace"));
+    let finding = unread(&of, &named, &text(first, "reason")).shown_by("object", shown(object));
     let each = failed.iter().skip(1).map(|one| format!("{}: {}", text(one, "namespace"), text(one, "reason")));
     let finding = each.fold(finding, |finding, one| finding.shown_by("object", one));
     Some(with_events(finding, &object.events))
 }
 
-/// What `CATEGORY: text` says of an ExternalSecret.
-fn unread(id: &str, said: &str) -> Finding {
+/// What `CATEGORY: text` says of an ExternalSecret, which is named `NAMESPACE/NAME`.
+fn unread(id: &str, named: &str, said: &str) -> Finding {
     let (category, text) = said.split_once(": ").unwrap_or(("", said));
     match category {
         "SecretNotFound" => Finding::new(Cause::SecretMissing, format!("AWS has no secret for {id}: {text}"))
             .mended_by("create it in AWS, or correct the key in the ExternalSecret")
-            .mended_by("have it read at once: gitmoor secrets refresh"),
+            .mended_by(format!("have it read at once: gitmoor secrets refresh {named}")),
         "AccessDenied" => Finding::new(Cause::SecretDenied, format!("AWS denies the secret of {id}: {text}"))
-            .mended_by("let the role of the store read it: gitmoor iam shows what the platform's roles may do")
-            .mended_by("have it read at once: gitmoor secrets refresh"),
+            .mended_by("let the role of the store read it; what the platform's roles may do: gitmoor iam")
+            .mended_by(format!("have it read at once: gitmoor secrets refresh {named}")),
         "RoleNotPermitted" | "KeyNotPermitted" => {
             Finding::new(Cause::SecretDenied, format!("{id} may not read its secret: {text}"))
                 .mended_by("let the namespace use it: see docs/external-secrets.md, who may read what")

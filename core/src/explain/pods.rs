@@ -11,12 +11,17 @@ use crate::object::text_at;
 /// Lines of a log that a finding shows.
 const LINES: usize = 8;
 
-/// What explains the pods of an object.
-pub(super) fn of(object: &ObjectFacts) -> Vec<Finding> {
+/// What explains the pods of an object of an Application; of none, its name is empty.
+pub(super) fn of(object: &ObjectFacts, application: &str) -> Vec<Finding> {
     let mut seen = BTreeSet::new();
     let mut findings = Vec::new();
     for pod in &object.pods {
-        for (key, finding) in containers(object, pod).chain(unscheduled(object, pod)) {
+        for (key, mut finding) in containers(object, pod).chain(unscheduled(object, pod)) {
+            if finding.cause == Cause::ContainerCrashes && !application.is_empty() {
+                finding = finding.mended_by(format!(
+                    "when it worked before: gitmoor history {application}, and gitmoor rollback {application}"
+                ));
+            }
             if seen.insert(key) {
                 findings.push(with_events(finding, &pod.events));
             }
@@ -93,7 +98,6 @@ fn crashed(object: &ObjectFacts, pod: &PodFacts, status: &Value, name: &str) -> 
         let words = last.map(|line| format!(": {line}")).unwrap_or_default();
         Finding::new(Cause::ContainerCrashes, format!("{whose} crashes with exit code {code}{words}"))
             .mended_by("its last words say why; when it is the image or its configuration, change it in Git")
-            .mended_by("when it worked before: gitmoor history, and gitmoor rollback")
     };
     let finding =
         finding.shown_by("pod", format!("{}: {reason}, exit code {code}, restarts: {restarts}", pod_name(&pod.pod)));

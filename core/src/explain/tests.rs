@@ -329,3 +329,44 @@ fn what_argo_cd_works_on_is_explained_by_that_first() {
     assert_eq!(all[0].cause, Cause::LeftToArgoCd, "{all:?}");
     assert!(all[0].sentence.starts_with("ConfigMap shop/a is left to Argo CD: Argo CD's Application argocd/shop"));
 }
+
+#[test]
+fn a_field_that_cannot_be_changed_is_confirmed_only_where_the_agent_asks() {
+    let remedies = |message: &str| explain(&facts(conditions(&[message]), Vec::new())).remove(0).remedy;
+    let unasked = "ImmutableField: Deployment n/a: spec.selector cannot be changed once it is set";
+    let remedy = remedies(unasked);
+    assert!(remedy.iter().all(|one| !one.contains("gitmoor prune")), "nothing waits there: {remedy:?}");
+    assert!(remedy.iter().any(|one| one.contains("Force=true")), "{remedy:?}");
+    let asks = format!(
+        "{unasked}; to have it deleted, annotate the Application with {}=abc123",
+        crate::names::ANNOTATION_CONFIRM_PRUNE
+    );
+    assert_eq!(remedies(&asks), ["look, and confirm: gitmoor prune web"]);
+}
+
+#[test]
+fn what_is_read_at_once_or_rolled_back_is_named() {
+    let ready = |message: &str| {
+        let condition = json!({"type": "Ready", "status": "False", "message": message});
+        json!({"status": {"conditions": [condition]}})
+    };
+    let read = object("external-secrets.io", "ExternalSecret", ready("SecretNotFound: no such secret"));
+    let mut whole = object(
+        "external-secrets.io",
+        "ClusterExternalSecret",
+        json!({"spec": {"externalSecretName": "db"}, "status": {"failedNamespaces": [
+            {"namespace": "team", "reason": "AccessDenied: no"},
+        ]}}),
+    );
+    whole.id.namespace = None;
+    for (object, expected) in [(read, "gitmoor secrets refresh n/a"), (whole, "gitmoor secrets refresh team/db")] {
+        let findings = explain(&facts(json!({}), vec![object]));
+        assert!(findings[0].remedy.iter().any(|one| one.ends_with(expected)), "{findings:?}");
+    }
+    let ended = json!({"name": "c", "ready": false, "lastState": {"terminated": {"exitCode": 1}}});
+    let pod = json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [ended]}});
+    let mut workload = object("apps", "Deployment", json!({}));
+    workload.pods = vec![PodFacts { pod, ..PodFacts::default() }];
+    let findings = explain(&facts(json!({}), vec![workload]));
+    assert!(findings[0].remedy.iter().any(|one| one.ends_with("gitmoor rollback web")), "{findings:?}");
+}

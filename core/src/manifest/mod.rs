@@ -128,7 +128,7 @@ pub enum ManifestError {
         id: ObjectId,
     },
     /// Values that setup.conf should have given.
-    #[error("{origin}: {id} still has {placeholders}; put the value into setup.conf and run gitmoor init")]
+    #[error("{origin}: {id} still has {placeholders}; put the value into setup.conf, and run gitmoor init setup.conf")]
     Unresolved {
         /// Where it stands.
         origin: Origin,

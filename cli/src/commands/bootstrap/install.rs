@@ -134,7 +134,7 @@ fn refused(what: &str, error: &ClusterError) -> Failure {
     let failure = failed(format!("cannot apply {what}"), error);
     match error.code() {
         Some(403) => {
-            failure.hint("bootstrapping needs the rights of cluster-admin: gitmoor doctor says which are missing")
+            failure.hint("bootstrapping needs the rights of cluster-admin; see which are missing: gitmoor doctor")
         }
         _ => failure,
     }

@@ -126,5 +126,6 @@ fn refuse_placeholders(secret: &SecretDeclaration, key: &str, value: &Sensitive<
     let Some(found) = substitute(value.expose().as_bytes(), &none).left_over.into_iter().next() else { return Ok(()) };
     let SecretDeclaration { namespace, name, .. } = secret;
     let message = format!("{} has no value, and would be sealed into {namespace}/{name} key {key}", found.token);
-    Err(Failure::new(Exit::Rejected, message).hint("run `gitmoor init`, or name a setup.conf with --setup-conf"))
+    Err(Failure::new(Exit::Rejected, message)
+        .hint("run `gitmoor init setup.conf`, or name a setup.conf with --setup-conf"))
 }

@@ -62,7 +62,11 @@ fn wrong(inputs: &Inputs, errors: &[IamError]) -> Failure {
     let mut failure = Failure::new(Exit::Input, "the declarations of roles are not complete");
     failure.causes = errors.iter().map(|error| format!("{}: {}", place(inputs, &error.file), error.reason)).collect();
     let missing = errors.iter().any(|error| error.reason.contains("has no value"));
-    if missing { failure.hint("run `gitmoor init`, or name a setup.conf with --setup-conf") } else { failure }
+    if missing {
+        failure.hint("run `gitmoor init setup.conf`, or name a setup.conf with --setup-conf")
+    } else {
+        failure
+    }
 }
 
 fn place(inputs: &Inputs, file: &str) -> String {

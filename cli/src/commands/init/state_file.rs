@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Result<State, Failure> {
     State::parse(text).map_err(|error| {
         let failure = Failure::new(Exit::Input, format!("{} is wrong; nothing was written", init_state::PATH));
         failure.because(&error).hint(
-            "take the file from the last commit in which it was right, or make it anew with `gitmoor init --adopt`",
+            "take the file from the last commit in which it was right, or make it anew with `gitmoor init SETUP_CONF --adopt`",
         )
     })
 }

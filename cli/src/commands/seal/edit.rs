@@ -87,8 +87,9 @@ fn values(arguments: &Edit, terminal: &mut Terminal) -> Result<Values, Failure> 
         } else {
             let value = input::bytes(None, "a value", terminal)?;
             if value.expose().is_empty() && !arguments.allow_empty_data {
-                return Err(rejected(format!("standard input has no value for {key}; nothing was written"))
-                    .hint("printf %s VALUE | gitmoor seal edit …; an empty value is sealed with --allow-empty-data"));
+                return Err(rejected(format!("standard input has no value for {key}; nothing was written")).hint(
+                    "printf %s VALUE | gitmoor seal edit FILE KEY; an empty value is sealed with --allow-empty-data",
+                ));
             }
             if value.expose().ends_with(b"\n") {
                 terminal

@@ -82,7 +82,7 @@ impl<'s> Report<'s> {
     pub(super) fn print(&self, arguments: &Arguments, terminal: &mut Terminal) {
         if !self.not_initialised.is_empty() {
             let names = self.not_initialised.join(", ");
-            terminal.warning(&format!("setup.conf has another value than the files for {names}; `gitmoor init` puts it there, before or after the upgrade"));
+            terminal.warning(&format!("setup.conf has another value than the files for {names}; `gitmoor init setup.conf` puts it there, before or after the upgrade"));
         }
         if terminal.is_json() {
             terminal.json(self);
