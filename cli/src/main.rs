@@ -19,6 +19,7 @@ mod reach;
 mod settings;
 mod table;
 mod terminal;
+mod trial;
 mod work_tree;
 
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! `gitmoor diff`: what an Application's objects are, and what Git would make of them.
 
+use futures::StreamExt as _;
 use gitmoor_core::{
     hook::Role,
     manifest::Manifest,
@@ -10,7 +11,7 @@ use gitmoor_core::{
     tracking::ApplicationKey,
     view::{ApplicationView, one_line, short_revision},
 };
-use gitmoor_engine::{cluster::Validation, helm::Capabilities};
+use gitmoor_engine::helm::Capabilities;
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,12 +19,14 @@ use crate::{
     failure::{Exit, Failure},
     fleet::{Binder, Bound, RenderArguments, idle_digester},
     terminal::{Style, Terminal},
+    trial::{AT_ONCE, IgnoredFields, Trial, Would, stays, trial},
 };
 
 /// Shows how the cluster differs from Git, object by object
 ///
 /// Renders the Application from the clone at hand, at the commit that the agent compares with, and asks the API server
-/// by dry run what each object would become: defaults and what others add are no difference. Values of Secrets are
+/// by dry run what each object would become: defaults, what others add, and what spec.ignoreDifferences leaves to them
+/// are no difference. Values of Secrets are
 /// masked. Exit status 1 when something differs, and when what Git has now cannot be compared.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -156,7 +159,8 @@ async fn compare(
 ) -> Result<(Vec<Differs>, Vec<String>), Failure> {
     let mut refused = bound.problems.clone();
     let objects = bound.manifests.items().iter().filter(|manifest| Role::of(&manifest.object) == Role::Object);
-    let answers = futures::future::join_all(objects.map(|manifest| one(connection, manifest, served))).await;
+    let trials = futures::stream::iter(objects.map(|manifest| one(connection, manifest, served)));
+    let answers: Vec<_> = trials.buffered(AT_ONCE).collect().await;
     let mut differing = Vec::new();
     for answer in answers {
         match answer {
@@ -183,17 +187,19 @@ async fn one(connection: &Connection, manifest: &Manifest, served: &Resources) -
     let version = manifest.object["apiVersion"].as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default();
     let resource =
         served.find(&id.group_kind, version).ok_or_else(|| format!("{id}: the cluster does not serve it"))?;
-    let cluster = &connection.cluster;
-    let live = cluster.get(resource, id.namespace.as_deref(), &id.name).await;
-    let live = live.map_err(|error| format!("{id} cannot be read: {}", error.about(&id)))?;
-    let Some(live) = live else {
-        let hunks = difference(None, Some(&manifest.object));
-        return Ok(Some(Differs { id, what: "missing", hunks }));
+    let missing = |id| Differs { id, what: "missing", hunks: difference(None, Some(&manifest.object)) };
+    let Trial { live, would } = match trial(&connection.cluster, resource, manifest, IgnoredFields::Left).await {
+        Err(error) if error.is_missing_namespace(&id) => return Ok(Some(missing(id))),
+        tried => tried.map_err(|error| format!("{id}: {}", error.about(&id)))?,
     };
-    let become_ = cluster.apply_dry(resource, &id, &manifest.object, Validation::Strict).await;
-    let become_ = become_.map_err(|error| format!("{id}: {error}"))?;
-    let hunks = difference(Some(&live), Some(&become_));
-    Ok((!hunks.is_empty()).then_some(Differs { id, what: "differs", hunks }))
+    let Some(live) = live else { return Ok(Some(missing(id))) };
+    let (what, after) = match &would {
+        Would::Become(after) | Would::Take(after, _) => ("differs", after),
+        Would::Stay { .. } if manifest.handling.force => ("would be deleted and made anew", &manifest.object),
+        Would::Stay { fields, message } => return Err(format!("{id}: {}", stays(fields, message))),
+    };
+    let hunks = difference(Some(&live), Some(after));
+    Ok((!hunks.is_empty()).then_some(Differs { id, what, hunks }))
 }
 
 fn print(one: &Differs, terminal: &mut Terminal) {

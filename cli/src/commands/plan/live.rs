@@ -17,7 +17,7 @@ use gitmoor_core::{
     tracking::{ApplicationKey, Claim, Installation},
 };
 use gitmoor_engine::{
-    cluster::{Cluster, ClusterError, Validation},
+    cluster::{Cluster, ClusterError},
     helm::Capabilities,
 };
 use serde_json::Value;
@@ -32,10 +32,8 @@ use super::{
 use crate::{
     failure::Failure,
     fleet::{Binder, Fleet, Surveyed, Surveyor, idle_digester},
+    trial::{AT_ONCE, IgnoredFields, Trial, Would, stays, trial},
 };
-
-/// Objects tried at the same time.
-const AT_ONCE: usize = 16;
 
 /// A cluster, and what it serves.
 pub(super) struct Connection {
@@ -232,28 +230,18 @@ impl Comparison<'_> {
         manifest: &Manifest,
     ) -> Result<Tried, ClusterError> {
         let id = &manifest.id;
-        let live = self.cluster.get(resource, id.namespace.as_deref(), &id.name).await?;
-        let body = match (&manifest.handling.ignored, &live) {
-            (Some(ignored), Some(live)) if manifest.handling.respect_ignored => {
-                ignored.respected(&manifest.object, live)
-            }
-            _ => manifest.object.clone(),
-        };
-        let validation = if manifest.handling.lenient { Validation::Ignore } else { Validation::Strict };
+        let Trial { live, would } = trial(self.cluster, resource, manifest, IgnoredFields::Applied).await?;
         let mut remarks: Vec<String> = live.iter().filter_map(|live| self.foreign(key, live)).collect();
-        let answer = match self.cluster.apply_dry_unforced(resource, id, &body, validation).await {
-            Err(error) if error.is_conflict() => {
-                remarks.push(format!("takes fields over from others: {}", conflicts(&error)));
-                self.cluster.apply_dry(resource, id, &body, validation).await
+        let answer = match would {
+            Would::Become(answer) => answer,
+            Would::Take(answer, conflicts) => {
+                remarks.push(format!("takes fields over from others: {conflicts}"));
+                answer
             }
-            other => other,
-        };
-        let answer = match answer {
-            Err(ClusterError::Immutable { fields, message }) => {
+            Would::Stay { fields, message } => {
                 let live = live.as_ref().unwrap_or(&Value::Null);
                 return Ok(self.recreated(manifest, live, &fields, &message));
             }
-            other => other?,
         };
         let what = if live.is_none() { What::Created } else { What::Changed };
         let differs = live.as_ref().is_none_or(|live| shown(live) != shown(&answer));
@@ -292,8 +280,7 @@ impl Comparison<'_> {
     fn recreated(&self, manifest: &Manifest, live: &Value, fields: &str, message: &str) -> Tried {
         let id = &manifest.id;
         if !manifest.handling.force {
-            let way = "the agent refuses; undo the change, or have it deleted and made anew with the annotation argocd.argoproj.io/sync-options: Force=true";
-            return Tried::Refused(format!("{id}: {fields} cannot be changed ({message}): {way}"));
+            return Tried::Refused(format!("{id}: {}", stays(fields, message)));
         }
         let reduced = LiveObject::reduce(live, self.installation);
         let held = reduced.and_then(|live| held_recreation(&live, None, self.agent_namespace));
@@ -389,13 +376,6 @@ fn created(manifest: &Manifest, remark: &str) -> Tried {
 fn leaving(id: ObjectId, difference: String, departure: Departure) -> Object {
     let change = Change { id, what: What::Leaving, hook: false, difference, contested: Vec::new() };
     Object { change, departure: Some(departure), remarks: Vec::new() }
-}
-
-/// The API server's own list, without what stands around it.
-fn conflicts(error: &ClusterError) -> String {
-    let text = error.to_string();
-    let text = text.split_once(": ").map_or(text.as_str(), |(_, rest)| rest);
-    text.replace(" (Conflict, 409)", "").replace('\n', ", ").replace(":, - ", ": ")
 }
 
 /// Kinds that an Application has had, as its status says.

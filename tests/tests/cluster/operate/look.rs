@@ -50,6 +50,53 @@ async fn a_difference_is_what_the_api_server_would_change_and_no_value_of_a_secr
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_difference_is_judged_as_the_application_and_its_objects_ask_for_it() {
+    let world = Installation::start("options").await;
+    let person = Person::of(ControlPlane::shared().await, &world);
+    let anew = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: anew\n  annotations: {{argocd.argoproj.io/sync-options: \
+             Force=true}}\nimmutable: true\ndata: {{key: {value}}}\n"
+        )
+    };
+    let fixed = |value: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: fixed}}\nimmutable: true\ndata: {{key: {value}}}\n")
+    };
+    let files = [
+        ("web/map.yaml", config_map("map", "key", "one")),
+        ("web/anew.yaml", anew("one")),
+        ("web/fixed.yaml", fixed("one")),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let commit = world.repository.commit(&files, "one").await;
+    let mut application = world.application("web", "web");
+    let rule = json!({"group": "", "kind": "ConfigMap", "name": "map", "jsonPointers": ["/data/key"]});
+    application["spec"]["ignoreDifferences"] = json!([rule]);
+    world.apply(&application).await;
+    world.await_synced("web", &commit).await;
+    world.patch("v1/ConfigMap", &world.target, "map", &json!({"data": {"key": "theirs"}})).await;
+    let diff =
+        |arguments: &[&str]| person.run_in(world.repository.tree(), &[&["diff", "web"], arguments].concat(), b"");
+    let same = diff(&[]);
+    assert!(same.assert(0).stderr.contains("is as"), "{same:?}");
+    assert_eq!(world.target("v1/ConfigMap", "map").await.unwrap()["data"]["key"], "theirs", "the agent leaves it, too");
+
+    let files = [("web/anew.yaml", &*anew("two")), ("web/fixed.yaml", &*fixed("two"))];
+    // Committed here, and not pushed: nobody applies it.
+    for (path, text) in files {
+        world.repository.write(path, text);
+    }
+    world.repository.git(&["commit", "--quiet", "--all", "--message", "two"]).await;
+    let next = diff(&["--revision", "HEAD"]);
+    let said = &next.assert(1).stdout;
+    let anew = format!("ConfigMap {}/anew would be deleted and made anew", world.target);
+    assert!(said.contains(&anew) && said.contains("-  key: one") && said.contains("+  key: two"), "{said}");
+    assert_eq!(said.matches("ConfigMap ").count(), 1, "nothing else differs: {said}");
+    assert!(next.stderr.contains(&format!("ConfigMap {}/fixed: ", world.target)), "{next:?}");
+    assert!(next.stderr.contains("cannot be changed") && next.stderr.contains("Force=true"), "{next:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn doctor_names_what_is_wrong_with_its_fix() {
     let world = Installation::start("doctor").await;
     let control_plane = ControlPlane::shared().await;
