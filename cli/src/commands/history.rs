@@ -7,7 +7,7 @@ use gitmoor_core::{
 use serde_json::{Value, json};
 
 use super::{
-    suspend::{SuspendArguments, is_kept_by_another, suspend},
+    suspend::{is_kept_by_another, switch},
     sync::{Outcome, Wait, may_go_elsewhere},
 };
 use crate::{
@@ -126,12 +126,8 @@ pub(crate) fn rollback(arguments: &RollbackArguments, terminal: &mut Terminal) -
     };
     // Without automation nobody undoes it.
     if arguments.suspend && !object["spec"]["syncPolicy"]["automated"].is_null() {
-        let suspending = SuspendArguments::of(&arguments.name, arguments.with_parents, &arguments.target);
-        let suspended = suspend(&suspending, terminal)
-            .map_err(|failure| if kept { Failure { hints: vec![at_once()], ..failure } } else { failure })?;
-        if suspended != Exit::Done {
-            return Ok(suspended);
-        }
+        let suspended = connection.wait(switch(&connection, &object, arguments.with_parents, false, terminal));
+        suspended.map_err(|failure| if kept { Failure { hints: vec![at_once()], ..failure } } else { failure })?;
         object = connection.wait(connection.application(&arguments.name))?;
     }
     may_go_elsewhere(&object, Some(&entry.revision))

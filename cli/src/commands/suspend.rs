@@ -57,69 +57,71 @@ struct Which {
     target: Target,
 }
 
-impl SuspendArguments {
-    /// One Application, alone or with those above it.
-    pub(crate) fn of(name: &str, with_parents: bool, target: &Target) -> Self {
-        Self { which: Which { name: name.to_owned(), with_parents, target: target.clone() } }
-    }
-}
-
 /// Switches automation off.
 pub(crate) fn suspend(arguments: &SuspendArguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    switch(&arguments.which, false, terminal)
+    run(&arguments.which, false, terminal)
 }
 
 /// Switches it on.
 pub(crate) fn resume(arguments: &ResumeArguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    switch(&arguments.which, true, terminal)
+    run(&arguments.which, true, terminal)
 }
 
-fn switch(which: &Which, on: bool, terminal: &mut Terminal) -> Result<Exit, Failure> {
+fn run(which: &Which, on: bool, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let connection = Connection::open(&which.target)?;
     connection.wait(async {
         let object = connection.application(&which.name).await?;
-        let (_, name) = name_of(&object);
-        if object["spec"]["syncPolicy"]["automated"].is_null() {
-            let failure = Failure::new(Exit::Refused, format!("{name} has no automation: it syncs only when asked"));
-            return Err(failure
-                .hint("give it spec.syncPolicy.automated in Git")
-                .hint(format!("or ask: gitmoor sync {name}")));
-        }
-        let parents = parents(&connection, &object).await?;
-        if let Some(parent) = parents.first().filter(|parent| !which.with_parents && keeps(parent)) {
-            return Err(undone(name, parent, on));
-        }
-        // From the top: nobody undoes what comes after. Going back, the top comes last.
-        let mut chain: Vec<&Value> = if which.with_parents { parents.iter().collect() } else { Vec::new() };
-        chain.reverse();
-        chain.push(&object);
-        if on {
-            chain.reverse();
-        }
-        let last = chain.len() - 1;
-        let mut documents = Vec::new();
-        for (position, object) in chain.into_iter().enumerate() {
-            let changed = set(&connection, object, on, terminal).await?;
-            let (namespace, name) = name_of(object);
-            documents.push(json!({"namespace": namespace, "application": name, "automated": on, "changed": changed}));
-            terminal.json(&json!({"applications": documents}));
-            if changed && !on && position < last {
-                rests(&connection, object, terminal).await?;
-            }
-        }
-        if let Some(parent) = parents.first().filter(|parent| !which.with_parents && is_automated(parent)) {
-            let (_, parent) = name_of(parent);
-            terminal.warning(&format!("{parent} brings back what Git says with its next sync"));
-        }
-        if on
-            && !which.with_parents
-            && let Some(parent) = parents.iter().find(|parent| is_suspended(parent))
-        {
-            let (_, parent) = name_of(parent);
-            terminal.warning(&format!("{parent}, above {name}, is still suspended: gitmoor resume {parent}"));
-        }
+        switch(&connection, &object, which.with_parents, on, terminal).await?;
         Ok(Exit::Done)
     })
+}
+
+/// Switches the automation of an Application, and where that is wanted of those above it.
+pub(crate) async fn switch(
+    connection: &Connection,
+    object: &Value,
+    with_parents: bool,
+    on: bool,
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    let (_, name) = name_of(object);
+    if object["spec"]["syncPolicy"]["automated"].is_null() {
+        let failure = Failure::new(Exit::Refused, format!("{name} has no automation: it syncs only when asked"));
+        return Err(failure
+            .hint("give it spec.syncPolicy.automated in Git")
+            .hint(format!("or ask: gitmoor sync {name}")));
+    }
+    let parents = parents(connection, object).await?;
+    if let Some(parent) = parents.first().filter(|parent| !with_parents && keeps(parent)) {
+        return Err(undone(name, parent, on));
+    }
+    // From the top: nobody undoes what comes after. Going back, the top comes last.
+    let mut chain: Vec<&Value> = if with_parents { parents.iter().collect() } else { Vec::new() };
+    chain.reverse();
+    chain.push(object);
+    if on {
+        chain.reverse();
+    }
+    let last = chain.len() - 1;
+    let mut documents = Vec::new();
+    for (position, object) in chain.into_iter().enumerate() {
+        let changed = set(connection, object, on, terminal).await?;
+        let (namespace, name) = name_of(object);
+        documents.push(json!({"namespace": namespace, "application": name, "automated": on, "changed": changed}));
+        terminal.json(&json!({"applications": documents}));
+        if changed && !on && position < last {
+            rests(connection, object, terminal).await?;
+        }
+    }
+    if let Some(parent) = parents.first().filter(|parent| !with_parents && is_automated(parent)) {
+        let (_, parent) = name_of(parent);
+        terminal.warning(&format!("{parent} brings back what Git says with its next sync"));
+    }
+    if let Some(parent) = parents.iter().find(|parent| on && !with_parents && is_suspended(parent)) {
+        let (_, parent) = name_of(parent);
+        terminal.warning(&format!("{parent}, above {name}, is still suspended: gitmoor resume {parent}"));
+    }
+    Ok(())
 }
 
 /// Waits until nothing is under way in an Application that was automated until now: it would undo what comes below it.
