@@ -90,7 +90,7 @@ pub(super) async fn agent(
             return Ok(true);
         }
         if asked.elapsed() > EXPLAIN && !unwell.is_empty() {
-            why = told(&explain::of_objects(installer.connection, &unwell).await);
+            why = told("", &explain::of_objects(installer.connection, &unwell).await);
             asked = Instant::now();
         }
         lines.insert(0, "waiting for the agent".to_owned());
@@ -162,21 +162,66 @@ pub(super) async fn platform(
 
 /// What the first Application that does not get on needs. One that others belong to waits for those.
 async fn stuck(connection: &Connection, unfinished: &[&ApplicationView]) -> Vec<String> {
-    let bad = |view: &&&ApplicationView| {
+    let Some(view) = first_stuck(unfinished) else { return Vec::new() };
+    let key = view.key();
+    let Ok(object) = connection.application(&key.to_string()).await else { return Vec::new() };
+    let findings = explain::of_application(connection, object).await.unwrap_or_default();
+    told(&format!("{} is ", key.name), &findings)
+}
+
+fn first_stuck<'v>(unfinished: &[&'v ApplicationView]) -> Option<&'v ApplicationView> {
+    let is_bad = |view: &ApplicationView| {
         view.health() == "Degraded"
             || view.sync() == "Unknown"
             || view.conditions().iter().any(ViewedCondition::is_error)
     };
-    let Some(view) = unfinished.iter().rev().find(bad) else { return Vec::new() };
-    let key = view.key();
-    let Ok(object) = connection.application(&key.to_string()).await else { return Vec::new() };
-    let findings = explain::of_application(connection, object).await.unwrap_or_default();
-    told(&findings).into_iter().map(|line| line.replace("stuck:", &format!("{} is stuck:", key.name))).collect()
+    let bad: Vec<&ApplicationView> = unfinished.iter().copied().filter(|view| is_bad(view)).collect();
+    let waits = |view: &ApplicationView| bad.iter().any(|other| has(view, other));
+    bad.iter().find(|view| !waits(view)).or(bad.first()).copied()
 }
 
-fn told(findings: &[Finding]) -> Vec<String> {
+/// Whether an Application is among the objects of another one.
+fn has(parent: &ApplicationView, other: &ApplicationView) -> bool {
+    let (own, key) = (parent.key(), other.key());
+    own != key
+        && parent.resources().iter().any(|one| {
+            let is_here = one.namespace.as_deref().is_none_or(|namespace| namespace == key.namespace);
+            is_here && one.name == key.name && one.id().group_kind == builtin::applications().group_kind
+        })
+}
+
+/// What is the matter, and what can be done; `who` says with what.
+fn told(who: &str, findings: &[Finding]) -> Vec<String> {
     let Some(first) = findings.first() else { return Vec::new() };
-    let mut lines = vec![format!("stuck: {}", first.sentence)];
+    let mut lines = vec![format!("{who}stuck: {}", first.sentence)];
     lines.extend(first.remedy.iter().map(|remedy| format!("  {remedy}")));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn stuck_is_who_waits_for_no_other_whatever_the_names_are() {
+        let view = |name: &str, health: &str, children: &[&str]| -> ApplicationView {
+            let child = |name: &&str| json!({"group": "argoproj.io", "version": "v1alpha1", "kind": "Application", "namespace": "gitmoor", "name": name});
+            let resources: Vec<Value> = children.iter().map(child).collect();
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "namespace": "gitmoor"},
+                "status": {"sync": {"status": "Synced"}, "health": {"status": health}, "resources": resources},
+            }))
+            .unwrap()
+        };
+        for root in ["aaa", "zeta"] {
+            let parent = view(root, "Degraded", &[root, "fine", "lost", "slow"]);
+            let (lost, slow) = (view("lost", "Degraded", &[]), view("slow", "Progressing", &[]));
+            let stuck = first_stuck(&[&lost, &slow, &parent]).map(ApplicationView::key);
+            assert_eq!(stuck.unwrap().name, "lost");
+            assert_eq!(first_stuck(&[&parent, &slow]).map(ApplicationView::key).unwrap().name, root, "it alone is bad");
+            assert!(first_stuck(&[&slow]).is_none());
+        }
+    }
 }
