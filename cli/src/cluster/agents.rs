@@ -120,6 +120,12 @@ impl Connection {
         Follower::choose(known.iter(), None, places.into_iter().map(str::to_owned).collect())
     }
 
+    /// The namespaces whose Applications the agent of a namespace works on: its own, and those that its lease names.
+    pub(crate) async fn followed_from(&self, namespace: &str) -> BTreeSet<String> {
+        let told = self.lease(namespace).await.follows.unwrap_or_default();
+        told.into_iter().filter(|one| !one.is_empty()).chain([namespace.to_owned()]).collect()
+    }
+
     /// Says when nobody will take up what is asked for.
     pub(crate) async fn warn_without_agent(&self, namespace: &str, terminal: &mut Terminal) {
         if let Some(warning) = self.agent_of(namespace).await.warning() {

@@ -1,6 +1,6 @@
 //! Which definitions a purge leaves: a definition takes all its objects along, whoever made them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use gitmoor_core::{
     builtin,
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Judges definitions, one after the other.
 pub(super) struct Keeper<'i> {
     installer: &'i Installer<'i>,
+    /// Namespaces whose Applications go, with all that they own.
+    followed: &'i BTreeSet<String>,
     namespace: &'i str,
     /// The first Application that is left: whoever works on it needs all the definitions.
     application: Option<String>,
@@ -31,8 +33,12 @@ pub(super) struct Keeper<'i> {
 
 impl<'i> Keeper<'i> {
     /// For a purge of the installation in a namespace, which goes too.
-    pub(super) async fn new(installer: &'i Installer<'i>, namespace: &'i str) -> Result<Self, Failure> {
-        let mut keeper = Self { installer, namespace, application: None };
+    pub(super) async fn new(
+        installer: &'i Installer<'i>,
+        namespace: &'i str,
+        followed: &'i BTreeSet<String>,
+    ) -> Result<Self, Failure> {
+        let mut keeper = Self { installer, followed, namespace, application: None };
         keeper.application = keeper.left(&builtin::applications().group_kind).await?.into_iter().next();
         Ok(keeper)
     }
@@ -64,10 +70,13 @@ impl<'i> Keeper<'i> {
         let Some(resource) = self.installer.served.preferred(kind) else { return Ok(Vec::new()) };
         let listed = self.list(resource).await;
         let listed = listed.map_err(|error| failed(format!("cannot list what is left of {kind}"), &error))?;
-        let stays = |object: &&Value| {
-            let goes_first = self.installer.dry_run && owner_of(object).is_some_and(|(at, _)| at == self.namespace);
-            name_of(object).0 != self.namespace && !goes_first
+        let is_application = *kind == builtin::applications().group_kind;
+        let goes_first = |object: &Value| {
+            let owned = owner_of(object).is_some_and(|(at, _)| self.followed.contains(at));
+            owned || is_application && self.followed.contains(name_of(object).0)
         };
+        let stays =
+            |object: &&Value| name_of(object).0 != self.namespace && !(self.installer.dry_run && goes_first(object));
         let named = |object: &Value| match name_of(object) {
             ("", name) => format!("{} {name}", kind.kind),
             (namespace, name) => format!("{} {namespace}/{name}", kind.kind),

@@ -1,7 +1,8 @@
 //! Everything goes: each Application with what it has deployed, by the agent's own hand and rules.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use futures::future::try_join_all;
 use gitmoor_core::{
     builtin,
     names::{ANNOTATION_CONFIRM_PRUNE, FINALIZER_CASCADE},
@@ -32,18 +33,19 @@ const NAMED: usize = 8;
 /// Characters of what one waits for.
 const LONGEST: usize = 160;
 
-/// Deletes all Applications with what they own; false when that was not confirmed, or not done in time.
+/// Deletes all Applications of the namespaces that the agent follows, with what they own; false when that was not confirmed, or not done in time.
 pub(super) async fn applications(
     installer: &Installer<'_>,
     arguments: &UninstallArguments,
     material: &Material,
+    followed: &BTreeSet<String>,
     terminal: &mut Terminal,
 ) -> Result<bool, Failure> {
     let connection = installer.connection;
     if !installer.serves("argoproj.io", "Application") {
         return Ok(true);
     }
-    let mut all = list(connection, &material.namespace).await?;
+    let mut all = list(connection, followed).await?;
     if all.is_empty() {
         return Ok(true);
     }
@@ -66,16 +68,19 @@ pub(super) async fn applications(
     }
     // From the root: one that is being deleted does not bring back the others.
     let root = id(&material.root).name;
-    all.sort_by_key(|object| name_of(object).1 != root);
+    all.sort_by_key(|object| name_of(object) != (material.namespace.as_str(), root.as_str()));
     for object in &all {
         change(connection, object, Change::Delete).await?;
     }
-    gone(connection, arguments, material, terminal).await
+    gone(connection, arguments, followed, terminal).await
 }
 
-async fn list(connection: &Connection, namespace: &str) -> Result<Vec<Value>, Failure> {
-    let listed = connection.cluster.list(&builtin::applications(), Some(namespace)).await;
-    listed.map_err(|error| failed("cannot list Applications", &error))
+/// All that the agent works on.
+async fn list(connection: &Connection, followed: &BTreeSet<String>) -> Result<Vec<Value>, Failure> {
+    let kind = builtin::applications();
+    let each = followed.iter().map(|namespace| connection.cluster.list(&kind, Some(namespace)));
+    let listed = try_join_all(each).await.map_err(|error| failed("cannot list Applications", &error))?;
+    Ok(listed.into_iter().flatten().collect())
 }
 
 fn show(all: &[Value], terminal: &mut Terminal) {
@@ -85,7 +90,7 @@ fn show(all: &[Value], terminal: &mut Terminal) {
         objects += view.resources().len();
         let (namespace, name) = name_of(object);
         documents.push(json!({"namespace": namespace, "application": name, "objects": view.resources().len()}));
-        terminal.data(Style::Plain, &format!("Application {}: {} objects", view.key().name, view.resources().len()));
+        terminal.data(Style::Plain, &format!("Application {namespace}/{name}: {} objects", view.resources().len()));
     }
     terminal.data(Style::Bold, &format!("{} Applications and {objects} objects go, with their data", all.len()));
     terminal.json(&json!({"applications": documents}));
@@ -159,12 +164,12 @@ fn waits_for(view: &ApplicationView) -> String {
 async fn gone(
     connection: &Connection,
     arguments: &UninstallArguments,
-    material: &Material,
+    followed: &BTreeSet<String>,
     terminal: &mut Terminal,
 ) -> Result<bool, Failure> {
     let started = Instant::now();
     loop {
-        let left = list(connection, &material.namespace).await?;
+        let left = list(connection, followed).await?;
         if left.is_empty() {
             terminal.end_live(false);
             return Ok(true);

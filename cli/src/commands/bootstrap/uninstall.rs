@@ -34,8 +34,10 @@ pub(crate) fn run(arguments: &UninstallArguments, terminal: &mut Terminal) -> Re
         if !arguments.purge && !arguments.dry_run {
             refuse_elsewhere(&connection, &material.namespace).await?;
         }
+        // While its lease says so.
+        let followed = connection.followed_from(&material.namespace).await;
         if arguments.purge {
-            if !purge::applications(&installer, arguments, &material, terminal).await? {
+            if !purge::applications(&installer, arguments, &material, &followed, terminal).await? {
                 return Ok(Exit::Findings);
             }
         } else if !arguments.dry_run && !confirmed(arguments, &material, terminal)? {
@@ -51,7 +53,7 @@ pub(crate) fn run(arguments: &UninstallArguments, terminal: &mut Terminal) -> Re
         }
         removal.delete(&others, terminal).await?;
         if arguments.purge {
-            let keeper = Keeper::new(&installer, &material.namespace).await?;
+            let keeper = Keeper::new(&installer, &material.namespace, &followed).await?;
             removal.delete_unless_kept(&kept, &keeper, terminal).await?;
         }
         terminal.json(&json!({"deleted": removal.deleted, "left": removal.left, "dryRun": arguments.dry_run}));

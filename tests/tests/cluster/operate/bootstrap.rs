@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use gitmoor_tests::harness::installation::{CREDENTIALS, PATIENCE, api};
+use gitmoor_tests::harness::installation::{CREDENTIALS, PATIENCE, api, apply};
 use gitmoor_tests::harness::run::Run;
 use gitmoor_tests::harness::scratch::Scratch;
 use gitmoor_tests::harness::{
-    Agent, ControlPlane, GitRemote, Repository, condition, config_map, eventually, kustomization, tools, unique_name,
+    Agent, ControlPlane, GitRemote, Repository, condition, config_map, create_namespace, eventually, kustomization,
+    tools, unique_name,
 };
 use serde_json::{Value, json};
 
@@ -113,8 +114,13 @@ async fn a_fork_becomes_a_platform_and_goes_again() {
     std::fs::remove_dir_all(here.join("manifests")).unwrap();
 
     let identity = control_plane.kubeconfig_for_user(&unique_name("agent"), Some("system:masters"));
-    let agent =
-        || Agent::builder(&identity).arg(format!("--namespace={namespace}")).env("GITMOOR_POLL_INTERVAL", "0.3");
+    let team = create_namespace(&client, "team").await;
+    let agent = || {
+        Agent::builder(&identity)
+            .arg(format!("--namespace={namespace}"))
+            .arg(format!("--application-namespaces={team}"))
+            .env("GITMOOR_POLL_INTERVAL", "0.3")
+    };
     let start = || agent().start();
     let mut agent = start();
     let page = std::fs::read_to_string(tools::workspace().join("docs/bootstrap.md")).unwrap();
@@ -175,6 +181,25 @@ async fn a_fork_becomes_a_platform_and_goes_again() {
         claim.map(drop).ok_or_else(|| "no claim".to_owned())
     };
     eventually("there is data", PATIENCE, check).await;
+    // The agent follows another namespace, too: what it deployed from there goes with it.
+    let elsewhere = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "elsewhere", "namespace": team},
+        "spec": {
+            "project": "default",
+            "source": {"repoURL": repository.url(), "targetRevision": "main", "path": "distribution/web"},
+            "destination": {"server": "https://kubernetes.default.svc", "namespace": team},
+            "syncPolicy": {"automated": {}},
+        },
+    });
+    apply(&client, &elsewhere).await;
+    let check = async || {
+        let map = get(&client, "v1/ConfigMap", Some(&team), "web").await;
+        map.map(drop).ok_or_else(|| "no map".to_owned())
+    };
+    eventually("the other namespace is followed", PATIENCE, check).await;
+    let dry = run(&["uninstall", "--purge", "--dry-run"], b"");
+    assert!(dry.assert(0).stdout.contains(&format!("Application {team}/elsewhere: ")), "{dry:?}");
+    assert!(!dry.stderr.contains("would be left"), "{dry:?}");
     let asked = run(&["uninstall", "--purge"], b"");
     assert!(asked.assert(5).stdout.contains("go, with their data"), "{asked:?}");
     assert!(get(&client, "v1/ConfigMap", Some(&target), "web").await.is_some());
@@ -184,6 +209,8 @@ async fn a_fork_becomes_a_platform_and_goes_again() {
     assert!(!asks.contains("confirm-prune") && asks.lines().all(|line| line.len() < 300), "{asks}");
     assert!(get(&client, "v1/ConfigMap", Some(&target), "web").await.is_none());
     assert!(get(&client, "argoproj.io/v1alpha1/Application", Some(&namespace), "platform").await.is_none());
+    assert!(get(&client, "v1/ConfigMap", Some(&team), "web").await.is_none(), "of another namespace");
+    assert!(get(&client, "argoproj.io/v1alpha1/Application", Some(&team), "elsewhere").await.is_none());
     let check = async || match get(&client, "v1/Namespace", None, &namespace).await {
         None => Ok(()),
         Some(object) => Err(object["status"].to_string()),
@@ -198,7 +225,7 @@ async fn an_ssh_key_is_made_once_and_its_public_part_shown() {
     let client = control_plane.client().await;
     let remote = GitRemote::start().await;
     let repository = remote.repository("platform").await;
-    let namespace = gitmoor_tests::harness::create_namespace(&client, "key").await;
+    let namespace = create_namespace(&client, "key").await;
     write_fork(&repository, &namespace, "web");
     let deployment = repository.tree().join("distribution/components/gitmoor/deployment.yaml");
     let text = std::fs::read_to_string(&deployment).unwrap().replace("<<__image__>>", "gitmoor:test");
@@ -233,7 +260,7 @@ async fn a_credential_goes_where_the_agent_finds_it_and_takes_none_from_others()
     let client = ControlPlane::shared().await.client().await;
     let remote = GitRemote::start().await;
     let repository = remote.repository("platform").await;
-    let namespace = gitmoor_tests::harness::create_namespace(&client, "token").await;
+    let namespace = create_namespace(&client, "token").await;
     write_fork(&repository, &namespace, "web");
     let deployment = repository.tree().join("distribution/components/gitmoor/deployment.yaml");
     let text = std::fs::read_to_string(&deployment).unwrap().replace("<<__image__>>", "gitmoor:test");
