@@ -260,9 +260,13 @@ impl ApplicationView {
 
     /// A sync runs, or is asked for.
     pub fn is_syncing(&self) -> bool {
+        self.operation.is_some() || self.is_running()
+    }
+
+    /// A sync runs.
+    pub fn is_running(&self) -> bool {
         let state = &self.status.operation_state;
-        let running = matches!(state.phase.as_str(), "Running" | "Terminating");
-        self.operation.is_some() || (running && state.finished_at.is_none())
+        matches!(state.phase.as_str(), "Running" | "Terminating") && state.finished_at.is_none()
     }
 
     /// It syncs without being asked.

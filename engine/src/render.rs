@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use gitmoor_core::closure::{self, ClosureError, Member, ReadSet, SourceKind};
 use gitmoor_core::source::{EditError, Recipe};
+use gitmoor_core::status::passes_by_itself;
 use gitmoor_core::tree::{RepoPath, Tree, TreeError, TreeErrorKind};
 
 use crate::helm::{self, Capabilities, Helm, HelmError};
@@ -146,15 +147,7 @@ impl RenderError {
 
     /// Whether the same commit may render later: all else waits for a push.
     pub fn waiting_helps(&self) -> bool {
-        matches!(
-            self.category(),
-            "ScratchFailed"
-                | "RepositoryUnreadable"
-                | "RemoteUnreachable"
-                | "RenderTimedOut"
-                | "RendererUnavailable"
-                | "Interrupted"
-        )
+        passes_by_itself(self.category())
     }
 }
 

@@ -5,6 +5,7 @@ mod applications;
 mod argo_cd;
 mod complete;
 mod lease;
+mod look;
 mod operation;
 mod repositories;
 
@@ -19,6 +20,7 @@ pub(crate) use agents::Follower;
 pub(crate) use applications::{name_of, owner_of};
 pub(crate) use complete::{applications as complete_applications, contexts, external_secrets as complete_secrets};
 pub(crate) use lease::Agent;
+pub(crate) use look::Looked;
 pub(crate) use operation::Ended;
 pub(crate) use repositories::Repositories;
 

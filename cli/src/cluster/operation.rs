@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use gitmoor_core::{
     builtin,
-    names::INFO_REQUEST,
-    object::text_at,
-    status::Revision,
-    view::{ApplicationView, short_revision},
+    names::{ANNOTATION_REFRESH, ANNOTATION_REFRESH_FAILED, INFO_REQUEST},
+    object::{annotation, text_at},
+    status::{Revision, passes_by_itself},
+    view::{ApplicationView, one_line, short_revision},
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -22,6 +22,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(250);
 /// How often a request that came in between another write is made again.
 const ATTEMPTS: usize = 5;
+/// After this long the agent is asked to look, so that it says what keeps it.
+const UNHURRIED: Duration = Duration::from_secs(3);
 /// Objects that a live view names.
 const NAMED: usize = 5;
 
@@ -39,8 +41,13 @@ pub(crate) enum Ended {
     Well(Value),
     /// It failed.
     Badly(String),
-    /// Not in time; what was waited for.
-    NotInTime(String),
+    /// Not in time.
+    NotInTime {
+        /// What was waited for.
+        waited: String,
+        /// Nobody has taken the request up, and it is carried out whenever somebody does.
+        stays: bool,
+    },
 }
 
 impl Connection {
@@ -70,7 +77,8 @@ impl Connection {
         Err(Failure::new(Exit::Io, format!("{name} changes all the time; try again")))
     }
 
-    /// Shows how a sync goes until it has ended and, where that is wanted, everything is healthy.
+    /// Shows how a sync goes until it has ended and, where that is wanted, everything is healthy. A request that the agent
+    /// cannot take up until somebody mends something is taken back: nobody expects it to be carried out some other day.
     pub(crate) async fn follow(
         &self,
         request: &Request,
@@ -79,10 +87,24 @@ impl Connection {
         terminal: &mut Terminal,
     ) -> Result<Ended, Failure> {
         let started = Instant::now();
-        let mut end = None;
+        let (mut end, mut is_look_asked) = (None, false);
         loop {
             let object = self.application(&format!("{}/{}", request.namespace, request.name)).await?;
-            let (lines, ended) = look(&object, request, healthy, &mut end);
+            let (mut lines, mut ended) = look(&object, request, healthy, &mut end);
+            let waits = end.is_none() && ended.is_none() && asked(&object["operation"], &request.id);
+            if let Some(obstacle) = obstacle(&object).filter(|_| waits) {
+                lines.push(format!("  {}", obstacle.message));
+                // A condition may be from before the request: what stands there after one more look is not.
+                let looked = is_look_asked && annotation(&object, ANNOTATION_REFRESH).is_none();
+                if looked && obstacle.stays && self.take_back(&object, request).await? {
+                    let why = obstacle.message;
+                    ended = Some(Ended::Badly(format!("{why}; nothing was synced, and the request is taken back")));
+                }
+            }
+            if waits && !is_look_asked && (lines.len() > 1 || started.elapsed() > UNHURRIED) {
+                self.ask_to_look(&request.namespace, &request.name).await?;
+                is_look_asked = true;
+            }
             terminal.live(&lines);
             if let Some(ended) = ended {
                 terminal.end_live(false);
@@ -90,11 +112,45 @@ impl Connection {
             }
             if started.elapsed() > timeout {
                 terminal.end_live(true);
-                return Ok(Ended::NotInTime(lines.last().cloned().unwrap_or_default()));
+                return Ok(Ended::NotInTime { waited: lines.pop().unwrap_or_default(), stays: waits });
             }
             sleep(LOOK).await;
         }
     }
+
+    /// Takes a request away that stands in an object; not when something was written into it meanwhile, such as that the
+    /// agent has taken it up.
+    async fn take_back(&self, object: &Value, request: &Request) -> Result<bool, Failure> {
+        let patch = json!({"metadata": {"resourceVersion": object["metadata"]["resourceVersion"]}, "operation": null});
+        let Request { namespace, name, .. } = request;
+        match self.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) => Err(failed(format!("cannot take back the request for a sync of {name}"), &error)),
+        }
+    }
+}
+
+/// What keeps the agent from taking a request up.
+#[derive(Debug, PartialEq, Eq)]
+struct Obstacle {
+    message: String,
+    /// Somebody has to do something about it.
+    stays: bool,
+}
+
+/// Why an Application cannot be compared with Git, as its status says it, or as the last look that was asked for.
+fn obstacle(object: &Value) -> Option<Obstacle> {
+    let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
+    let errors = || view.conditions().iter().filter(|condition| condition.is_error() && view.sync() == "Unknown");
+    let worst = errors().find(|condition| !passes_by_itself(condition.category())).or_else(|| errors().next());
+    if let Some(condition) = worst {
+        let stays = !passes_by_itself(condition.category());
+        return Some(Obstacle { message: one_line(&condition.message), stays });
+    }
+    let failed = annotation(object, ANNOTATION_REFRESH_FAILED).filter(|_| !view.is_running())?;
+    let category = failed.split(':').next().unwrap_or_default();
+    Some(Obstacle { message: one_line(failed), stays: !passes_by_itself(category) })
 }
 
 /// What there is to show, and whether it is over. `end` keeps the state of the sync as it ended well: a repair of drift, or a
@@ -207,6 +263,32 @@ mod tests {
             assert_eq!((lines[0].as_str(), format!("{ended:?}").as_str()), (said, expected));
         }
         assert!(matches!(look(state("Succeeded", true), "Synced").1, Some(Ended::Well(_))));
+    }
+
+    #[test]
+    fn what_keeps_a_request_waiting_is_told_apart_from_what_passes() {
+        let stands = |sync: &str, phase: &str, conditions: &[(&str, &str)], failed: Option<&str>| {
+            let conditions: Vec<Value> =
+                conditions.iter().map(|(kind, message)| json!({"type": kind, "message": message})).collect();
+            obstacle(&json!({
+                "metadata": {"name": "web", "annotations": {ANNOTATION_REFRESH_FAILED: failed}},
+                "status": {
+                    "sync": {"status": sync}, "conditions": conditions, "operationState": {"phase": phase},
+                },
+            }))
+        };
+        let some = |message: &str, stays| Some(Obstacle { message: message.to_owned(), stays });
+        let compared = ("ComparisonError", "Unreachable: no route");
+        let missing = ("ComparisonError", "RevisionNotFound: no\nbranch");
+        let warning = ("PruneWarning", "PruneBlocked: waits");
+        assert_eq!(stands("Unknown", "", &[warning, compared], None), some("Unreachable: no route", false));
+        assert_eq!(stands("Unknown", "", &[compared, missing], None), some("RevisionNotFound: no branch", true));
+        assert_eq!(stands("OutOfSync", "", &[compared], None), None, "it is compared with what was known before");
+        assert_eq!(stands("Unknown", "", &[warning], None), None);
+        let refused = "RefusedCredentials: who are you";
+        assert_eq!(stands("Synced", "Succeeded", &[], Some(refused)), some(refused, true));
+        assert_eq!(stands("Synced", "Running", &[], Some(refused)), None, "another sync is under way");
+        assert_eq!(stands("Synced", "", &[], Some("TimedOut: 30 s")), some("TimedOut: 30 s", false));
     }
 
     #[test]

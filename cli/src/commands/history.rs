@@ -142,9 +142,9 @@ pub(crate) fn rollback(arguments: &RollbackArguments, terminal: &mut Terminal) -
         if arguments.wait.wait {
             // It differs from what Git says now, which is what was asked for.
             let ended = connection.follow(&request, false, arguments.wait.timeout, terminal).await?;
-            outcome.take(&name, &ended, terminal);
+            outcome.take(&object, &ended, terminal);
         } else {
-            outcome.asked(&name, &format!("a rollback to {revision} is asked for; see"), terminal);
+            outcome.asked(&object, &format!("a rollback to {revision} is asked for; see"), terminal);
         }
         terminal.message(&format!(
             "to go back for good: git revert what came after {revision}, push, gitmoor resume {name}{}",

@@ -3,22 +3,17 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use gitmoor_core::{
-    builtin,
-    names::{ANNOTATION_REFRESH, ANNOTATION_REFRESH_FAILED},
-    object::annotation,
     recorded::Recorded,
     view::{ApplicationView, short_commit},
 };
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::{
-    cluster::{Connection, Target, complete_applications, failed, name_of},
+    cluster::{Connection, Looked, Target, complete_applications, name_of},
     failure::{Exit, Failure},
     terminal::Terminal,
 };
-
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Has the agent look at the repository now, without waiting for its interval or a webhook
 ///
@@ -60,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             }
             connection.warn_without_agent(namespace, terminal).await;
             // All of them first: the agent looks at several at the same time.
-            ask(&connection, namespace, name).await?;
+            connection.ask_to_look(namespace, name).await?;
             if !arguments.wait {
                 terminal.message(&format!("{name}: asked for"));
             }
@@ -85,7 +80,7 @@ async fn wait_for(
     let (mut exit, mut documents) = (Exit::Done, Vec::new());
     for object in objects {
         let (_, name) = name_of(object);
-        match is_looked_at(connection, object, started, patience).await? {
+        match connection.is_looked_at(object, started, patience).await? {
             Looked::Well => {
                 let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
                 let seen = connection.repositories_of(&view).await;
@@ -129,49 +124,4 @@ fn commits(seen: &[Recorded]) -> String {
 fn document(object: &Value, result: &str, message: &str) -> Value {
     let (namespace, name) = name_of(object);
     json!({"namespace": namespace, "application": name, "result": result, "message": message})
-}
-
-/// How a look that was asked for ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Looked {
-    /// What is there is known.
-    Well,
-    /// The agent could not look, for this reason.
-    Failed(String),
-    /// Nobody has taken it up in time.
-    NotInTime,
-}
-
-async fn ask(connection: &Connection, namespace: &str, name: &str) -> Result<(), Failure> {
-    let patch = json!({"metadata": {"annotations": {ANNOTATION_REFRESH: "normal"}}});
-    let written = connection.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await;
-    written.map(drop).map_err(|error| failed(format!("cannot ask for a refresh of {name}"), &error))
-}
-
-/// Has the agent look at the repository, and waits until it knows what is there.
-pub(crate) async fn looked_at(connection: &Connection, object: &Value, patience: Duration) -> Result<Looked, Failure> {
-    let (namespace, name) = name_of(object);
-    ask(connection, namespace, name).await?;
-    is_looked_at(connection, object, Instant::now(), patience).await
-}
-
-/// Waits until a look that was asked for is over.
-async fn is_looked_at(
-    connection: &Connection,
-    object: &Value,
-    started: Instant,
-    patience: Duration,
-) -> Result<Looked, Failure> {
-    let (namespace, name) = name_of(object);
-    loop {
-        let object = connection.application(&format!("{namespace}/{name}")).await?;
-        if annotation(&object, ANNOTATION_REFRESH).is_none() {
-            let failed = annotation(&object, ANNOTATION_REFRESH_FAILED).map(str::to_owned);
-            return Ok(failed.map_or(Looked::Well, Looked::Failed));
-        }
-        if started.elapsed() > patience {
-            return Ok(Looked::NotInTime);
-        }
-        sleep(LOOK).await;
-    }
 }

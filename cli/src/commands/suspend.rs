@@ -5,9 +5,8 @@ use std::time::Duration;
 use gitmoor_core::{application::ApplicationSpec, builtin};
 use serde_json::{Value, json};
 
-use super::refresh::{self, Looked};
 use crate::{
-    cluster::{Connection, Target, complete_applications, failed, name_of, owner_of},
+    cluster::{Connection, Looked, Target, complete_applications, failed, name_of, owner_of},
     failure::{Exit, Failure},
     fork::Fork,
     terminal::Terminal,
@@ -130,7 +129,7 @@ async fn rests(connection: &Connection, object: &Value, terminal: &mut Terminal)
     // Where no agent works, nothing is under way.
     let works = connection.agent_of(namespace).await.warning().is_none();
     // Also after a look that failed nothing is under way.
-    if works && refresh::looked_at(connection, object, PATIENCE).await? == Looked::NotInTime {
+    if works && connection.looked_at(object, PATIENCE).await? == Looked::NotInTime {
         terminal
             .warning(&format!("{name} is still being worked on, and may undo this once; see gitmoor status {name}"));
     }

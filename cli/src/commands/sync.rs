@@ -6,8 +6,7 @@ use gitmoor_core::{application::ApplicationSpec, operation::named_source, view::
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cluster::{Connection, Ended, Target, complete_applications, name_of},
-    commands::refresh::{Looked, looked_at},
+    cluster::{Connection, Ended, Looked, Target, complete_applications, name_of},
     failure::{Exit, Failure},
     table::Table,
     terminal::{Style, Terminal},
@@ -88,7 +87,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         for object in &objects {
             connection.warn_without_agent(name_of(object).0, terminal).await;
             // What was pushed just now is what is meant.
-            let looked = if arguments.no_refresh { Looked::Well } else { looked_at(&connection, object, LOOK).await? };
+            let looked = if arguments.no_refresh { Looked::Well } else { connection.looked_at(object, LOOK).await? };
             match looked {
                 Looked::Well => {}
                 Looked::Failed(why) => terminal.warning(&format!(
@@ -103,15 +102,14 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         }
         let mut outcome = Outcome::default();
         for (object, request) in &asked {
-            let (_, name) = name_of(object);
             // What a dry run says is all there is to it.
             if !arguments.wait.wait && !arguments.dry_run {
-                outcome.asked(name, "a sync is asked for; see how it goes with", terminal);
+                outcome.asked(object, "a sync is asked for; see how it goes with", terminal);
                 continue;
             }
             let healthy = !arguments.dry_run && arguments.resource.is_empty();
             let ended = connection.follow(request, healthy, arguments.wait.timeout, terminal).await?;
-            outcome.take(name, &ended, terminal);
+            outcome.take(object, &ended, terminal);
         }
         Ok(outcome.end(terminal))
     })
@@ -170,14 +168,15 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Tells of one.
-    pub(crate) fn take(&mut self, name: &str, ended: &Ended, terminal: &mut Terminal) {
+    pub(crate) fn take(&mut self, object: &Value, ended: &Ended, terminal: &mut Terminal) {
+        let (namespace, name) = name_of(object);
         let (word, message, results) = match ended {
             Ended::Well(state) => {
                 let message = state["message"].as_str().unwrap_or_default().to_owned();
                 ("succeeded", message, state["syncResult"]["resources"].clone())
             }
             Ended::Badly(why) => ("failed", why.clone(), Value::Null),
-            Ended::NotInTime(waited) => ("not in time", waited.clone(), Value::Null),
+            Ended::NotInTime { waited, .. } => ("not in time", waited.clone(), Value::Null),
         };
         if !terminal.is_json() {
             print(&results, terminal);
@@ -185,15 +184,22 @@ impl Outcome {
         self.documents.push(json!({"application": name, "result": word, "message": message, "resources": results}));
         if matches!(ended, Ended::Well(_)) {
             terminal.message(&format!("{name}: {message}"));
-        } else {
-            self.failed = true;
-            terminal.error(&format!("{name}: {word}: {message}"));
-            terminal.message(&format!("find out why: gitmoor explain {name}"));
+            return;
+        }
+        self.failed = true;
+        terminal.error(&format!("{name}: {word}: {message}"));
+        terminal.message(&format!("find out why: gitmoor explain {name}"));
+        if matches!(ended, Ended::NotInTime { stays: true, .. }) {
+            terminal.message(&format!(
+                "the request stays, and is carried out as soon as it can be; to take it back: kubectl patch -n {namespace} \
+                 applications.argoproj.io {name} --type=merge -p '{{\"operation\":null}}'"
+            ));
         }
     }
 
     /// Tells of one that is not waited for.
-    pub(crate) fn asked(&mut self, name: &str, what: &str, terminal: &mut Terminal) {
+    pub(crate) fn asked(&mut self, object: &Value, what: &str, terminal: &mut Terminal) {
+        let (_, name) = name_of(object);
         let message = format!("{what} gitmoor status {name}");
         terminal.message(&format!("{name}: {message}"));
         self.documents.push(json!({"application": name, "result": "asked for", "message": message}));

@@ -66,6 +66,25 @@ pub struct Condition {
     pub message: String,
 }
 
+/// Whether what a category of conditions tells of may be over without anybody doing anything. All else waits for a push,
+/// or for somebody who mends the Application, its repository or its credentials.
+pub fn passes_by_itself(category: &str) -> bool {
+    matches!(
+        category,
+        "Corrupt"
+            | "Interrupted"
+            | "Other"
+            | "RemoteUnreachable"
+            | "RendererUnavailable"
+            | "RenderTimedOut"
+            | "RepositoryUnreadable"
+            | "ScratchFailed"
+            | "TimedOut"
+            | "Unreachable"
+            | "WatchFailed"
+    )
+}
+
 /// Types of conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionKind {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use gitmoor_core::status::passes_by_itself;
 use serde::{Deserialize, Serialize};
 
 use super::RepositoryUrl;
@@ -51,7 +52,7 @@ impl FetchErrorKind {
 
     /// Whether the same fetch may succeed later without anybody doing anything.
     pub fn waiting_helps(self) -> bool {
-        matches!(self, Self::Unreachable | Self::TimedOut | Self::Corrupt | Self::Other)
+        passes_by_itself(self.as_str())
     }
 
     /// What somebody can do about it.

@@ -3,7 +3,7 @@
 use gitmoor_tests::harness::installation::PATIENCE;
 use gitmoor_tests::harness::installation::api;
 use gitmoor_tests::harness::{ControlPlane, Installation, Mode, config_map, kustomization};
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::Person;
@@ -154,6 +154,55 @@ async fn a_sync_takes_what_was_pushed_just_now() {
     world.remote.set_mode(Mode::Ok);
     person.run(&["refresh", "web", "--wait"]).assert(0);
     world.await_status("is seen", "web", |status| status["sync"]["revision"] == commit.as_str()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_cannot_be_taken_up_ends_with_the_cause_and_is_taken_back() {
+    let (mut world, person) = world("no-way").await;
+    world.repository.commit(&[("web/map.yaml", &config_map("map", "key", "one"))], "one").await;
+    world.apply(&by_hand(&world, "web")).await;
+    person.run(&["sync", "web", "--wait"]).assert(0);
+    world.repository.commit(&[("web/map.yaml", &config_map("map", "key", "two"))], "two").await;
+    person.run(&["sync", "web", "--wait"]).assert(0);
+    let namespace = world.namespace.clone();
+    let client = ControlPlane::shared().await.client().await;
+    let applications = api(&client, "argoproj.io/v1alpha1/Application", Some(&namespace));
+    let stands = async || applications.get("web").await.unwrap().data["operation"].is_object();
+
+    // A revision that is not there is known only when the agent has looked for it.
+    let missing =
+        person.run(&["sync", "web", "--revision", "nowhere", "--wait", "--timeout", "10m", "--output", "json"]);
+    let told = &missing.assert(1).json()["syncs"][0];
+    assert_eq!(told["result"], "failed", "{missing:?}");
+    let why = told["message"].as_str().unwrap();
+    assert!(why.starts_with("RevisionNotFound: ") && why.ends_with("the request is taken back"), "{why}");
+    assert!(!stands().await);
+
+    // A rollback to a commit that the repository does not have any more.
+    let mut history = world.status("web").await["history"].clone();
+    history[0]["revision"] = json!("1".repeat(40));
+    let gone = json!({"status": {"history": history}});
+    applications.patch_status("web", &PatchParams::default(), &Patch::Merge(&gone)).await.unwrap();
+    let gone = person.run(&["rollback", "web", "--wait", "--timeout", "10m"]);
+    assert!(gone.assert(1).stderr.contains("web: failed: RevisionNotFound: "), "{gone:?}");
+    assert!(!stands().await);
+
+    // What is known already.
+    world.repository.commit(&[("web/map.yaml", "kind: [")], "broken").await;
+    for more in [&[][..], &["--no-refresh"]] {
+        let broken = person.run(&[&["sync", "web", "--wait", "--timeout", "10m"], more].concat());
+        assert!(broken.assert(1).stderr.contains("web: failed: InvalidManifest: "), "{broken:?}");
+        assert!(!stands().await);
+    }
+
+    world.agent.terminate(PATIENCE).await;
+    let late = person.run(&["sync", "web", "--wait", "--no-refresh", "--timeout", "1s"]);
+    let (_, way) =
+        late.assert(1).stderr.split_once("the request stays, and is carried out as soon as it can be").unwrap();
+    let way = way.split_once("kubectl ").unwrap().1.lines().next().unwrap().replace('\'', "");
+    assert!(stands().await);
+    person.run_tool("kubectl", &way.split(' ').collect::<Vec<_>>()).assert(0);
+    assert!(!stands().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
