@@ -14,7 +14,7 @@ use crate::kinds;
 use crate::objects;
 use crate::prune::prune;
 use crate::queue::Next;
-use crate::report::{Findings, report};
+use crate::report::{Findings, remains, report};
 use crate::state::Snapshot;
 
 /// Deletes what a cascading Application owns, then lets the Application go.
@@ -68,7 +68,9 @@ pub(crate) async fn finish(context: &Context, key: &ApplicationKey, snapshot: &S
         return release(context, key, &rest).await;
     }
     let pruned = acting_as(user.as_deref(), prune(context, &verdict, Propagation::Background)).await;
-    let findings = Findings { conditions: pruned.conditions, ..Findings::default() };
+    // Once all that may go is on its way, people want to know what stays, and why.
+    let resources = verdict.delete.is_empty().then(|| remains(context, &left_over));
+    let findings = Findings { conditions: pruned.conditions, resources, ..Findings::default() };
     let told = report(context, key, findings).await;
     if pruned.retry || !told { Next::Retry } else { Next::OnChange }
 }

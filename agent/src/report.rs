@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use gitmoor_core::health::{Health, HealthStatus};
+use gitmoor_core::object::ObjectId;
 use gitmoor_core::operation::named_source;
 use gitmoor_core::plan::{Action, DesiredObject, Plan};
+use gitmoor_core::resource::Resources;
 use gitmoor_core::status::{self, Condition, ConditionKind, Operation, Report, ResourceStatus, Revision, SyncStatus};
 use gitmoor_core::tracking::ApplicationKey;
 use gitmoor_engine::cluster::acting_as;
@@ -139,15 +141,25 @@ pub(crate) fn resources(context: &Context, desired: &[DesiredObject], plan: &Pla
             }
         });
         let left_over = plan.left_over.iter().map(|id| ResourceStatus {
-            id: id.clone(),
-            version: served.preferred(&id.group_kind).map(|r| r.version.clone()).unwrap_or_default(),
-            sync: SyncStatus::OutOfSync,
-            health: live.get(id).map(|live| live.health.clone()),
             requires_pruning: true,
-            wave: 0,
+            ..left(id, &served, live.get(id).map(|live| live.health.clone()))
         });
         of_steps.chain(left_over).collect()
     })
+}
+
+/// What is still there of an Application that is being deleted, and what holds each.
+pub(crate) fn remains(context: &Context, left_over: &[ObjectId]) -> Vec<ResourceStatus> {
+    let served = context.state.resources();
+    context.state.live(|live| {
+        left_over.iter().map(|id| left(id, &served, live.get(id).map(|live| live.health.clone()))).collect()
+    })
+}
+
+/// An object that nobody wants any more.
+fn left(id: &ObjectId, served: &Resources, health: Option<Health>) -> ResourceStatus {
+    let version = served.preferred(&id.group_kind).map(|served| served.version.clone()).unwrap_or_default();
+    ResourceStatus { id: id.clone(), version, sync: SyncStatus::OutOfSync, health, requires_pruning: false, wave: 0 }
 }
 
 /// The comparison as a whole.

@@ -284,10 +284,43 @@ impl ApplicationView {
         one_line(&self.reason_text())
     }
 
+    /// An agent has looked at it, at least once.
+    pub fn is_seen(&self) -> bool {
+        !self.status.sync.status.is_empty()
+    }
+
+    /// Its deletion has begun.
+    pub fn is_leaving(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// What the sync that runs waits for, in the agent's words.
+    pub fn waits_for(&self) -> Option<&str> {
+        Some(self.status.operation_state.message.as_str()).filter(|message| self.is_syncing() && !message.is_empty())
+    }
+
+    /// What keeps one that is being deleted: a condition, or of its objects the one that says most.
+    fn leaving_text(&self) -> String {
+        let going = "it is being deleted";
+        if let Some(condition) = self.status.conditions.first() {
+            return format!("{going}: {}", condition.message);
+        }
+        let held = self.status.resources.iter().filter_map(|one| Some((one, one.leaving()?)));
+        let Some((first, why)) = held.clone().max_by_key(|(_, why)| tells(why)) else {
+            return going.to_owned();
+        };
+        let more = match held.count() {
+            1 => String::new(),
+            2 => "; and 1 more goes".to_owned(),
+            all => format!("; and {} more go", all - 1),
+        };
+        format!("{going}: {} is {why}{more}", first.id())
+    }
+
     fn reason_text(&self) -> String {
         let Status { conditions, health, operation_state: state, resources, .. } = &self.status;
-        if self.metadata.deletion_timestamp.is_some() {
-            return "it is being deleted".to_owned();
+        if self.is_leaving() {
+            return self.leaving_text();
         }
         let error = conditions.iter().find(|condition| condition.is_error());
         if let Some(condition) = error {
@@ -322,6 +355,15 @@ impl ApplicationView {
             None if self.status.sync.status.is_empty() => "no agent has looked at it yet".to_owned(),
             None => String::new(),
         }
+    }
+}
+
+/// How much a Namespace's conditions, an object's finalizers and nothing at all say of what holds it.
+fn tells(leaving: &str) -> u8 {
+    match leaving.strip_prefix(PENDING_DELETION) {
+        Some(why) if why.starts_with(':') => 2,
+        Some(why) => u8::from(!why.is_empty()),
+        None => 0,
     }
 }
 
@@ -399,6 +441,27 @@ mod tests {
         ] {
             assert_eq!(reason(status), expected);
         }
+    }
+
+    #[test]
+    fn one_that_is_being_deleted_says_what_is_still_there() {
+        let reason = |status: serde_json::Value| {
+            let metadata = json!({"name": "web", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+            serde_json::from_value::<ApplicationView>(json!({"metadata": metadata, "status": status})).unwrap().reason()
+        };
+        let object = |kind: &str, message: &str| json!({"kind": kind, "name": "a", "status": "OutOfSync", "health": {"status": "Progressing", "message": message}});
+        let going = object("ConfigMap", "pending deletion, held by x");
+        let held = object("Namespace", "pending deletion: DiscoveryFailed: metrics.k8s.io/v1beta1");
+        assert_eq!(
+            reason(json!({"resources": [held, going, object("Secret", "x")]})),
+            "it is being deleted: Namespace a is pending deletion: DiscoveryFailed: metrics.k8s.io/v1beta1; and 1 more goes"
+        );
+        let waits = json!({"type": "PruneWarning", "message": "PruneBlocked: it waits"});
+        assert_eq!(
+            reason(json!({"conditions": [waits], "resources": [held]})),
+            "it is being deleted: PruneBlocked: it waits"
+        );
+        assert_eq!(reason(json!({})), "it is being deleted");
     }
 
     #[test]

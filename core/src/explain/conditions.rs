@@ -267,7 +267,7 @@ pub(super) fn state(facts: &Facts, findings: &[Finding]) -> Option<Finding> {
             Finding::new(Cause::Suspended, format!("{app} is suspended: it is as Git has it now, and does not follow"));
         return Some(finding.mended_by(resumed(facts)));
     }
-    if view.is_fine() || explained {
+    if view.is_fine() || view.is_leaving() || explained {
         return None;
     }
     if view.is_syncing() {

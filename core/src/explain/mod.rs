@@ -8,6 +8,7 @@
 mod conditions;
 mod facts;
 mod finding;
+mod leaving;
 mod objects;
 mod pods;
 
@@ -18,8 +19,11 @@ pub use finding::{Cause, Evidence, Finding, Origin};
 pub fn explain(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = conditions::argo_cd(facts).into_iter().chain(conditions::agent(facts)).collect();
     findings.extend(conditions::all(facts));
-    findings.extend(facts.objects.iter().flat_map(|object| objects::one(facts, object)));
+    let mut unwell: Vec<&ObjectFacts> = facts.objects.iter().collect();
+    unwell.sort_by_key(|object| !leaving::stops_all(object));
+    findings.extend(unwell.into_iter().flat_map(|object| objects::one(facts, object)));
     findings.extend(facts.children.iter().filter_map(|(name, findings)| children(name, findings)));
+    findings.extend(leaving::application(facts));
     findings.extend(conditions::state(facts, &findings));
     findings.sort_by_key(|finding| finding.cause);
     let mut seen = std::collections::BTreeSet::new();

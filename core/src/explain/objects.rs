@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+use super::leaving;
 use super::pods;
 use super::{Cause, EventFact, Facts, Finding, ObjectFacts};
+use crate::names::{APPLICATION_GROUP, APPLICATION_KIND};
 use crate::object::text_at;
 use crate::secrets::external_secret::GROUP;
 
@@ -13,6 +15,11 @@ const EVENTS: usize = 3;
 /// What explains one object.
 pub(super) fn one(facts: &Facts, object: &ObjectFacts) -> Vec<Finding> {
     let kind = &object.id.group_kind;
+    // Applications and claims say themselves what goes with them.
+    let own = kind.is(APPLICATION_GROUP, APPLICATION_KIND) || kind.is("", "PersistentVolumeClaim");
+    if let Some(leaving) = leaving::object(object).filter(|_| !own) {
+        return vec![leaving];
+    }
     if kind.kind == "ExternalSecret" {
         return external_secret(object).into_iter().collect();
     }
@@ -118,7 +125,7 @@ fn leaving_claim(object: &ObjectFacts) -> Finding {
 fn claim(object: &ObjectFacts) -> Option<Finding> {
     let live = object.live.as_ref()?;
     let id = &object.id;
-    if text_at(live, &["metadata", "deletionTimestamp"]).is_some() {
+    if leaving::is_leaving(live) {
         return Some(leaving_claim(object));
     }
     if text_at(live, &["status", "phase"]) != Some("Pending") {
@@ -168,7 +175,7 @@ fn refused_pods(object: &ObjectFacts) -> Option<Finding> {
 
 /// Whatever the object itself says, when nothing else explains it.
 fn unwell(facts: &Facts, object: &ObjectFacts) -> Option<Finding> {
-    let is_child = object.id.group_kind.is(crate::names::APPLICATION_GROUP, crate::names::APPLICATION_KIND);
+    let is_child = object.id.group_kind.is(APPLICATION_GROUP, APPLICATION_KIND);
     if is_child && facts.children.iter().any(|(name, findings)| *name == object.id.name && !findings.is_empty()) {
         return None;
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use futures::future::try_join_all;
 use gitmoor_core::{
     builtin,
-    names::{ANNOTATION_CONFIRM_PRUNE, FINALIZER_CASCADE},
+    names::{ANNOTATION_CONFIRM_PRUNE, APPLICATION_KIND, FINALIZER_CASCADE},
     object::{annotation, text_at},
     prune::asked,
     view::{ApplicationView, one_line},
@@ -153,11 +153,22 @@ async fn change(connection: &Connection, object: &Value, change: Change) -> Resu
 
 /// What keeps an Application, in a line. What it asks is answered here: nobody has to read how.
 fn waits_for(view: &ApplicationView) -> String {
-    let Some(condition) = view.conditions().first() else { return String::new() };
+    let Some(condition) = view.conditions().first() else { return view.reason().chars().take(LONGEST).collect() };
     match asked(&condition.message).len() {
         0 => one_line(&condition.message).chars().take(LONGEST).collect(),
         _ => "asks whether its objects may go; confirmed".to_owned(),
     }
+}
+
+/// Of the Applications that are left, one that something else than an Application holds.
+fn stuck(left: &[Value]) -> String {
+    let holds = |object: &&Value| {
+        let view: ApplicationView = serde_json::from_value((*object).clone()).unwrap_or_default();
+        let mut going = view.resources().iter().filter(|one| one.leaving().is_some());
+        !view.conditions().is_empty() || going.any(|one| one.kind != APPLICATION_KIND)
+    };
+    let named = left.iter().find(holds).or(left.first()).map(name_of);
+    named.map(|(namespace, name)| format!("{namespace}/{name}")).unwrap_or_default()
 }
 
 /// Waits until the agent has deleted everything, and answers what it asks: that was confirmed as a whole.
@@ -197,9 +208,10 @@ async fn gone(
         if started.elapsed() > arguments.timeout {
             terminal.end_live(true);
             terminal.error("not everything went in time; the agent stays, and goes on");
-            terminal.message(
-                "see why: gitmoor status, and kubectl describe application; then once more: gitmoor uninstall --purge",
-            );
+            terminal.message(&format!(
+                "see why: gitmoor explain {}; then once more: gitmoor uninstall --purge",
+                stuck(&left)
+            ));
             return Ok(false);
         }
         sleep(LOOK).await;

@@ -61,14 +61,13 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     }
     let revision = facts.view.revision();
     let (name, view) = (facts.name(), &facts.view);
-    let state = format!("{name} is {} and {}", view.sync(), view.health());
     if terminal.is_json() {
         terminal.json(&json!({
             "application": name, "sync": view.sync(), "health": view.health(), "revision": revision,
             "repositories": repositories, "findings": findings,
         }));
     } else {
-        print(&state, &short_revision(&revision), &findings, terminal);
+        print(&state(view, &findings), &findings, terminal);
         section("seen by the agent", repositories.iter().flat_map(seen), terminal);
     }
     Ok(if findings.iter().all(|finding| finding.cause.is_wanted()) { Exit::Done } else { Exit::Findings })
@@ -84,14 +83,28 @@ pub(crate) async fn of_objects(connection: &Connection, objects: &[ViewedResourc
     explain(&gather::objects(connection, objects).await)
 }
 
-fn print(state: &str, revision: &str, findings: &[Finding], terminal: &mut Terminal) {
+/// The state, in a line that the first finding goes on.
+fn state(view: &ApplicationView, findings: &[Finding]) -> String {
+    let (name, revision) = (view.key().name, short_revision(&view.revision()));
     let at = if revision.is_empty() { String::new() } else { format!(" at {revision}") };
+    let words = format!("{} and {}{at}", view.sync(), view.health());
+    match findings.first().map(|first| first.cause) {
+        None => format!("{name} is {words}; there is nothing to explain"),
+        Some(Cause::NoAgent) if view.is_seen() => format!("{name} was {words} when an agent looked last, but"),
+        Some(Cause::NoAgent) => format!("nobody has looked at {name} yet:"),
+        Some(_) if view.is_leaving() => format!("{name} is on its way out, and not gone yet:"),
+        Some(cause) if cause.is_wanted() => format!("{name} is {words};"),
+        Some(_) if view.is_fine() => format!("{name} is {words}, but"),
+        Some(_) => format!("{name} is {words}, because"),
+    }
+}
+
+fn print(state: &str, findings: &[Finding], terminal: &mut Terminal) {
     let Some((first, others)) = findings.split_first() else {
-        terminal.data(Style::Green, &format!("{state}{at}; there is nothing to explain"));
+        terminal.data(Style::Green, state);
         return;
     };
-    let link = if first.cause.is_wanted() { ";" } else { ", because" };
-    terminal.data(Style::Plain, &format!("{state}{at}{link}"));
+    terminal.data(Style::Plain, state);
     terminal.data(Style::Bold, &format!("  {}", first.sentence));
     section("evidence", first.evidence.iter().map(|one| format!("{:<10} {}", one.what, one.text)), terminal);
     section("what to do", first.remedy.iter().cloned(), terminal);

@@ -5,6 +5,7 @@ mod bootstrap;
 mod daily;
 pub(crate) mod explain;
 mod json;
+mod leaving;
 mod look;
 mod pages;
 mod several;
