@@ -445,7 +445,7 @@ mod tests {
 
     #[test]
     fn one_that_is_being_deleted_says_what_is_still_there() {
-        let reason = |status: serde_json::Value| {
+        let reason = |status: Value| {
             let metadata = json!({"name": "web", "deletionTimestamp": "2026-01-01T00:00:00Z"});
             serde_json::from_value::<ApplicationView>(json!({"metadata": metadata, "status": status})).unwrap().reason()
         };
