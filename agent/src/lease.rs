@@ -4,6 +4,7 @@
 //! - An agent works only while it has renewed the lease within [`DURATION`]; when it cannot, the future of
 //!   [`Lease::hold`] ends, and nothing may be worked on until it is held again.
 //! - A holder that stops properly gives the lease back, so that the next one takes over at once.
+//! - An agent whose cluster is put back to an earlier state ends, and starts anew with what is there.
 //! - It says which namespaces its holder follows: whoever has an Application finds out whether anybody works on it.
 //!
 //! # Assumptions
@@ -12,11 +13,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use gitmoor_core::names::{ANNOTATION_FOLLOWS, LEASE};
 use gitmoor_core::object::text_at;
 use gitmoor_engine::cluster::{Cluster, ClusterError};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
@@ -37,6 +40,9 @@ pub(crate) enum Lost {
     Taken,
     /// It could not be renewed in time. Nobody need have taken it.
     NotRenewed,
+    /// It is as this agent left it some time ago, or gone: the cluster was put back to an earlier state. Watches do not
+    /// show that: they go on at versions that are yet to come.
+    Undone,
 }
 
 /// The lease of an installation.
@@ -46,13 +52,15 @@ pub(crate) struct Lease {
     identity: String,
     /// Namespaces with Applications, with commas in between.
     follows: String,
+    /// `renewTime` as it was written last, and taken.
+    written: Mutex<Option<String>>,
 }
 
 impl Lease {
     /// The lease in the agent's namespace. `follows`: the namespaces whose Applications it works on.
     pub(crate) fn new(cluster: Cluster, namespace: String, identity: String, follows: &BTreeSet<String>) -> Self {
         let follows = follows.iter().map(String::as_str).collect::<Vec<_>>().join(",");
-        Self { cluster, namespace, identity, follows }
+        Self { cluster, namespace, identity, follows, written: Mutex::default() }
     }
 
     /// Who holds it, when this agent does.
@@ -98,11 +106,11 @@ impl Lease {
             sleep_until((Instant::now() + pause).min(end)).await;
             let sent = Instant::now();
             match timeout_at((sent + RENEW).min(end), self.renew()).await {
-                Ok(Ok(true)) => {
+                Ok(Ok(Ok(()))) => {
                     (renewed, pause) = (sent, RENEW);
                     continue;
                 }
-                Ok(Ok(false)) => return Lost::Taken,
+                Ok(Ok(Err(lost))) => return lost,
                 Ok(Err(error)) => tracing::warn!(%error, "the lease cannot be renewed"),
                 Err(_) => tracing::warn!("the lease cannot be renewed: no answer"),
             }
@@ -113,11 +121,11 @@ impl Lease {
         }
     }
 
-    /// Tries until the lease is held again (true), or another agent is seen to have it.
-    pub(crate) async fn regain(&self) -> bool {
+    /// Tries until the lease is held again, or is seen to be lost.
+    pub(crate) async fn regain(&self) -> Result<(), Lost> {
         loop {
             match tokio::time::timeout(RENEW, self.renew()).await {
-                Ok(Ok(held)) => return held,
+                Ok(Ok(outcome)) => return outcome,
                 Ok(Err(error)) if !error.is_conflict() => tracing::warn!(%error, "the lease cannot be renewed"),
                 _ => {}
             }
@@ -164,13 +172,24 @@ impl Lease {
         taken.is_ok()
     }
 
-    /// False when another agent has it.
-    async fn renew(&self) -> Result<bool, ClusterError> {
-        match self.read().await? {
-            Some(lease) if holder(&lease["spec"]) != self.identity => Ok(false),
-            Some(lease) => self.write(lease, &self.identity).await.map(|()| true),
-            None => self.create().await.map(|()| true),
+    /// Renews it once; or how it was lost.
+    async fn renew(&self) -> Result<Result<(), Lost>, ClusterError> {
+        let Some(lease) = self.read().await? else { return Ok(Err(Lost::Undone)) };
+        if holder(&lease["spec"]) != self.identity {
+            return Ok(Err(Lost::Taken));
         }
+        if self.is_undone(&lease["spec"]) {
+            return Ok(Err(Lost::Undone));
+        }
+        self.write(lease, &self.identity).await.map(Ok)
+    }
+
+    /// Whether what was written has been undone. A later time is that of a write whose answer was lost.
+    fn is_undone(&self, spec: &Value) -> bool {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = |text: &str| text.parse::<Timestamp>().ok();
+        let (there, ours) = (text_at(spec, &["renewTime"]).and_then(time), written.as_deref().and_then(time));
+        there.zip(ours).is_some_and(|(there, ours)| there < ours)
     }
 
     async fn read(&self) -> Result<Option<Value>, ClusterError> {
@@ -183,14 +202,23 @@ impl Lease {
             "metadata": {"name": LEASE, "namespace": self.namespace, "annotations": {ANNOTATION_FOLLOWS: self.follows}},
             "spec": Self::spec(&self.identity),
         });
-        self.cluster.create(&objects::leases(), Some(&self.namespace), &object).await.map(drop)
+        self.cluster.create(&objects::leases(), Some(&self.namespace), &object).await?;
+        self.wrote(&object["spec"]);
+        Ok(())
+    }
+
+    fn wrote(&self, spec: &Value) {
+        let time = text_at(spec, &["renewTime"]).map(str::to_owned);
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = time;
     }
 
     /// Fails with a conflict when somebody else was faster: the resourceVersion is that of the read.
     async fn write(&self, mut lease: Value, identity: &str) -> Result<(), ClusterError> {
         lease["spec"] = Self::spec(identity);
         lease["metadata"]["annotations"][ANNOTATION_FOLLOWS] = json!(self.follows);
-        self.cluster.replace(&objects::leases(), Some(&self.namespace), LEASE, &lease).await.map(drop)
+        self.cluster.replace(&objects::leases(), Some(&self.namespace), LEASE, &lease).await?;
+        self.wrote(&lease["spec"]);
+        Ok(())
     }
 
     fn spec(identity: &str) -> Value {

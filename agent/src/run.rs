@@ -82,21 +82,31 @@ async fn panicked(tasks: &mut JoinSet<()>) -> anyhow::Error {
     std::future::pending().await
 }
 
-/// Keeps the lease; nothing new is begun while it is not held. Ends when another agent has it.
+/// Keeps the lease; nothing new is begun while it is not held. Ends when it is lost for good, with the reason.
 async fn keep(lease: &Lease, pause: &watch::Sender<bool>, metrics: &Metrics) -> anyhow::Error {
-    while lease.hold().await == Lost::NotRenewed {
+    let lost = loop {
+        match lease.hold().await {
+            Lost::NotRenewed => {}
+            lost => break lost,
+        }
         tracing::warn!("the lease could not be renewed; nothing is begun until it is held again");
         pause.send_replace(true);
         metrics.leads(false);
-        if !lease.regain().await {
-            break;
+        if let Err(lost) = lease.regain().await {
+            break lost;
         }
         tracing::info!("holding the lease again");
         metrics.leads(true);
         pause.send_replace(false);
-    }
+    };
     metrics.leads(false);
-    anyhow!("the lease is lost: another agent works now")
+    match lost {
+        Lost::Undone => anyhow!(
+            "the cluster was put back to an earlier state, or somebody has changed the lease: what is known of it is not \
+             true any more, and the agent has to be started again"
+        ),
+        Lost::Taken | Lost::NotRenewed => anyhow!("the lease is lost: another agent works now"),
+    }
 }
 
 /// Waits until what is under way is done.

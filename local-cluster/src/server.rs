@@ -42,6 +42,15 @@ pub struct ApiServer {
     pub server: Server,
     /// A user who may do everything.
     pub admin: Identity,
+    place: Place,
+}
+
+/// Which ports and data they have.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    etcd_port: u16,
+    port: u16,
+    attempt: usize,
 }
 
 impl Start {
@@ -53,7 +62,8 @@ impl Start {
         self.write_keys(authority)?;
         let mut reason = String::new();
         for attempt in 1..=ATTEMPTS {
-            let (etcd_port, port) = (free_port()?, free_port()?);
+            let place = Place { etcd_port: free_port()?, port: free_port()?, attempt };
+            let Place { etcd_port, port, .. } = place;
             let mut etcd = self.start_etcd(etcd_port, attempt)?;
             let mut api_server = self.start_api_server(etcd_port, port, attempt)?;
             let url = format!("https://127.0.0.1:{port}");
@@ -63,10 +73,26 @@ impl Start {
             match await_ready(&admin, &mut [&mut etcd, &mut api_server]).await {
                 Err(StartError::NotReady(why)) if why.contains("address already in use") => reason = why,
                 Err(error) => return Err(error),
-                Ok(()) => return Ok(ApiServer { api_server, etcd, server, admin }),
+                Ok(()) => return Ok(ApiServer { api_server, etcd, server, admin, place }),
             }
         }
         Err(StartError::NotReady(format!("no free ports in {ATTEMPTS} attempts: {reason}")))
+    }
+
+    /// The folder with all that etcd holds, to copy and to put back while it is stopped.
+    pub fn data(&self, running: &ApiServer) -> PathBuf {
+        self.folder.join(format!("etcd-{}", running.place.attempt))
+    }
+
+    /// Starts both again, where they were, after they were killed.
+    ///
+    /// # Errors
+    /// When a part does not become ready, with what it said last.
+    pub async fn run_again(&self, ended: &mut ApiServer) -> Result<(), StartError> {
+        let Place { etcd_port, port, attempt } = ended.place;
+        ended.etcd = self.start_etcd(etcd_port, attempt)?;
+        ended.api_server = self.start_api_server(etcd_port, port, attempt)?;
+        await_ready(&ended.admin, &mut [&mut ended.etcd, &mut ended.api_server]).await
     }
 
     /// The log of all requests.

@@ -65,6 +65,7 @@ impl Builder {
         let core = start.run(&authority).await.unwrap_or_else(|error| panic!("{error}"));
         let mut control_plane = ControlPlane {
             core,
+            start: start.clone(),
             others: Vec::new(),
             audit: Audit::new(start.audit_log()),
             authority,
@@ -91,6 +92,7 @@ impl Builder {
 pub struct ControlPlane {
     others: Vec<Supervised>,
     core: ApiServer,
+    start: Start,
     audit: Audit,
     authority: Authority,
     tokens: AtomicUsize,
@@ -183,6 +185,35 @@ impl ControlPlane {
         self.core.etcd.pid()
     }
 
+    /// Copies all that etcd holds into the folder `backup` of the control plane's own folder. Both stop meanwhile.
+    ///
+    /// # Panics
+    /// When it cannot be copied, or they do not start again.
+    pub async fn back_up(&mut self, backup: &str) {
+        let to = self.scratch.path().join(backup);
+        self.stopped(|data| copy_folder(data, &to)).await;
+    }
+
+    /// Puts a backup in place of what etcd holds, as a restore after a disaster does.
+    ///
+    /// # Panics
+    /// When it cannot be copied, or they do not start again.
+    pub async fn restore(&mut self, backup: &str) {
+        let from = self.scratch.path().join(backup);
+        self.stopped(|data| {
+            std::fs::remove_dir_all(data)?;
+            copy_folder(&from, data)
+        })
+        .await;
+    }
+
+    async fn stopped(&mut self, act: impl FnOnce(&Path) -> std::io::Result<()>) {
+        self.core.api_server.kill();
+        self.core.etcd.kill();
+        act(&self.start.data(&self.core)).expect("etcd's data can be copied");
+        self.start.run_again(&mut self.core).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// A folder of its own for each, so that two of the same name do not overwrite each other.
     fn identities(&self) -> std::path::PathBuf {
         self.scratch.folder(&format!("users/{}", self.tokens.fetch_add(1, Ordering::Relaxed)))
@@ -235,4 +266,18 @@ impl ControlPlane {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target).map(drop)?;
+        }
+    }
+    Ok(())
 }

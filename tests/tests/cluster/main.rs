@@ -32,6 +32,7 @@ mod prune;
 mod random;
 mod rehearse;
 mod remotes;
+mod restore;
 mod seal;
 mod secrets;
 mod sources;
