@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::state::Evaluation;
 
+/// How long the status says that a request was refused before the automated sync goes on.
+const REFUSAL_SHOWN: Duration = Duration::from_secs(10);
+
 /// What is to be done now.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Turn {
@@ -104,10 +107,18 @@ impl Situation<'_> {
         let commit = self.evaluation.identity();
         let tried = is_output(&self.object["status"]["operationState"], &self.evaluation.output);
         if let Some(last) = last.filter(|last| tried && last.phase == "Failed" && self.is_at(last, &commit)) {
-            // A sync of a part that failed says nothing about the others.
-            let whole = last.request().is_none_or(|request| request.is_whole());
-            if whole || !self.due {
-                return Turn::Rest { failed: Some(self.message()) };
+            if self.due && self.is_refused(last) {
+                // It was not tried at all. Whoever asked may see that before the automated sync goes on.
+                let left = left(last.finished_at.as_deref(), self.now, REFUSAL_SHOWN);
+                if !left.is_zero() {
+                    return Turn::Pause { failed: self.message(), left };
+                }
+            } else {
+                // A sync of a part that failed says nothing about the others.
+                let whole = last.request().is_none_or(|request| request.is_whole());
+                if whole || !self.due {
+                    return Turn::Rest { failed: Some(self.message()) };
+                }
             }
         }
         match (self.due, self.has_hooks()) {
@@ -115,6 +126,11 @@ impl Situation<'_> {
             (true, false) => Turn::Plain,
             (true, true) => self.begin(None, 0),
         }
+    }
+
+    /// Whether somebody asked for what cannot be carried out.
+    fn is_refused(&self, attempt: &Attempt) -> bool {
+        attempt.request().is_some() && self.refusal(&attempt.operation).is_some()
     }
 
     /// Whether the attempt of the status is one for the commit, and for the sources as they are in the spec: the values of
@@ -358,6 +374,14 @@ mod tests {
     fn automation_is_not_fought() {
         let object = json!({"operation": {"sync": {"revision": "v1"}}, "spec": {"source": {"targetRevision": "main"}}});
         let refused = attempt(turn(&object, &evaluation('1', false), &[], false));
-        assert!(refused.end.is_some_and(|why| why.contains("automated sync would undo")));
+        assert!(refused.end.as_ref().is_some_and(|why| why.contains("automated sync would undo")));
+        // It goes on, soon after it was said.
+        let ended = |at: &str| {
+            let mut ended = with(&refused, '1', "Failed", Some(at), 0);
+            ended["spec"] = object["spec"].clone();
+            turn(&ended, &evaluation('1', false), &[], true)
+        };
+        assert!(matches!(ended(NOON), Turn::Pause { .. }), "{:?}", ended(NOON));
+        assert_eq!(ended("2026-11-21T11:59:00Z"), Turn::Plain);
     }
 }
