@@ -115,6 +115,47 @@ mod tests {
         assert!(tried > 150, "{tried} command lines were found");
     }
 
+    /// The same of the pages: their blocks of code, and what stands between backticks.
+    #[test]
+    fn every_command_of_the_pages_can_be_pasted() {
+        let commands: Vec<String> =
+            Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        let (mut tried, mut wrong) = (0, Vec::new());
+        for file in pages() {
+            let text = fs::read_to_string(&file).unwrap();
+            let (mut code, mut block) = (Vec::new(), false);
+            for line in text.lines() {
+                if line.trim_start().starts_with("```") {
+                    block = !block;
+                } else if block {
+                    code.extend(line.split(" #").next().unwrap().split("&&").map(str::to_owned));
+                } else {
+                    // Two words are the name of a command, as prose has it.
+                    let spans = line.split('`').skip(1).step_by(2).filter(|span| span.split(' ').count() > 2);
+                    code.extend(spans.flat_map(|span| span.split("&&")).map(str::to_owned));
+                }
+            }
+            for line in code.iter().flat_map(|code| named(code).collect::<Vec<_>>()) {
+                if commands.contains(&line[1]) {
+                    tried += 1;
+                    let parsed = Arguments::try_parse_from(&line);
+                    if parsed.is_err_and(|error| error.kind() != ErrorKind::DisplayHelp) {
+                        wrong.push(format!("{}: {}", file.display(), line.join(" ")));
+                    }
+                }
+            }
+        }
+        assert_eq!(wrong, [""; 0], "no command lines");
+        assert!(tried > 120, "{tried} command lines were found");
+    }
+
+    fn pages() -> Vec<PathBuf> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let pages = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+        pages.chain([root.join("README.md"), root.join("distribution/README.md")]).collect()
+    }
+
     /// The files of all crates whose words people read.
     fn sources() -> Vec<PathBuf> {
         let mut folders: Vec<PathBuf> = ["cli/src", "core/src", "engine/src", "agent/src"]
