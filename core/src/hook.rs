@@ -187,11 +187,6 @@ impl Execution {
         }
     }
 
-    /// Nothing more will happen.
-    pub fn has_ended(&self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed(_))
-    }
-
     fn of(object: &Value) -> Self {
         let deleting = object["metadata"].get("deletionTimestamp").is_some();
         let health = if deleting {

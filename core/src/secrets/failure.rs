@@ -42,11 +42,6 @@ pub enum Category {
 }
 
 impl Category {
-    /// True when the same request may well work a little later.
-    pub fn is_passing(self) -> bool {
-        matches!(self, Self::Throttled | Self::ProviderUnavailable)
-    }
-
     /// The word itself.
     pub fn word(self) -> &'static str {
         match self {

@@ -127,11 +127,6 @@ impl RepositoryUrl {
         &self.address
     }
 
-    /// Whether everything, credentials included, goes over the network in clear.
-    pub fn is_plain_http(&self) -> bool {
-        self.key.starts_with("http:")
-    }
-
     /// Name of the mirror's folder: the same for equal addresses, on every machine.
     pub fn directory_name(&self) -> String {
         let digest = Sha256::digest(self.key.as_bytes());
