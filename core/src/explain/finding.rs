@@ -85,6 +85,8 @@ pub enum Cause {
     Warning,
     /// It is on its way.
     Progressing,
+    /// It has left Git, and waits to be deleted: whatever is wrong with it, nothing waits for it.
+    LeftGit,
 }
 
 /// Where in Git a cause may have come from.
@@ -116,7 +118,8 @@ impl Cause {
             | Self::SecretFailed
             | Self::NotSynced
             | Self::Suspended
-            | Self::Progressing => Origin::Nowhere,
+            | Self::Progressing
+            | Self::LeftGit => Origin::Nowhere,
             Self::InvalidApplication | Self::ProjectViolation | Self::UnknownRevision | Self::ChartNotFound => {
                 Origin::Definition
             }

@@ -142,6 +142,18 @@ fn taken_off(id: &ObjectId) -> String {
     format!("kubectl patch {kind} {}{namespace} --type merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'", id.name)
 }
 
+/// A finding about an object, told as what it is where that has left Git: nothing waits for it any more.
+pub(super) fn left_git(facts: &Facts, id: &ObjectId, finding: Finding) -> Finding {
+    let left = facts.view.resources().iter().any(|one| one.requires_pruning && one.id() == *id);
+    if !left || finding.cause == Cause::Leaving {
+        return finding;
+    }
+    let sentence =
+        format!("{id} has left Git and waits to be deleted, after what the sync waits for; {}", finding.sentence);
+    let remedy = format!("nothing to mend there; when its deletion waits for you: gitmoor prune {}", facts.name());
+    Finding { cause: Cause::LeftGit, sentence, remedy: vec![remedy], ..finding }
+}
+
 /// What of an Application that is being deleted is still there.
 pub(super) fn application(facts: &Facts) -> Option<Finding> {
     let (app, view) = (facts.name(), &facts.view);

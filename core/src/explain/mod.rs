@@ -16,27 +16,53 @@ pub use facts::{AgentState, EventFact, Facts, ObjectFacts, PodFacts};
 pub use finding::{Cause, Evidence, Finding, Origin};
 
 /// All findings, the root cause first; none for an Application that is Synced and Healthy.
+///
+/// What the sync that runs waits for comes before whatever else is wrong below; what has left Git comes last.
 pub fn explain(facts: &Facts) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = conditions::argo_cd(facts).into_iter().chain(conditions::agent(facts)).collect();
-    findings.extend(conditions::all(facts));
+    let waits = facts.view.waits_for().unwrap_or_default();
+    let mut own: Vec<Finding> = conditions::argo_cd(facts).into_iter().chain(conditions::agent(facts)).collect();
+    own.extend(conditions::all(facts));
     let mut unwell: Vec<&ObjectFacts> = facts.objects.iter().collect();
     unwell.sort_by_key(|object| !leaving::stops_all(object));
-    findings.extend(unwell.into_iter().flat_map(|object| objects::one(facts, object)));
-    findings.extend(facts.children.iter().filter_map(|(name, findings)| children(name, findings)));
-    findings.extend(leaving::application(facts));
-    findings.extend(conditions::state(facts, &findings));
-    findings.sort_by_key(|finding| finding.cause);
+    let mut below: Vec<(bool, Finding)> = Vec::new();
+    for object in unwell {
+        let waited = waits.contains(&format!(" {},", object.id));
+        let found =
+            objects::one(facts, object).into_iter().map(|finding| leaving::left_git(facts, &object.id, finding));
+        below.extend(found.map(|finding| (waited, finding)));
+    }
+    for (name, findings) in &facts.children {
+        let waited = waits.contains(&format!("/{name},"));
+        below.extend(children(facts, name, findings).map(|finding| (waited, finding)));
+    }
+    let is_known = below.iter().any(|(waited, _)| *waited);
+    // An error of its own may be why what it waits for does not come.
+    let mut ranked: Vec<(bool, Finding)> =
+        own.into_iter().map(|finding| (is_known && finding.cause >= Cause::SyncFailed, finding)).collect();
+    ranked.extend(below.into_iter().map(|(waited, finding)| (is_known && !waited, finding)));
+    ranked.extend(leaving::application(facts).map(|finding| (is_known, finding)));
+    ranked.sort_by_key(|(later, finding)| (*later, finding.cause));
+    let mut findings: Vec<Finding> = ranked.into_iter().map(|(_, finding)| finding).collect();
+    if let Some(state) = conditions::state(facts, &findings) {
+        let place = findings.iter().position(|finding| finding.cause > state.cause).unwrap_or(findings.len());
+        findings.insert(place, state);
+    }
     let mut seen = std::collections::BTreeSet::new();
     findings.retain(|finding| seen.insert(finding.sentence.clone()));
     findings
 }
 
 /// The root cause of an Application below this one.
-fn children(name: &str, findings: &[Finding]) -> Option<Finding> {
+fn children(facts: &Facts, name: &str, findings: &[Finding]) -> Option<Finding> {
     let first = findings.first()?.clone();
+    let application = first.application.clone().or_else(|| Some(name.to_owned()));
+    let id = facts.objects.iter().map(|object| &object.id).find(|id| objects::is_application(id) && id.name == name);
     let sentence = format!("in Application {name}: {}", first.sentence);
-    let application = first.application.or_else(|| Some(name.to_owned()));
-    Some(Finding { sentence, application, ..first })
+    let finding = Finding { sentence, application, ..first };
+    Some(match id {
+        Some(id) => leaving::left_git(facts, id, finding),
+        None => finding,
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::leaving;
 use super::pods;
 use super::{Cause, EventFact, Facts, Finding, ObjectFacts};
 use crate::names::{APPLICATION_GROUP, APPLICATION_KIND};
-use crate::object::text_at;
+use crate::object::{ObjectId, text_at};
 use crate::secrets::external_secret::GROUP;
 
 /// Events that a finding shows.
@@ -16,7 +16,7 @@ const EVENTS: usize = 3;
 pub(super) fn one(facts: &Facts, object: &ObjectFacts) -> Vec<Finding> {
     let kind = &object.id.group_kind;
     // Applications and claims say themselves what goes with them.
-    let own = kind.is(APPLICATION_GROUP, APPLICATION_KIND) || kind.is("", "PersistentVolumeClaim");
+    let own = is_application(&object.id) || kind.is("", "PersistentVolumeClaim");
     if let Some(leaving) = leaving::object(object).filter(|_| !own) {
         return vec![leaving];
     }
@@ -36,6 +36,11 @@ pub(super) fn one(facts: &Facts, object: &ObjectFacts) -> Vec<Finding> {
         return of_pods;
     }
     refused_pods(object).or_else(|| unwell(facts, object)).into_iter().collect()
+}
+
+/// An Application, which is explained by what it has itself.
+pub(super) fn is_application(id: &ObjectId) -> bool {
+    id.group_kind.is(APPLICATION_GROUP, APPLICATION_KIND)
 }
 
 /// With the events that may tell more.
@@ -175,7 +180,7 @@ fn refused_pods(object: &ObjectFacts) -> Option<Finding> {
 
 /// Whatever the object itself says, when nothing else explains it.
 fn unwell(facts: &Facts, object: &ObjectFacts) -> Option<Finding> {
-    let is_child = object.id.group_kind.is(APPLICATION_GROUP, APPLICATION_KIND);
+    let is_child = is_application(&object.id);
     if is_child && facts.children.iter().any(|(name, findings)| *name == object.id.name && !findings.is_empty()) {
         return None;
     }

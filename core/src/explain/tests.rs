@@ -309,6 +309,44 @@ fn the_cause_of_an_application_below_is_the_cause() {
 }
 
 #[test]
+fn what_the_wave_waits_for_comes_first_and_what_left_git_last() {
+    let mut objects = Vec::new();
+    let mut resources = Vec::new();
+    for (name, left) in [("issuers", true), ("other", false), ("mlflow", false)] {
+        let mut child = object("argoproj.io", "Application", json!({}));
+        (child.id.name, child.id.namespace) = (name.into(), Some("gitmoor".into()));
+        objects.push(child);
+        resources.push(json!({"group": "argoproj.io", "kind": "Application", "namespace": "gitmoor", "name": name,
+            "status": "OutOfSync", "requiresPruning": left}));
+    }
+    let mut running = json!({"sync": {"status": "OutOfSync"}, "health": {"status": "Missing"}, "resources": resources,
+        "operationState": {"phase": "Running",
+            "message": "wave 20 waits for Application.argoproj.io gitmoor/mlflow, which is Progressing"}});
+    let explained = |status: &Value| {
+        let children = [
+            ("issuers", Cause::WebhookDown, "the webhook does not answer"),
+            ("other", Cause::KindMissing, "no such kind"),
+            ("mlflow", Cause::ClaimPending, "no such class"),
+        ];
+        let children = children.map(|(name, cause, why)| (name.to_owned(), vec![Finding::new(cause, why)]));
+        explain(&Facts { children: children.to_vec(), ..facts(status.clone(), objects.clone()) })
+    };
+    let all = explained(&running);
+    assert_eq!(
+        all.iter().map(|finding| finding.sentence.as_str()).collect::<Vec<_>>(),
+        [
+            "in Application mlflow: no such class",
+            "in Application other: no such kind",
+            "Application.argoproj.io gitmoor/issuers has left Git and waits to be deleted, after what the sync waits for; \
+             in Application issuers: the webhook does not answer",
+        ]
+    );
+    assert_eq!((all[2].cause, all[2].application.as_deref()), (Cause::LeftGit, Some("issuers")));
+    running["operationState"] = json!({"phase": "Succeeded"});
+    assert_eq!(explained(&running)[0].sentence, "in Application other: no such kind", "when nothing is waited for");
+}
+
+#[test]
 fn what_argo_cd_works_on_is_explained_by_that_first() {
     let workload = json!({"metadata": {"name": "argocd-application-controller", "namespace": "argocd"},
         "spec": {"template": {"spec": {"containers": [{"args": ["--application-namespaces=git*"]}]}}}});
