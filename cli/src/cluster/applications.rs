@@ -11,7 +11,7 @@ use gitmoor_core::{
 use gitmoor_engine::cluster::ClusterError;
 use serde_json::Value;
 
-use super::{Connection, failed};
+use super::{Connection, FORMER_NAMESPACE, NAMESPACE, NAMESPACE_VARIABLE, failed};
 use crate::failure::{Exit, Failure};
 
 /// Applications that are read one by one: of more, the list of all is the faster way.
@@ -102,10 +102,16 @@ impl Connection {
         let failure = Failure::new(Exit::Usage, format!("there is no Application {name} in namespace {place}"));
         let mut known = Vec::new();
         for namespace in namespaces {
-            known.extend(self.names(namespace).await);
+            known.extend(self.names(namespace).await.into_iter().map(|name| (name, *namespace)));
         }
-        match gitmoor_core::template::did_you_mean(name, known.iter().map(String::as_str)) {
-            Some(similar) => failure.hint(format!("did you mean {similar}?")),
+        // Nobody may be allowed to look everywhere.
+        let elsewhere = self.cluster.list_metadata(&builtin::applications(), None).await.unwrap_or_default();
+        if let Some(there) = elsewhere.iter().find(|object| name_of(object).1 == name) {
+            return failure.hint(format!("did you mean {}?", address(there)));
+        }
+        let similar = gitmoor_core::template::did_you_mean(name, known.iter().map(|(name, _)| name.as_str()));
+        match known.iter().find(|(name, _)| similar == Some(name.as_str())) {
+            Some((similar, namespace)) => failure.hint(format!("did you mean {}?", address_of(namespace, similar))),
             None if known.is_empty() => failure.hint("name the namespace of the Applications with --namespace"),
             None => failure.hint("see which there are: gitmoor status"),
         }
@@ -115,7 +121,7 @@ impl Connection {
     async fn not_created_yet(&self, name: &str, namespace: &str) -> Option<Failure> {
         let all: Vec<ApplicationView> = self.cluster.list_as(&builtin::applications(), Some(namespace)).await.ok()?;
         let (parent, leaves) = all.iter().find_map(|view| Some((view, leaves(view, name)?)))?;
-        let (parent, reason) = (parent.key().name, parent.reason());
+        let (parent, reason) = (address_of(&parent.key().namespace, &parent.key().name), parent.reason());
         if leaves {
             let message = format!("there is no Application {name} any more: it left Git, and {parent} has deleted it");
             return Some(Failure::new(Exit::Usage, message).hint("see which there are: gitmoor status"));
@@ -147,6 +153,20 @@ fn cannot_list(error: &ClusterError) -> Failure {
             .hint("the cluster does not know the kind Application: install the agent with gitmoor bootstrap");
     }
     failure
+}
+
+/// What an Application is called in commands that people paste: its name alone where commands look without being told.
+pub(crate) fn address(object: &Value) -> String {
+    let (namespace, name) = name_of(object);
+    address_of(namespace, name)
+}
+
+/// The same, of the two parts.
+pub(crate) fn address_of(namespace: &str, name: &str) -> String {
+    // A `--namespace` of this command is not said again.
+    let usual = crate::settings::variable(NAMESPACE_VARIABLE).filter(|usual| !usual.is_empty());
+    let is_usual = usual.map_or_else(|| [NAMESPACE, FORMER_NAMESPACE].contains(&namespace), |usual| usual == namespace);
+    if is_usual || namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
 /// `NAMESPACE/NAME` of an object; the name alone in the given namespace.

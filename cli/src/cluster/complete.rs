@@ -63,7 +63,7 @@ fn of_line(words: impl Iterator<Item = impl AsRef<OsStr>>) -> Target {
     Target {
         kubeconfig: value(&["--kubeconfig"]).map(Into::into),
         context: value(&["--context"]),
-        namespace: value(&["--namespace", "-n"]).or_else(|| crate::settings::variable("GITMOOR_NAMESPACE")),
+        namespace: value(&["--namespace", "-n"]).or_else(|| crate::settings::variable(super::NAMESPACE_VARIABLE)),
     }
 }
 

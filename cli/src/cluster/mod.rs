@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use crate::failure::{Exit, Failure};
 
 pub(crate) use agents::Follower;
-pub(crate) use applications::{name_of, owner_of};
+pub(crate) use applications::{address, address_of, name_of, owner_of};
 pub(crate) use complete::{applications as complete_applications, contexts, external_secrets as complete_secrets};
 pub(crate) use lease::Agent;
 pub(crate) use look::Looked;
@@ -27,6 +27,8 @@ pub(crate) use repositories::Repositories;
 const USER_AGENT: &str = concat!("gitmoor/", env!("CARGO_PKG_VERSION"));
 /// Where an agent is that nobody has put elsewhere.
 pub(crate) const NAMESPACE: &str = "gitmoor";
+/// Names it for every command of a shell.
+const NAMESPACE_VARIABLE: &str = "GITMOOR_NAMESPACE";
 /// Where it is when it follows the Applications that Argo CD had.
 const FORMER_NAMESPACE: &str = "argocd";
 
@@ -41,7 +43,7 @@ pub(crate) struct Target {
     #[arg(long, value_name = "NAME", add = clap_complete::ArgValueCandidates::new(contexts))]
     pub(crate) context: Option<String>,
     /// Namespace of the agent and its Applications [default: gitmoor; argocd when they are there]
-    #[arg(long, short, value_name = "NAMESPACE", env = "GITMOOR_NAMESPACE", hide_env = true)]
+    #[arg(long, short, value_name = "NAMESPACE", env = NAMESPACE_VARIABLE, hide_env = true)]
     pub(crate) namespace: Option<String>,
 }
 

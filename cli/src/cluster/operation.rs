@@ -12,7 +12,7 @@ use gitmoor_core::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::{Connection, failed, name_of};
+use super::{Connection, address, address_of, failed, name_of};
 use crate::{
     failure::{Exit, Failure},
     terminal::Terminal,
@@ -63,8 +63,9 @@ impl Connection {
         for _ in 0..ATTEMPTS {
             let present = self.application(&format!("{namespace}/{name}")).await?;
             if present["operation"].is_object() {
+                let name = address(object);
                 let failure = Failure::new(Exit::Refused, format!("a sync of {name} is asked for already"));
-                return Err(failure.hint("wait until the agent has taken it up: gitmoor status"));
+                return Err(failure.hint(format!("wait until the agent has taken it up: gitmoor status {name}")));
             }
             let version = &present["metadata"]["resourceVersion"];
             let patch = json!({"metadata": {"resourceVersion": version}, "operation": operation});
@@ -157,7 +158,7 @@ fn obstacle(object: &Value) -> Option<Obstacle> {
 /// newer commit, takes its place in the status, while objects may still have to become healthy.
 fn look(object: &Value, request: &Request, healthy: bool, end: &mut Option<Value>) -> (Vec<String>, Option<Ended>) {
     let state = &object["status"]["operationState"];
-    let name = &request.name;
+    let name = &address_of(&request.namespace, &request.name);
     if !asked(&state["operation"], &request.id) {
         return match end {
             Some(end) => after(object, name, healthy, Some(end)),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     age::age,
-    cluster::{Connection, Target, complete_applications, name_of},
+    cluster::{Connection, Target, address, complete_applications, name_of},
     failure::{Exit, Failure},
     fork::Fork,
     table::Table,
@@ -115,8 +115,7 @@ pub(crate) fn rollback(arguments: &RollbackArguments, terminal: &mut Terminal) -
     let connection = Connection::open(&arguments.target)?;
     let mut object = connection.wait(connection.application(&arguments.name))?;
     let entries = entries(&object);
-    let (_, name) = name_of(&object);
-    let name = name.to_owned();
+    let name = address(&object);
     let entry = chosen(&entries, arguments.id, &name)?;
     let kept = connection.wait(is_kept_by_another(&connection, &object))?;
     let at_once = || {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    cluster::{Connection, Target, complete_applications, failed, name_of},
+    cluster::{Connection, Target, address, complete_applications, failed, name_of},
     failure::{Exit, Failure},
     terminal::{Style, Terminal},
 };
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     let messages: Vec<&str> = waiting.iter().map(|condition| condition.text()).collect();
     terminal.json(&json!({"leftOver": left_over, "deleting": going, "waiting": messages, "confirm": digests}));
     if !terminal.is_json() {
-        show(name, (&left_over, &going), &waiting, &view, terminal);
+        show(&address(&object), (&left_over, &going), &waiting, &view, terminal);
     }
     if digests.is_empty() {
         // What is on its way was confirmed before.
@@ -176,7 +176,7 @@ async fn gone(
         terminal.live(&left);
         if started.elapsed() > timeout {
             terminal.end_live(true);
-            terminal.error(&format!("{name}: not everything went in time; see gitmoor explain {name}"));
+            terminal.error(&format!("{name}: not everything went in time; see gitmoor explain {}", address(object)));
             return Ok(Exit::Findings);
         }
         sleep(LOOK).await;
@@ -205,7 +205,7 @@ fn left(object: &Value, confirmed: &[&str]) -> Left {
         if digests.iter().any(|digest| confirmed.contains(digest)) {
             lines.push(format!("  waiting for the agent to take it up: {}", condition.text()));
         } else if !digests.is_empty() {
-            others = Some(format!("{}; see gitmoor prune {}", condition.text(), name_of(object).1));
+            others = Some(format!("{}; see gitmoor prune {}", condition.text(), address(object)));
         }
     }
     let takes_up = !lines.is_empty();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    cluster::{Connection, Looked, Target, complete_applications, name_of},
+    cluster::{Connection, Looked, Target, address, complete_applications, name_of},
     failure::{Exit, Failure},
     terminal::Terminal,
 };
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             objects.push(connection.application(name).await?);
         }
         for object in &objects {
-            let (namespace, name) = name_of(object);
+            let ((namespace, own), name) = (name_of(object), address(object));
             if arguments.wait
                 && let Some(why) = connection.agent_of(namespace).await.warning()
             {
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             }
             connection.warn_without_agent(namespace, terminal).await;
             // All of them first: the agent looks at several at the same time.
-            connection.ask_to_look(namespace, name).await?;
+            connection.ask_to_look(namespace, own).await?;
             if !arguments.wait {
                 terminal.message(&format!("{name}: asked for"));
             }
@@ -79,7 +79,7 @@ async fn wait_for(
     let started = Instant::now();
     let (mut exit, mut documents) = (Exit::Done, Vec::new());
     for object in objects {
-        let (_, name) = name_of(object);
+        let name = address(object);
         match connection.is_looked_at(object, started, patience).await? {
             Looked::Well => {
                 let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();

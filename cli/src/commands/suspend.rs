@@ -6,7 +6,7 @@ use gitmoor_core::{application::ApplicationSpec, builtin};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Connection, Looked, Target, complete_applications, failed, name_of, owner_of},
+    cluster::{Connection, Looked, Target, address, complete_applications, failed, name_of, owner_of},
     failure::{Exit, Failure},
     fork::Fork,
     terminal::Terminal,
@@ -83,7 +83,7 @@ pub(crate) async fn switch(
     on: bool,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    let (_, name) = name_of(object);
+    let name = &address(object);
     if object["spec"]["syncPolicy"]["automated"].is_null() {
         let failure = Failure::new(Exit::Refused, format!("{name} has no automation: it syncs only when asked"));
         return Err(failure
@@ -92,7 +92,7 @@ pub(crate) async fn switch(
     }
     let parents = parents(connection, object).await?;
     if let Some(parent) = parents.first().filter(|parent| !with_parents && keeps(parent)) {
-        return Err(undone(name, parent, on));
+        return Err(undone(object, parent, on));
     }
     // From the top: nobody undoes what comes after. Going back, the top comes last.
     let mut chain: Vec<&Value> = if with_parents { parents.iter().collect() } else { Vec::new() };
@@ -113,11 +113,11 @@ pub(crate) async fn switch(
         }
     }
     if let Some(parent) = parents.first().filter(|parent| !with_parents && is_automated(parent)) {
-        let (_, parent) = name_of(parent);
+        let parent = address(parent);
         terminal.warning(&format!("{parent} brings back what Git says with its next sync"));
     }
     if let Some(parent) = parents.iter().find(|parent| on && !with_parents && is_suspended(parent)) {
-        let (_, parent) = name_of(parent);
+        let parent = address(parent);
         terminal.warning(&format!("{parent}, above {name}, is still suspended: gitmoor resume {parent}"));
     }
     Ok(())
@@ -125,7 +125,7 @@ pub(crate) async fn switch(
 
 /// Waits until nothing is under way in an Application that was automated until now: it would undo what comes below it.
 async fn rests(connection: &Connection, object: &Value, terminal: &mut Terminal) -> Result<(), Failure> {
-    let (namespace, name) = name_of(object);
+    let ((namespace, _), name) = (name_of(object), address(object));
     // Where no agent works, nothing is under way.
     let works = connection.agent_of(namespace).await.warning().is_none();
     // Also after a look that failed nothing is under way.
@@ -138,7 +138,7 @@ async fn rests(connection: &Connection, object: &Value, terminal: &mut Terminal)
 
 /// Gives whether that is another state than before.
 async fn set(connection: &Connection, object: &Value, on: bool, terminal: &mut Terminal) -> Result<bool, Failure> {
-    let (namespace, name) = name_of(object);
+    let ((namespace, own), name) = (name_of(object), address(object));
     let automated = &object["spec"]["syncPolicy"]["automated"];
     if automated.is_null() {
         return Ok(false);
@@ -151,7 +151,7 @@ async fn set(connection: &Connection, object: &Value, on: bool, terminal: &mut T
     // Without the field it is on, as it is in Git.
     let enabled = if on { Value::Null } else { json!(false) };
     let patch = json!({"spec": {"syncPolicy": {"automated": {"enabled": enabled}}}});
-    let written = connection.cluster.merge(&builtin::applications(), Some(namespace), name, &patch).await;
+    let written = connection.cluster.merge(&builtin::applications(), Some(namespace), own, &patch).await;
     written.map_err(|error| failed(format!("cannot change {name}"), &error))?;
     terminal.message(&format!("{name} {word}"));
     Ok(true)
@@ -195,14 +195,14 @@ fn keeps(object: &Value) -> bool {
     ApplicationSpec::read(object).is_ok_and(|spec| spec.automated().is_some_and(|automated| automated.self_heal))
 }
 
-fn undone(name: &str, parent: &Value, on: bool) -> Failure {
-    let (_, parent) = name_of(parent);
+fn undone(object: &Value, parent: &Value, on: bool) -> Failure {
+    let ((_, own), name, parent) = (name_of(object), address(object), address(parent));
     let failure = Failure::new(
         Exit::Refused,
         format!("Application {parent} keeps {name} as Git has it, and would undo this at once; nothing was changed"),
     );
     let file =
-        Fork::here().and_then(|fork| fork.definition(name)).unwrap_or_else(|| format!("its file in {parent}'s folder"));
+        Fork::here().and_then(|fork| fork.definition(own)).unwrap_or_else(|| format!("its file in {parent}'s folder"));
     let what = if on {
         "take spec.syncPolicy.automated.enabled out"
     } else {

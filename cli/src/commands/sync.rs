@@ -6,7 +6,7 @@ use gitmoor_core::{application::ApplicationSpec, operation::named_source, view::
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cluster::{Connection, Ended, Looked, Target, complete_applications, name_of},
+    cluster::{Connection, Ended, Looked, Target, address, complete_applications, name_of},
     failure::{Exit, Failure},
     table::Table,
     terminal::{Style, Terminal},
@@ -131,7 +131,7 @@ fn operation(arguments: &Arguments) -> Value {
 
 /// Of several sources it says nothing which one is meant, and the agent would refuse it.
 fn one_revision_is_enough(object: &Value, revision: Option<&str>) -> Result<(), Failure> {
-    let (_, name) = name_of(object);
+    let name = address(object);
     if revision.is_none() || named_source(&object["spec"]).0 != "sources" {
         return Ok(());
     }
@@ -143,7 +143,7 @@ fn one_revision_is_enough(object: &Value, revision: Option<&str>) -> Result<(), 
 
 /// The agent would refuse another revision while automation would undo it: better said at once.
 pub(crate) fn may_go_elsewhere(object: &Value, revision: Option<&str>) -> Result<(), Failure> {
-    let (_, name) = name_of(object);
+    let name = address(object);
     let Some(revision) = revision else { return Ok(()) };
     let spec = ApplicationSpec::read(object).unwrap_or_default();
     let follows = spec.sources().first().map(|source| source.revision().to_owned()).unwrap_or_default();
@@ -169,7 +169,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Tells of one.
     pub(crate) fn take(&mut self, object: &Value, ended: &Ended, terminal: &mut Terminal) {
-        let (namespace, name) = name_of(object);
+        let ((namespace, own), name) = (name_of(object), address(object));
         let (word, message, results) = match ended {
             Ended::Well(state) => {
                 let message = state["message"].as_str().unwrap_or_default().to_owned();
@@ -181,7 +181,7 @@ impl Outcome {
         if !terminal.is_json() {
             print(&results, terminal);
         }
-        self.documents.push(json!({"application": name, "result": word, "message": message, "resources": results}));
+        self.documents.push(json!({"namespace": namespace, "application": own, "result": word, "message": message, "resources": results}));
         if matches!(ended, Ended::Well(_)) {
             terminal.message(&format!("{name}: {message}"));
             return;
@@ -192,17 +192,18 @@ impl Outcome {
         if matches!(ended, Ended::NotInTime { stays: true, .. }) {
             terminal.message(&format!(
                 "the request stays, and is carried out as soon as it can be; to take it back: kubectl patch -n {namespace} \
-                 applications.argoproj.io {name} --type=merge -p '{{\"operation\":null}}'"
+                 applications.argoproj.io {own} --type=merge -p '{{\"operation\":null}}'"
             ));
         }
     }
 
     /// Tells of one that is not waited for.
     pub(crate) fn asked(&mut self, object: &Value, what: &str, terminal: &mut Terminal) {
-        let (_, name) = name_of(object);
+        let ((namespace, own), name) = (name_of(object), address(object));
         let message = format!("{what} gitmoor status {name}");
         terminal.message(&format!("{name}: {message}"));
-        self.documents.push(json!({"application": name, "result": "asked for", "message": message}));
+        self.documents
+            .push(json!({"namespace": namespace, "application": own, "result": "asked for", "message": message}));
     }
 
     /// The exit status, after all of them for programs.

@@ -20,6 +20,8 @@ pub struct Facts {
     pub parent: Option<ApplicationView>,
     /// Whether anybody follows it.
     pub agent: AgentState,
+    /// Commands find it only by `NAMESPACE/NAME`.
+    pub is_elsewhere: bool,
     /// What of Argo CD works on it, so that the agent does not.
     pub argo_cd: Option<Controller>,
     /// Its objects that are not as they should be.
@@ -122,9 +124,10 @@ impl EventFact {
 }
 
 impl Facts {
-    /// Name of the Application.
+    /// What the Application is called in commands that people paste.
     pub fn name(&self) -> String {
-        self.view.key().name
+        let key = self.view.key();
+        if self.is_elsewhere { key.to_string() } else { key.name }
     }
 
     /// A field of its source; of several sources, of the first that has it.

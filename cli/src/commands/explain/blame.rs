@@ -56,7 +56,8 @@ impl<'f> Place<'f> {
         };
         let above = facts.parent.as_ref().map(ApplicationView::revision).filter(|revision| !revision.is_empty());
         let applied = above.map_or_else(|| content.clone(), |revision| fork.newest(&revision));
-        let definition = applied.and_then(|commit| Some((fork.definition_at(&commit, &facts.name())?, commit)));
+        let definition =
+            applied.and_then(|commit| Some((fork.definition_at(&commit, &facts.view.key().name)?, commit)));
         Self { fork, facts, content, definition }
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 
 use super::blame;
 use crate::{
-    cluster::{Agent, Connection, Follower, name_of, owner_of},
+    cluster::{Agent, Connection, Follower, address, name_of, owner_of},
     failure::Failure,
     fork::Fork,
 };
@@ -84,11 +84,21 @@ impl<'c> Gatherer<'c> {
         if depth < DEEPEST {
             for object in objects.iter().filter(|object| is_application(&object.id)) {
                 let Some(live) = object.live.clone() else { continue };
+                let name = address(&live);
                 let (_, findings) = Box::pin(self.application(live, Some(view.clone()), depth + 1)).await?;
-                children.push((object.id.name.clone(), findings));
+                children.push((name, findings));
             }
         }
-        let facts = Facts { application, view, parent, agent, argo_cd, objects, children };
+        let facts = Facts {
+            is_elsewhere: address(&application).contains('/'),
+            application,
+            view,
+            parent,
+            agent,
+            argo_cd,
+            objects,
+            children,
+        };
         let mut findings = explain(&facts);
         if let Some(fork) = self.fork {
             blame::add(fork, &facts, &mut findings);

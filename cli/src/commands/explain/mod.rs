@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     let (name, view) = (facts.name(), &facts.view);
     if terminal.is_json() {
         terminal.json(&json!({
-            "application": name, "sync": view.sync(), "health": view.health(), "revision": revision,
+            "application": view.key().name, "sync": view.sync(), "health": view.health(), "revision": revision,
             "repositories": repositories, "findings": findings,
         }));
     } else {

@@ -68,7 +68,27 @@ async fn an_application_of_another_namespace_has_the_agent_that_follows_it() {
     let one_of_all = person.run(&["status", &web, "-A", "--output", "json"]).assert(0).json();
     assert_eq!(keys(&one_of_all), [web.as_str()]);
     let missing = person.run(&["status", &format!("{team}/wep")]);
-    assert!(missing.assert(2).stderr.contains("did you mean web?"), "{missing:?}");
+    assert!(missing.assert(2).stderr.contains(&format!("did you mean {web}?")), "{missing:?}");
+
+    // What is advised finds it.
+    let name = format!("by-hand-{team}");
+    let hand = format!("{team}/{name}");
+    world.repository.commit(&[("hand/map.yaml", &config_map("hand", "key", "one"))], "another map").await;
+    let mut application = in_namespace(&world, &team, &name, "hand");
+    application["spec"]["syncPolicy"] = json!({});
+    world.apply(&application).await;
+    person.run(&["refresh", &hand, "--wait"]).assert(0);
+    let why = person.run(&["explain", &hand]);
+    assert!(why.assert(1).stdout.starts_with(&format!("{hand} is OutOfSync and ")), "{why:?}");
+    for remedy in [format!("gitmoor diff {hand}\n"), format!("gitmoor sync {hand}\n")] {
+        assert!(why.stdout.contains(&remedy), "{why:?}");
+    }
+    let refused = person.run(&["suspend", &hand]);
+    assert!(refused.assert(5).stderr.contains(&format!("or ask: gitmoor sync {hand}\n")), "{refused:?}");
+    let failed = person.run(&["sync", &hand, "--wait", "--revision", "nowhere"]);
+    assert!(failed.assert(1).stderr.contains(&format!("gitmoor explain {hand}\n")), "{failed:?}");
+    let bare = person.run(&["diff", &name]);
+    assert!(bare.assert(2).stderr.contains(&format!("did you mean {hand}?")), "{bare:?}");
 
     // Whoever does not know where the agent is finds it by what its lease says.
     let elsewhere = person.run(&["explain", &web, "--namespace", "default"]);
