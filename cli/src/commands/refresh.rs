@@ -82,6 +82,12 @@ async fn wait_for(
         let name = address(object);
         match connection.is_looked_at(object, started, patience).await? {
             Looked::Well => {
+                if let Some(why) = nowhere(connection, object).await? {
+                    documents.push(document(object, "failed", &why));
+                    terminal.error(&format!("{name}: the agent has looked, and finds nothing: {why}"));
+                    exit = Exit::Findings;
+                    continue;
+                }
                 let view: ApplicationView = serde_json::from_value(object.clone()).unwrap_or_default();
                 let seen = connection.repositories_of(&view).await;
                 let message = format!("the agent has looked{}", commits(&seen));
@@ -103,6 +109,15 @@ async fn wait_for(
     }
     terminal.json(&json!({"refreshes": documents}));
     Ok(exit)
+}
+
+/// That there is no such branch, tag, commit or version, as the status says it after a look.
+async fn nowhere(connection: &Connection, object: &Value) -> Result<Option<String>, Failure> {
+    let (namespace, name) = name_of(object);
+    let now = connection.application(&format!("{namespace}/{name}")).await?;
+    let view: ApplicationView = serde_json::from_value(now).unwrap_or_default();
+    let condition = view.conditions().iter().find(|condition| condition.category() == "RevisionNotFound");
+    Ok(condition.map(|condition| condition.message.clone()))
 }
 
 /// What it has seen, in a few words.

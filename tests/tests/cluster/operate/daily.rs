@@ -93,6 +93,22 @@ async fn every_refresh_that_is_late_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_finds_no_such_branch_says_so() {
+    let (world, person) = world("no-branch").await;
+    world.repository.commit(&[("web/map.yaml", &config_map("map", "key", "one"))], "a map").await;
+    let mut lost = world.application("lost", "web");
+    lost["spec"]["source"]["targetRevision"] = json!("nowhere");
+    world.apply(&lost).await;
+    world.apply(&world.application("web", "web")).await;
+    let both = person.run(&["refresh", "lost", "web", "--wait", "--output", "json"]);
+    let document = both.assert(1).json();
+    let [lost, web] = &document["refreshes"].as_array().unwrap()[..] else { panic!("{document:#}") };
+    assert_eq!((&lost["result"], &web["result"]), (&json!("failed"), &json!("looked")), "{document:#}");
+    assert!(lost["message"].as_str().unwrap().starts_with("RevisionNotFound: "), "{document:#}");
+    assert!(both.stderr.contains("lost: the agent has looked, and finds nothing: RevisionNotFound: "), "{both:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sync_is_asked_for_followed_and_told() {
     let (world, person) = world("ask").await;
     let files = [
