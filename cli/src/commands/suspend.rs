@@ -91,7 +91,9 @@ pub(crate) async fn switch(
             .hint(format!("or ask: gitmoor sync {name}")));
     }
     let parents = parents(connection, object).await?;
-    if let Some(parent) = parents.first().filter(|parent| !with_parents && keeps(parent)) {
+    // What is as it is wanted, nobody undoes.
+    let changes = is_suspended(object) == on;
+    if let Some(parent) = parents.first().filter(|parent| changes && !with_parents && keeps(parent)) {
         return Err(undone(object, parent, on));
     }
     // From the top: nobody undoes what comes after. Going back, the top comes last.
@@ -112,7 +114,7 @@ pub(crate) async fn switch(
             rests(connection, object, terminal).await?;
         }
     }
-    if let Some(parent) = parents.first().filter(|parent| !with_parents && is_automated(parent)) {
+    if let Some(parent) = parents.first().filter(|parent| changes && !with_parents && is_automated(parent)) {
         let parent = address(parent);
         terminal.warning(&format!("{parent} brings back what Git says with its next sync"));
     }
@@ -145,7 +147,8 @@ async fn set(connection: &Connection, object: &Value, on: bool, terminal: &mut T
     }
     let word = if on { "syncs by itself" } else { "is suspended" };
     if (automated["enabled"] != false) == on {
-        terminal.message(&format!("{name} {word} already"));
+        let not = if on { "is not suspended: it " } else { "" };
+        terminal.message(&format!("{name} {not}{word} already"));
         return Ok(false);
     }
     // Without the field it is on, as it is in Git.

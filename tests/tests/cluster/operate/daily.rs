@@ -290,6 +290,9 @@ async fn what_a_parent_would_undo_is_not_done_but_explained() {
         object["spec"]["syncPolicy"]["automated"]["enabled"].clone()
     };
     assert_eq!(automated("web").await, Value::Null);
+    let as_it_is = person.run(&["resume", "web"]);
+    assert!(as_it_is.assert(0).stderr.contains("web is not suspended: it syncs by itself already"), "{as_it_is:?}");
+    assert!(!as_it_is.stderr.contains("platform"), "nothing is undone: {as_it_is:?}");
     person.run(&["suspend", "web", "--with-parents"]).assert(0);
     assert_eq!((automated("platform").await, automated("web").await), (json!(false), json!(false)));
     person.run(&["resume", "web", "--with-parents"]).assert(0);
