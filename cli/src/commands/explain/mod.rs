@@ -6,7 +6,7 @@ mod gather;
 mod reads;
 
 use futures::future::join;
-use gitmoor_core::explain::{Cause, Finding, explain};
+use gitmoor_core::explain::{Cause, Facts, Finding, explain};
 use gitmoor_core::recorded::Recorded;
 use gitmoor_core::view::{ApplicationView, ViewedResource, short_commit, short_revision};
 use serde_json::{Value, json};
@@ -60,14 +60,14 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         why.into_iter().for_each(|why| agent::told(first, why));
     }
     let revision = facts.view.revision();
-    let (name, view) = (facts.name(), &facts.view);
+    let view = &facts.view;
     if terminal.is_json() {
         terminal.json(&json!({
             "application": view.key().name, "sync": view.sync(), "health": view.health(), "revision": revision,
             "repositories": repositories, "findings": findings,
         }));
     } else {
-        print(&state(view, &findings), &findings, terminal);
+        print(&state(&facts, &findings), &findings, terminal);
         section("seen by the agent", repositories.iter().flat_map(seen), terminal);
     }
     Ok(if findings.iter().all(|finding| finding.cause.is_wanted()) { Exit::Done } else { Exit::Findings })
@@ -84,8 +84,9 @@ pub(crate) async fn of_objects(connection: &Connection, objects: &[ViewedResourc
 }
 
 /// The state, in a line that the first finding goes on.
-fn state(view: &ApplicationView, findings: &[Finding]) -> String {
-    let (name, revision) = (view.key().name, short_revision(&view.revision()));
+fn state(facts: &Facts, findings: &[Finding]) -> String {
+    let (name, view) = (facts.name(), &facts.view);
+    let revision = short_revision(&view.revision());
     let at = if revision.is_empty() { String::new() } else { format!(" at {revision}") };
     let words = format!("{} and {}{at}", view.sync(), view.health());
     match findings.first().map(|first| first.cause) {
