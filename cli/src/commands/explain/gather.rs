@@ -84,9 +84,8 @@ impl<'c> Gatherer<'c> {
         if depth < DEEPEST {
             for object in objects.iter().filter(|object| is_application(&object.id)) {
                 let Some(live) = object.live.clone() else { continue };
-                let name = address(&live);
                 let (_, findings) = Box::pin(self.application(live, Some(view.clone()), depth + 1)).await?;
-                children.push((name, findings));
+                children.push((object.id.name.clone(), findings));
             }
         }
         let facts = Facts {
