@@ -87,13 +87,21 @@ impl Kinds {
                         Ok(asking) => queue.extend(asking),
                         Err(error) => tracing::warn!(%error, "kinds cannot be discovered"),
                     }
+                    // What was discovered at the change itself may have been from before it.
+                    queue.extend(self.state.wake_unknown_kinds());
                     continue;
                 }
             };
             match change {
                 None => return,
                 Some(Ok(Change::Gone(_))) => drop(self.refresh().await),
-                Some(Ok(_)) => queue.extend(self.state.wake_unknown_kinds()),
+                Some(Ok(_)) => {
+                    let waiting = self.state.wake_unknown_kinds();
+                    if !waiting.is_empty() {
+                        look = Some(tokio::time::Instant::now() + QUIET);
+                    }
+                    queue.extend(waiting);
+                }
                 Some(Err(error)) => tracing::warn!(%error, "CustomResourceDefinitions cannot be watched"),
             }
             if self.state.anyone_asks_cluster() {

@@ -32,6 +32,8 @@ use crate::turn::{Situation, Turn};
 
 /// When a refusal that waiting does not change is tried again all the same.
 const REFUSED: Duration = Duration::from_secs(300);
+/// When a definition that was applied is looked for again, should nobody tell that it is served.
+const AWAITED: Duration = Duration::from_secs(2);
 
 /// What was done, and what there is to say of it.
 #[derive(Debug, Default)]
@@ -370,6 +372,10 @@ fn next(evaluation: &Evaluation, done: &Done, after: &Plan, mode: Mode<'_>) -> N
         return Next::After(pause);
     }
     let failed = done.failed.is_some();
+    if !evaluation.awaited.is_empty() {
+        // No failure: each definition that comes wakes it, and would lengthen the wait for its own.
+        return Next::After(AWAITED);
+    }
     if evaluation.unknown_kinds || (applied.retry && !failed) || pruned.retry || unfinished {
         return Next::Retry;
     }
