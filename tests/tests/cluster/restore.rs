@@ -37,6 +37,13 @@ async fn becomes(world: &Installation, what: &str, wanted: &[(&str, &str)]) {
     world.scene().eventually(what, PATIENCE, there).await;
 }
 
+/// When the agent has renewed its lease last.
+async fn renewed(world: &Installation) -> Option<String> {
+    let leases = api(&world.client, "coordination.k8s.io/v1/Lease", Some(&world.namespace));
+    let lease = leases.list(&ListParams::default()).await.into_iter().flatten().next()?;
+    lease.data["spec"]["renewTime"].as_str().map(str::to_owned)
+}
+
 /// What was changed, made and deleted since the backup.
 const BEFORE: [(&str, &str); 3] = [("a", "one"), ("b", "one"), ("c", "one")];
 const AFTER: [(&str, &str); 3] = [("a", "two"), ("b", "one"), ("d", "one")];
@@ -48,9 +55,14 @@ async fn restored(purpose: &str, watching: bool) {
     world.apply(&world.application("web", "web")).await;
     world.await_synced("web", &first).await;
     control_plane.back_up("backup").await;
+    let in_backup = renewed(&world).await;
     let second = commit(&world, &AFTER).await;
     world.await_synced("web", &second).await;
     becomes(&world, "the second commit", &AFTER).await;
+
+    // A backup is older than the last renewal of the lease.
+    let again = async || if renewed(&world).await == in_backup { Err("not renewed".to_owned()) } else { Ok(()) };
+    world.scene().eventually("the lease is renewed", PATIENCE, again).await;
 
     if !watching {
         world.agent.kill();
